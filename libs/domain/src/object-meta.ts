@@ -1,0 +1,42 @@
+import { z } from 'zod';
+
+/** An optional field as Kubernetes clients send it: absent and JSON null mean the same. */
+export const optional = <S extends z.ZodType>(schema: S) => schema.nullish().transform((value) => value ?? undefined);
+
+const TextMap = z.record(z.string(), z.string());
+
+/** `metadata` of every object. Fields that a server manages are accepted and overwritten; unknown ones are dropped. */
+export const ObjectMeta = z
+  .object({
+    name: optional(z.string()),
+    generateName: optional(z.string()),
+    namespace: optional(z.string()),
+    uid: optional(z.string()),
+    resourceVersion: optional(z.string()),
+    generation: optional(z.int()),
+    creationTimestamp: optional(z.string()),
+    labels: optional(TextMap),
+    annotations: optional(TextMap),
+    ownerReferences: optional(z.array(z.record(z.string(), z.unknown()))),
+    finalizers: optional(z.array(z.string())),
+  })
+  .meta({ id: 'ObjectMeta' });
+export type ObjectMeta = z.infer<typeof ObjectMeta>;
+
+/** Any object of the API: enough to route it, to check its name and to print it. */
+export const ApiObject = z.looseObject({ kind: z.string().optional(), apiVersion: z.string().optional(), metadata: ObjectMeta.optional() });
+export type ApiObject = z.infer<typeof ApiObject>;
+
+/** A reference as in `from: {kind, namespace, name}`. */
+export const ObjectReference = z
+  .object({
+    kind: optional(z.string()),
+    namespace: optional(z.string()),
+    name: optional(z.string()),
+    apiVersion: optional(z.string()),
+    uid: optional(z.string()),
+    resourceVersion: optional(z.string()),
+    fieldPath: optional(z.string()),
+  })
+  .meta({ id: 'ObjectReference' });
+export type ObjectReference = z.infer<typeof ObjectReference>;
