@@ -1,0 +1,143 @@
+import { Image } from '@millrace/domain/image';
+import { ImageStreamMapping } from '@millrace/domain/image-stream';
+import { z } from 'zod';
+import { defineEvent } from './define.ts';
+
+const Instant = z.string().describe('RFC 3339');
+
+/** Where an observation comes from. Only observations of one source have an order among each other. */
+export const Source = z
+  .object({
+    registry: z.string().describe('Name under which the registry is configured'),
+    eventId: z.string().describe("The registry's own id of the push; a repeat carries the same"),
+    observedAt: z.string().describe("When the registry accepted the push, by the registry's clock, RFC 3339 with all its digits"),
+    actor: z.string().optional().describe('Who pushed, as the registry says'),
+    repository: z.string().optional(),
+  })
+  .meta({ id: 'Source' });
+export type Source = z.infer<typeof Source>;
+
+/** A registry that can publish to NATS offers a mapping itself; it then goes the way of a notification. */
+export const MappingSubmitted = defineEvent({
+  name: 'mapping.submitted',
+  stream: 'MILLRACE_MAPPINGS',
+  from: 'registry',
+  to: ['registry-mapping'],
+  summary: 'A registry that publishes to NATS itself says that an image was pushed: the body is an ImageStreamMapping.',
+  data: ImageStreamMapping,
+  parameters: ['namespace', 'stream'],
+  address: (mapping) => [mapping.metadata.namespace ?? '', mapping.metadata.name ?? ''],
+});
+
+export const MappingPublished = defineEvent({
+  name: 'mapping.published',
+  stream: 'MILLRACE_MAPPINGS',
+  from: 'registry-mapping',
+  to: ['tag-store'],
+  summary: 'A registry accepted a push, and the image is described completely: this tag of this stream now means this image.',
+  data: z
+    .object({
+      id: z.string().describe('The same for every repeat of the same push'),
+      namespace: z.string(),
+      stream: z.string(),
+      tag: z.string(),
+      createStream: z.boolean().describe('Whether the stream is made when it is not there yet'),
+      image: Image,
+      children: z.array(Image).describe("Platform images of an index, so that they can be addressed as the index's parts"),
+      source: Source,
+    })
+    .meta({ id: 'MappingPublished' }),
+  parameters: ['namespace', 'stream', 'tag'],
+  address: (mapping) => [mapping.namespace, mapping.stream, mapping.tag],
+});
+
+/** Why a tag moved. */
+export const MoveCause = z
+  .object({
+    kind: z
+      .enum(['push', 'mapping', 'tag', 'import', 'follow'])
+      .describe('push: a registry; mapping: posted to the API; tag: a person or tool; follow: its source tag moved'),
+    id: z.string().describe('Id of the fact or request that led to it'),
+    registry: z.string().optional(),
+    actor: z.string().optional(),
+    follows: z.string().optional().describe('For follow: the tag whose move this is'),
+  })
+  .meta({ id: 'MoveCause' });
+export type MoveCause = z.infer<typeof MoveCause>;
+
+/** What a tag points, or pointed, at. */
+export const TagTarget = z
+  .object({
+    image: z.string().describe('Image name, a digest; empty for a tag that only refers to an external pull spec'),
+    dockerImageReference: z.string().describe('Pull spec'),
+    created: Instant,
+  })
+  .meta({ id: 'TagTarget' });
+export type TagTarget = z.infer<typeof TagTarget>;
+
+export const TagMoved = defineEvent({
+  name: 'tag.moved',
+  stream: 'MILLRACE_EVENTS',
+  from: 'tag-store',
+  to: ['trigger-dispatcher'],
+  summary: 'A tag now points at another image.',
+  data: z
+    .object({
+      namespace: z.string(),
+      stream: z.string(),
+      streamUid: z.string(),
+      tag: z.string(),
+      generation: z.int().positive().describe('Counts the moves of this tag of this stream (by streamUid): 1, 2, 3 … without a gap'),
+      streamGeneration: z.int().describe('Generation that the history item records'),
+      previous: TagTarget.nullable(),
+      current: TagTarget,
+      pullSpec: z.string().describe("What to pull, by the tag's reference policy"),
+      labels: z.record(z.string(), z.string()).describe('Labels of the image config, such as commit and source URL'),
+      cause: MoveCause,
+      movedAt: Instant,
+    })
+    .meta({ id: 'TagMoved' }),
+  parameters: ['namespace', 'stream', 'tag'],
+  address: (move) => [move.namespace, move.stream, move.tag],
+});
+export type TagMoved = z.infer<typeof TagMoved.data>;
+
+const Triggered = z.object({
+  trigger: z.object({ namespace: z.string(), name: z.string(), uid: z.string() }),
+  namespace: z.string(),
+  stream: z.string(),
+  tag: z.string(),
+  generation: z.int().positive().describe('The move of the tag that fired'),
+  previous: TagTarget.nullable(),
+  current: TagTarget,
+  pullSpec: z.string(),
+  labels: z.record(z.string(), z.string()),
+  cause: MoveCause,
+  movedAt: Instant,
+});
+
+export const BuildTriggered = defineEvent({
+  name: 'build.triggered',
+  stream: 'MILLRACE_EVENTS',
+  from: 'trigger-dispatcher',
+  to: [],
+  summary: 'A trigger of kind Build fired: build with this image.',
+  data: Triggered.meta({ id: 'BuildTriggered' }),
+  parameters: ['namespace', 'stream', 'tag', 'trigger'],
+  address: (fired) => [fired.namespace, fired.stream, fired.tag, `${fired.trigger.namespace}/${fired.trigger.name}`],
+});
+
+export const DeployTriggered = defineEvent({
+  name: 'deploy.triggered',
+  stream: 'MILLRACE_EVENTS',
+  from: 'trigger-dispatcher',
+  to: [],
+  summary: 'A trigger of kind Deploy fired: deploy this image.',
+  data: Triggered.meta({ id: 'DeployTriggered' }),
+  parameters: ['namespace', 'stream', 'tag', 'trigger'],
+  address: (fired) => [fired.namespace, fired.stream, fired.tag, `${fired.trigger.namespace}/${fired.trigger.name}`],
+});
+export type Triggered = z.infer<typeof Triggered>;
+
+/** Every event of the system. */
+export const events = [MappingSubmitted, MappingPublished, TagMoved, BuildTriggered, DeployTriggered] as const;

@@ -1,0 +1,119 @@
+import { Identity } from '@millrace/domain/access';
+import { Status } from '@millrace/domain/status';
+import { z } from 'zod';
+import { defineRequest, type Owner, type RequestContract } from './define.ts';
+
+/** `table: true` asks for rows that the owner prints (see Table below) beside the objects. */
+const Selection = {
+  labelSelector: z.string().optional(),
+  fieldSelector: z.string().optional(),
+  limit: z.int().positive().optional(),
+  continue: z.string().optional(),
+  resourceVersion: z.string().optional(),
+  historyLimit: z.int().positive().optional().describe('How many of the newest history items per tag are wanted; all when absent'),
+};
+
+const Addressed = {
+  resource: z.string(),
+  subresource: z.string().optional(),
+  namespace: z.string().optional().describe('Absent for cluster-scoped resources and for lists over all namespaces'),
+};
+
+/**
+ * What the api asks of the owner of a noun: one shape for every resource. The api has checked protocol and access;
+ * the owner checks the object.
+ */
+export const ObjectQuestion = z
+  .discriminatedUnion('verb', [
+    z.object({ verb: z.literal('get'), ...Addressed, name: z.string(), historyLimit: Selection.historyLimit }),
+    z.object({ verb: z.literal('list'), ...Addressed, ...Selection }),
+    z.object({
+      verb: z.literal('create'),
+      ...Addressed,
+      name: z.string().optional(),
+      object: z.unknown(),
+      dryRun: z.boolean(),
+      user: Identity,
+      warnings: z.boolean().optional(),
+    }),
+    z.object({ verb: z.literal('update'), ...Addressed, name: z.string(), object: z.unknown(), dryRun: z.boolean(), user: Identity }),
+    z.object({
+      verb: z.literal('delete'),
+      ...Addressed,
+      name: z.string(),
+      dryRun: z.boolean(),
+      user: Identity,
+      preconditions: z.object({ uid: z.string().optional(), resourceVersion: z.string().optional() }).optional(),
+    }),
+    z.object({ verb: z.literal('deletecollection'), ...Addressed, ...Selection, dryRun: z.boolean(), user: Identity }),
+    z.object({
+      verb: z.literal('changes'),
+      ...Addressed,
+      name: z.string().optional(),
+      labelSelector: z.string().optional(),
+      fieldSelector: z.string().optional(),
+      since: z.string().describe('Changes numbered above this resourceVersion'),
+      waitMs: z.int().nonnegative().max(30_000).describe('How long to wait for a first change'),
+      limit: z.int().positive().max(1000),
+    }),
+  ])
+  .meta({ id: 'ObjectQuestion' });
+export type ObjectQuestion = z.infer<typeof ObjectQuestion>;
+
+/** `object` is the JSON that the client gets, complete with kind and apiVersion; `code` the HTTP status (200 or 201). */
+export const ObjectAnswer = z
+  .discriminatedUnion('kind', [
+    z.object({ kind: z.literal('object'), code: z.int(), object: z.unknown(), warnings: z.array(z.string()).optional() }),
+    z.object({
+      kind: z.literal('list'),
+      items: z.array(z.unknown()),
+      resourceVersion: z.string(),
+      continue: z.string().optional(),
+      remainingItemCount: z.int().optional(),
+    }),
+    z.object({
+      kind: z.literal('changes'),
+      changes: z.array(z.object({ type: z.enum(['ADDED', 'MODIFIED', 'DELETED']), object: z.unknown() })),
+      resourceVersion: z.string().describe('Everything up to here has been told'),
+    }),
+    z.object({ kind: z.literal('refused'), status: Status }),
+  ])
+  .meta({ id: 'ObjectAnswer' });
+export type ObjectAnswer = z.infer<typeof ObjectAnswer>;
+
+const objectsOf = (owner: Owner, summary: string) =>
+  defineRequest({ name: 'objects', to: owner, summary, question: ObjectQuestion, answer: ObjectAnswer });
+
+/** Who answers for which resources: one request per owner. */
+export const TagStoreObjects = objectsOf('tag-store', 'Read or write image streams, their tags, images and mappings.');
+export const TriggerObjects = objectsOf('trigger-dispatcher', 'Read or write image triggers and deliveries.');
+export const RegistryMappingObjects = objectsOf('registry-mapping', 'Read, retry or drop notifications that wait or could not be used.');
+
+/** Where a tag stands now; a trigger that begins to watch it takes this as its baseline. */
+export const CurrentTag = defineRequest({
+  name: 'current-tag',
+  to: 'tag-store',
+  summary: 'Where a tag stands: its last move, or null when it has never moved.',
+  question: z.object({ namespace: z.string(), stream: z.string(), tag: z.string() }),
+  answer: z.object({ move: z.unknown().nullable().describe('The last tag.moved of the tag, or null') }),
+});
+
+/** Every request of the system. */
+export const requests: readonly RequestContract[] = [TagStoreObjects, TriggerObjects, RegistryMappingObjects, CurrentTag];
+
+/** The request that answers for a resource's owner. */
+export function objectsRequestOf(owner: Owner): RequestContract<typeof ObjectQuestion, typeof ObjectAnswer> {
+  const found = [TagStoreObjects, TriggerObjects, RegistryMappingObjects].find((request) => request.to === owner);
+  if (!found) throw new Error(`${owner} answers for no resource`);
+  return found;
+}
+
+/** How far a service has acted on a JetStream stream; whoever told the facts keeps them until then. Asked of the platform of each. */
+export const positionOf = (owner: Owner) =>
+  defineRequest({
+    name: 'position',
+    to: owner,
+    summary: 'How far this service has acted on the facts of a stream.',
+    question: z.object({ stream: z.string(), event: z.string() }),
+    answer: z.object({ streamCreated: z.string(), sequence: z.int().nonnegative() }).nullable(),
+  });

@@ -1,0 +1,114 @@
+import type { Owner } from './define.ts';
+
+export type Verb = 'create' | 'get' | 'list' | 'watch' | 'update' | 'patch' | 'delete' | 'deletecollection';
+
+/** One resource of the Kubernetes-style API: how it is named, who owns it and what may be done with it. */
+export interface Resource {
+  readonly group: string;
+  readonly version: 'v1';
+  /** Plural, as in the path. */
+  readonly resource: string;
+  /** As in `oc get imagestream`, and in error texts that use the singular. */
+  readonly singular: string;
+  readonly shortNames?: readonly string[];
+  readonly categories?: readonly string[];
+  readonly kind: string;
+  readonly namespaced: boolean;
+  readonly verbs: readonly Verb[];
+  readonly owner: Owner;
+  readonly subresources?: readonly { name: string; kind: string; verbs: readonly Verb[] }[];
+}
+
+const all: readonly Verb[] = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch'];
+const IMAGE = { group: 'image.openshift.io', version: 'v1', owner: 'tag-store' } as const;
+const TRIGGERS = { group: 'triggers.millrace.dev', version: 'v1', owner: 'trigger-dispatcher' } as const;
+
+export const ImageStreams: Resource = {
+  ...IMAGE,
+  resource: 'imagestreams',
+  singular: 'imagestream',
+  shortNames: ['is'],
+  categories: ['all'],
+  kind: 'ImageStream',
+  namespaced: true,
+  verbs: all,
+  subresources: [{ name: 'status', kind: 'ImageStream', verbs: ['get', 'patch', 'update'] }],
+};
+export const ImageStreamTags: Resource = {
+  ...IMAGE,
+  resource: 'imagestreamtags',
+  singular: 'imagestreamtag',
+  shortNames: ['istag'],
+  kind: 'ImageStreamTag',
+  namespaced: true,
+  verbs: ['create', 'delete', 'get', 'list', 'patch', 'update'],
+};
+export const ImageStreamImages: Resource = {
+  ...IMAGE,
+  resource: 'imagestreamimages',
+  singular: 'imagestreamimage',
+  shortNames: ['isimage'],
+  kind: 'ImageStreamImage',
+  namespaced: true,
+  verbs: ['get'],
+};
+export const ImageStreamMappings: Resource = {
+  ...IMAGE,
+  resource: 'imagestreammappings',
+  singular: 'imagestreammapping',
+  kind: 'ImageStreamMapping',
+  namespaced: true,
+  verbs: ['create'],
+};
+export const Images: Resource = { ...IMAGE, resource: 'images', singular: 'image', kind: 'Image', namespaced: false, verbs: all };
+
+export const ImageTriggers: Resource = {
+  ...TRIGGERS,
+  resource: 'imagetriggers',
+  singular: 'imagetrigger',
+  shortNames: ['itrig'],
+  categories: ['all'],
+  kind: 'ImageTrigger',
+  namespaced: true,
+  verbs: all,
+};
+/** One webhook call to be made: state, attempts, and its replay. */
+export const Deliveries: Resource = {
+  ...TRIGGERS,
+  resource: 'deliveries',
+  singular: 'delivery',
+  kind: 'Delivery',
+  namespaced: true,
+  verbs: ['get', 'list', 'delete'],
+  subresources: [{ name: 'replay', kind: 'Delivery', verbs: ['create'] }],
+};
+
+/** What a service could not use and kept: a notification or fact, with the reason; to be retried or dropped by an operator. */
+const letters = (owner: Owner, resource: string, singular: string, kind: string): Resource => ({
+  group: 'ops.millrace.dev',
+  version: 'v1',
+  resource,
+  singular,
+  kind,
+  namespaced: false,
+  verbs: ['get', 'list', 'delete'],
+  owner,
+  subresources: [{ name: 'replay', kind, verbs: ['create'] }],
+});
+/** Notifications of registries that ended without a mapping, or wait for their next try. */
+export const RegistryNotifications = letters('registry-mapping', 'registrynotifications', 'registrynotification', 'RegistryNotification');
+/** Facts that tag-store refused. */
+export const DeadFacts = letters('tag-store', 'deadfacts', 'deadfact', 'DeadFact');
+
+/** Every resource of the API. */
+export const resources: readonly Resource[] = [
+  Images,
+  ImageStreamImages,
+  ImageStreamMappings,
+  ImageStreams,
+  ImageStreamTags,
+  ImageTriggers,
+  Deliveries,
+  RegistryNotifications,
+  DeadFacts,
+];

@@ -1,0 +1,42 @@
+/** Waits, or returns early when the signal aborts. Never throws. */
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener('abort', done, { once: true });
+  });
+}
+
+/** A bell that one loop waits on and anybody may ring; a ring while nobody waits is not lost. */
+export class Bell {
+  private rung = false;
+  private wake: (() => void) | undefined;
+
+  ring(): void {
+    this.rung = true;
+    this.wake?.();
+  }
+
+  /** Resolves at the next ring, or at once after one that nobody heard, or after `ms`. */
+  async wait(ms: number, signal?: AbortSignal): Promise<void> {
+    if (!this.rung && !signal?.aborted) {
+      await new Promise<void>((resolve) => {
+        const finish = () => {
+          clearTimeout(timer);
+          signal?.removeEventListener('abort', finish);
+          resolve();
+        };
+        const timer = setTimeout(finish, ms);
+        this.wake = finish;
+        signal?.addEventListener('abort', finish, { once: true });
+      });
+    }
+    this.wake = undefined;
+    this.rung = false;
+  }
+}

@@ -1,0 +1,55 @@
+import type { EventContract } from '@millrace/contracts/define';
+import type { FactHandler } from './facts.ts';
+import type { Store } from './store.ts';
+
+/** A fact that this service could not act on, with the reason; kept until an operator replays or drops it. */
+export interface DeadFact {
+  id: string;
+  event: string;
+  subject: string;
+  eventId: string;
+  body: string;
+  reason: string;
+  attempts: number;
+  created: Date;
+}
+
+const COLUMNS = 'id, event, subject, event_id AS "eventId", body, reason, attempts, created';
+
+/** The facts that a service put aside: list, look at, replay, drop. */
+export class DeadFacts {
+  private readonly handlers = new Map<string, { contract: EventContract; handler: FactHandler }>();
+
+  constructor(private readonly store: Store) {}
+
+  register(contract: EventContract, handler: FactHandler): void {
+    this.handlers.set(contract.name, { contract, handler });
+  }
+
+  /** Oldest first, from after the given id. */
+  list(after: string, limit: number): Promise<DeadFact[]> {
+    return this.store.query<DeadFact>(`SELECT ${COLUMNS} FROM dead_fact WHERE id > $1 ORDER BY id LIMIT $2`, [after, limit]);
+  }
+
+  async get(id: string): Promise<DeadFact | undefined> {
+    const [row] = await this.store.query<DeadFact>(`SELECT ${COLUMNS} FROM dead_fact WHERE id = $1`, [id]);
+    return row;
+  }
+
+  async drop(id: string): Promise<boolean> {
+    const rows = await this.store.query('DELETE FROM dead_fact WHERE id = $1 RETURNING id', [id]);
+    return rows.length > 0;
+  }
+
+  /** Hands the fact to its door again. Its place among the others has passed; whoever acts on it decides by the fact's own order. Rejects with the reason when it is refused again. */
+  async replay(id: string): Promise<boolean> {
+    const row = await this.get(id);
+    const door = row && this.handlers.get(row.event);
+    if (!row || !door) return false;
+    const parsed = door.contract.data.safeParse(JSON.parse(row.body));
+    if (!parsed.success) throw new Error(`the fact is still malformed: ${parsed.error.issues[0]?.message ?? 'unknown'}`);
+    const fact = { id: row.eventId, subject: row.subject, data: parsed.data, time: row.created, traceparent: '' };
+    await door.handler({ facts: [fact], settle: async (tx) => void (await tx.run('DELETE FROM dead_fact WHERE id = $1', [id])) });
+    return true;
+  }
+}

@@ -1,0 +1,22 @@
+import { pino, type Logger } from 'pino';
+import { currentTrace } from './trace.ts';
+
+export type Log = Logger;
+
+/** JSON lines on standard output: one per outcome, a fixed message, fields for the rest, and the trace it belongs to. */
+export function createLog(service: string, level: string, destination: 1 | 2 = 1): Log {
+  return pino(
+    {
+      level,
+      base: { service },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      mixin: () => {
+        const trace = currentTrace();
+        return trace ? { traceparent: trace } : {};
+      },
+      redact: { paths: ['authorization', 'headers.authorization', 'password', 'secret', 'token'], censor: '***' },
+    },
+    pino.destination({ dest: destination, sync: false }),
+  );
+}

@@ -1,0 +1,48 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+
+/** Tables that every service with a database has: facts on their way out, the position among facts that come in, and facts it could not use. */
+export class PlatformTables1763683200000 implements MigrationInterface {
+  name = 'PlatformTables1763683200000';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query(`CREATE TABLE outbox (
+      id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+      event text NOT NULL,
+      stream text NOT NULL,
+      subject text NOT NULL,
+      event_id text NOT NULL,
+      headers text NOT NULL,
+      body text NOT NULL,
+      created timestamptz NOT NULL DEFAULT now(),
+      sequence bigint
+    )`);
+    await runner.query(`COMMENT ON COLUMN outbox.sequence IS 'Where JetStream stored it; null until then'`);
+    await runner.query(`CREATE INDEX outbox_waiting ON outbox (id) WHERE sequence IS NULL`);
+    await runner.query(`CREATE INDEX outbox_sent ON outbox (stream, sequence) WHERE sequence IS NOT NULL`);
+    await runner.query(`CREATE TABLE outbox_stream (stream text PRIMARY KEY, created text NOT NULL)`);
+    await runner.query(`COMMENT ON TABLE outbox_stream IS 'Which incarnation of a JetStream stream the sequences in outbox speak of'`);
+    await runner.query(`CREATE TABLE fact_position (
+      event text PRIMARY KEY,
+      stream text NOT NULL,
+      stream_created text NOT NULL,
+      sequence bigint NOT NULL,
+      updated timestamptz NOT NULL DEFAULT now()
+    )`);
+    await runner.query(`CREATE TABLE dead_fact (
+      id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+      event text NOT NULL,
+      subject text NOT NULL,
+      event_id text NOT NULL,
+      headers text NOT NULL,
+      body text NOT NULL,
+      reason text NOT NULL,
+      attempts integer NOT NULL,
+      created timestamptz NOT NULL DEFAULT now(),
+      UNIQUE (event, event_id)
+    )`);
+  }
+
+  async down(): Promise<void> {
+    throw new Error('migrations go forward only');
+  }
+}
