@@ -55,9 +55,9 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresS
   mkdirSync(dataDir, { recursive: true });
   const secrets = keptSecrets(join(dataDir, 'credentials.json'), ['superuser', 'role']);
   const as = await unprivileged([dirname(programs.postgres), dataDir]);
-  if (!existsSync(cluster)) await initialise(programs.initdb, dataDir, cluster, secrets.superuser, as, log);
 
   return withPort('PostgreSQL', options, async (port) => {
+    if (!existsSync(cluster)) await initialise(programs.initdb, dataDir, cluster, secrets.superuser, as, log);
     const superuserUrl = `postgres://postgres:${secrets.superuser}@127.0.0.1:${port}/postgres`;
     const server = await startOn(cluster, programs.postgres, as, port, superuserUrl, {
       name: 'PostgreSQL',

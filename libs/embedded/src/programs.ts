@@ -85,7 +85,7 @@ export interface Program {
 }
 
 export interface SearchOptions {
-  /** PATH, XDG_CACHE_HOME, HOME and the proxy settings are read from here; the process's environment where not given. */
+  /** PATH, XDG_CACHE_HOME and HOME are read from here; the process's environment, and the directories of daemons, where not given. */
   env?: NodeJS.ProcessEnv;
   progress?: (message: string) => void;
   /** Where to look after PATH and the cache, in this order. */
@@ -100,7 +100,7 @@ export interface SearchOptions {
  * @throws EmbeddedServerError `program-missing`: every place looked at, and what to install.
  */
 export async function findProgram(name: ProgramName, options: SearchOptions = {}): Promise<Program> {
-  const { env = process.env, progress = () => undefined, sources = ['debian', 'release'] } = options;
+  const { env = withSystemDirectories(process.env), progress = () => undefined, sources = ['debian', 'release'] } = options;
   const recipe = RECIPES[name];
   const cache = cacheDirectory(env);
   const present = (await onPath(recipe, env)) ?? (await inCache(name, recipe, cache));
@@ -124,12 +124,13 @@ function cacheDirectory(env: NodeJS.ProcessEnv): string {
   return join(xdg && isAbsolute(xdg) ? xdg : join(env['HOME'] || homedir(), '.cache'), 'millrace');
 }
 
+/** Debian keeps daemons in sbin, which is not on every user's PATH. */
+function withSystemDirectories(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return { ...env, PATH: [env['PATH'] ?? '', '/usr/local/sbin', '/usr/sbin'].join(delimiter) };
+}
+
 async function onPath(recipe: Recipe, env: NodeJS.ProcessEnv): Promise<Program | undefined> {
-  // Debian keeps daemons in sbin, which is not on every user's PATH.
-  const directories = [
-    ...(env['PATH'] ?? '').split(delimiter).filter(isAbsolute),
-    ...(env['PATH'] ? ['/usr/local/sbin', '/usr/sbin'] : []),
-  ];
+  const directories = (env['PATH'] ?? '').split(delimiter).filter(isAbsolute);
   for (const executable of recipe.names) {
     for (const directory of directories) {
       const path = join(directory, executable);
