@@ -29,8 +29,9 @@ async function connected<T>(use: (connection: NatsConnection) => Promise<T>): Pr
 const publish = (subject: string, body: string | Uint8Array) => connected((c) => jetstream(c).publish(subject, body));
 const stored = () =>
   connected(async (c) => {
-    const manager = await jetstreamManager(c);
-    return Array.fromAsync(manager.streams.list(), (stream) => [stream.config.name, stream.state.messages]);
+    const streams: [string, number][] = [];
+    for await (const { config, state } of (await jetstreamManager(c)).streams.list()) streams.push([config.name, state.messages]);
+    return streams;
   });
 
 describe('embedded NATS', () => {

@@ -1,0 +1,75 @@
+import { existsSync, realpathSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from './build.mjs';
+import { install } from './install.mjs';
+import { withLock } from './lock.mjs';
+import { Problem, run } from './process.mjs';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** One step: a program of node_modules, or a script of the clone, on the pinned Node.js. */
+const tool = (name, ...args) => ({ file: join('node_modules', '.bin', name), args });
+const script = (file, ...args) => ({ file, args });
+const product = (...args) => ({ nodeArgs: ['--enable-source-maps'], file: join('dist', 'millrace.js'), args });
+
+const rules = (...args) => script(join('conformance', 'run.mjs'), 'fn', '--adapter', join('conformance', 'adapter.ts'), ...args);
+
+const lint = [tool('eslint', '.'), tool('prettier', '--check', '--log-level=warn', '.')];
+const types = [tool('tsc', '-p', 'tsconfig.json')];
+const test = (args) => [tool('vitest', 'run', ...args), ...(args.length === 0 ? [rules()] : [])];
+
+/** What each command does, in order; the first step that fails ends it. `built`: dist/ is brought up to date before. */
+const COMMANDS = {
+  start: { about: 'start everything on this machine', built: true, steps: (args) => [product('start', ...args)] },
+  test: { about: 'all tests and the conformance suite; with arguments, those of vitest only', built: true, steps: test },
+  conformance: { about: 'the conformance suite', built: true, steps: (args) => [rules(...args)] },
+  bench: { about: 'load measurements against a running server', steps: (args) => [script(join('conformance', 'bench.mjs'), ...args)] },
+  lint: { about: 'style and walls', steps: () => lint },
+  types: { about: 'the type checker', steps: () => types },
+  build: { about: 'bring dist/ up to date', built: true, steps: () => [] },
+  check: { about: 'lint, types and test, as CI does', built: true, steps: () => [...lint, ...types, ...test([])] },
+};
+
+/** Brings the clone up to date and runs one command. Gives the exit code. */
+export async function main([name, ...args]) {
+  const command = Object.hasOwn(COMMANDS, name ?? '') ? COMMANDS[name] : undefined;
+  if (!command) {
+    const list = Object.entries(COMMANDS).map(([each, { about }]) => `  ${each.padEnd(12)} ${about}`);
+    console.error(`usage: node tools/run.mjs COMMAND [ARGS]\n${list.join('\n')}`);
+    return 2;
+  }
+  const node = await withLock(root, async () => {
+    await install(root);
+    const pinned = pinnedNode();
+    if (command.built) await build(root, pinned);
+    return pinned;
+  });
+  for (const { nodeArgs = [], file, args: stepArgs } of command.steps(args)) {
+    const { code } = await run(node, [...nodeArgs, realpathSync(join(root, file)), ...stepArgs], { cwd: root, env: environment(node) });
+    if (code !== 0) return code;
+  }
+  return 0;
+}
+
+/** Programs that a step starts by name find the pinned Node.js too. */
+function environment(node) {
+  const path = [dirname(node), join(root, 'node_modules', '.bin'), process.env.PATH]
+    .filter(Boolean)
+    .join(process.platform === 'win32' ? ';' : ':');
+  return { ...process.env, PATH: path };
+}
+
+const OLDEST_TO_RUN = [22, 22];
+
+/** The Node.js that npm installed for this platform, else the running one when it is new enough for the product. */
+function pinnedNode() {
+  const pinned = join(root, 'node_modules', `node-${process.platform}-${process.arch}`, 'bin', 'node');
+  if (existsSync(pinned)) return pinned;
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  if (major > OLDEST_TO_RUN[0] || (major === OLDEST_TO_RUN[0] && minor >= OLDEST_TO_RUN[1])) return process.execPath;
+  throw new Problem(
+    `Millrace pins no Node.js for ${process.platform}-${process.arch}, and this one, ${process.versions.node}, is older than ${OLDEST_TO_RUN.join('.')}. ` +
+      'Install a newer one from https://nodejs.org or with your version manager, then run the same command again.',
+  );
+}
