@@ -5,15 +5,12 @@ import { z } from 'zod';
 export type ConfigShape = Record<string, z.ZodType>;
 export type Config<S extends ConfigShape> = { [K in keyof S]: z.output<S[K]> };
 
-const secrets = new WeakSet<z.ZodType>();
-
 /** Marks a key as a secret: it may come from a file (`KEY_FILE`), is masked when printed and never logged. */
 export function secret<S extends z.ZodType>(schema: S): S {
-  secrets.add(schema);
-  return schema;
+  return schema.meta({ secret: true }) as S;
 }
 
-export const isSecret = (schema: z.ZodType): boolean => secrets.has(schema);
+export const isSecret = (schema: z.ZodType): boolean => schema.meta()?.['secret'] === true;
 
 export class ConfigError extends Error {
   override name = 'ConfigError';

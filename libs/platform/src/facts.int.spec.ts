@@ -1,0 +1,17 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { pino } from 'pino';
+import { z } from 'zod';
+import { defineRequest } from '@millrace/contracts/define';
+import { TagMoved } from '@millrace/contracts/events';
+import { aDatabase } from '@millrace/testing/servers';
+import { eventually } from '@millrace/testing/eventually';
+import { Bus } from './bus.ts';
+import { FactConsumer, type FactBatch } from './facts.ts';
+import { Lease } from './lease.ts';
+import { Relay } from './relay.ts';
+import { Store } from './store.ts';
