@@ -39,7 +39,7 @@ describe.each(events.map((event) => [event.name, event] as [string, EventContrac
   it('has the fields that its committed shape names: a version only grows by optional ones', async () => {
     const { properties, required } = shapeOf(event);
 
-    await expect(JSON.stringify({ fields: Object.keys(properties), required: required ?? [] }, null, 2)).toMatchFileSnapshot(
+    await expect(JSON.stringify({ fields: Object.keys(properties), required: required ?? [] }, null, 2) + '\n').toMatchFileSnapshot(
       `../examples/${event.name}.v1.shape.json`,
     );
   });

@@ -16,7 +16,12 @@ afterAll(() => rmSync(directory, { recursive: true }));
 
 describe('reading the configuration', () => {
   it('takes values from the environment and defaults where there are none', () => {
-    expect(readConfig(shape, { TOKEN: '12345678', VERBOSE: 'true' })).toEqual({ PORT: 8080, TOKEN: '12345678', URL: 'nats://user:hunter2@host:1', VERBOSE: true });
+    expect(readConfig(shape, { TOKEN: '12345678', VERBOSE: 'true' })).toEqual({
+      PORT: 8080,
+      TOKEN: '12345678',
+      URL: 'nats://user:hunter2@host:1',
+      VERBOSE: true,
+    });
   });
 
   it('takes a secret from the file that KEY_FILE names, less one trailing newline', () => {

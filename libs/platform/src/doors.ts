@@ -19,7 +19,10 @@ type DoorFor<Input, Output> = <K extends string | symbol>(
 
 /** A door for facts: the method gets them in order and settles them in its transaction. Does not compile on a method of another shape. */
 export function OnEvent<C extends EventContract>(contract: C, options: FactDoor): DoorFor<FactBatch<C>, unknown> {
-  return applyDecorators(EventPattern(contract.subject, TRANSPORT, { contract, options }) as MethodDecorator) as DoorFor<FactBatch<C>, unknown>;
+  return applyDecorators(EventPattern(contract.subject, TRANSPORT, { contract, options }) as MethodDecorator) as DoorFor<
+    FactBatch<C>,
+    unknown
+  >;
 }
 
 /** A door for questions: what the method resolves to is the answer. */

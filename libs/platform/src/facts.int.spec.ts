@@ -1,17 +1,259 @@
-import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { pino } from 'pino';
 import { z } from 'zod';
 import { defineRequest } from '@millrace/contracts/define';
 import { TagMoved } from '@millrace/contracts/events';
-import { aDatabase } from '@millrace/testing/servers';
+import { aDatabase, aNatsServer } from '@millrace/testing/servers';
 import { eventually } from '@millrace/testing/eventually';
-import { Bus } from './bus.ts';
+import { AskError, Bus } from './bus.ts';
+import { DeadFacts } from './dead-facts.ts';
 import { FactConsumer, type FactBatch } from './facts.ts';
 import { Lease } from './lease.ts';
 import { Relay } from './relay.ts';
 import { Store } from './store.ts';
+
+const log = pino({ level: process.env['LOG_LEVEL'] ?? 'silent' });
+type Closing = () => Promise<unknown>;
+
+let nats: Awaited<ReturnType<typeof aNatsServer>>;
+let database: Awaited<ReturnType<typeof aDatabase>>;
+let closing: Closing[] = [];
+
+beforeEach(async () => {
+  [nats, database] = await Promise.all([aNatsServer(), aDatabase()]);
+  closing = [];
+});
+afterEach(async () => {
+  for (const close of closing.toReversed()) await close().catch(() => undefined);
+  await nats.stop();
+  await database.drop();
+});
+
+/** One program: its bus, its schema with a table for effects, its lease. */
+async function aProgram(schema: string) {
+  const bus = new Bus({ url: nats.url, name: schema, retentionHours: 1, stopTimeoutMs: 1_000 }, log);
+  const store = new Store({ url: database.url, schema, poolSize: 4, entities: [], migrations: [] });
+  await bus.open();
+  await store.open();
+  await store.query('CREATE TABLE IF NOT EXISTS effect (at bigint GENERATED ALWAYS AS IDENTITY, id text, generation int)');
+  const lease = new Lease(database.url, schema, log);
+  closing.push(
+    () => bus.close(),
+    () => store.close(),
+    () => lease.close(),
+  );
+  return { bus, store, lease };
+}
+type Program = Awaited<ReturnType<typeof aProgram>>;
+
+const move = (generation: number, tag = 'latest'): TagMoved => ({
+  namespace: 'demo',
+  stream: 'web',
+  streamUid: 'u',
+  tag,
+  generation,
+  streamGeneration: 1,
+  previous: null,
+  current: { image: 'sha256:a', dockerImageReference: 'r', created: '2026-01-01T00:00:00Z' },
+  pullSpec: 'r',
+  labels: {},
+  cause: { kind: 'push', id: `p${generation}` },
+  movedAt: '2026-01-01T00:00:00Z',
+});
+
+const tell = ({ store }: Program, generations: number[]) =>
+  store.transaction(async (tx) => {
+    for (const generation of generations) tx.publishLater(TagMoved, move(generation), { id: `u.latest.${generation}` });
+  });
+
+function aRelay({ store, bus, lease }: Program): Relay {
+  const relay = new Relay('tag-store', store, bus, lease, log, 1, () => undefined);
+  relay.start();
+  closing.push(() => relay.stop());
+  return relay;
+}
+
+const record = (program: Program) => async (batch: FactBatch<typeof TagMoved>) => {
+  await program.store.transaction(async (tx) => {
+    for (const fact of batch.facts) {
+      if (fact.data.tag === 'poison') throw new Error('cannot be used');
+      await tx.run('INSERT INTO effect (id, generation) VALUES ($1, $2)', [fact.id, fact.data.generation]);
+    }
+    await batch.settle(tx);
+  });
+};
+
+function aConsumer(program: Program, handler = record(program), batch = 10): FactConsumer<typeof TagMoved> {
+  const consumer = new FactConsumer(TagMoved, handler, { batch }, { ...program, log, handled: () => undefined });
+  consumer.start();
+  closing.push(() => consumer.stop());
+  return consumer;
+}
+
+const effects = async ({ store }: Program) =>
+  (await store.query<{ generation: number }>('SELECT generation FROM effect ORDER BY at')).map((row) => row.generation);
+const upTo = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
+
+describe('facts from outbox to handler', () => {
+  it('what a transaction told arrives in order, and what was rolled back never does', async () => {
+    const [sender, receiver] = [await aProgram('tag_store'), await aProgram('receiver')];
+    aRelay(sender);
+    aConsumer(receiver);
+
+    for (let i = 0; i < 5; i++) await tell(sender, [i * 10 + 1, i * 10 + 2]);
+    await expect(
+      sender.store.transaction(async (tx) => {
+        tx.publishLater(TagMoved, move(99), { id: 'never' });
+        throw new Error('no');
+      }),
+    ).rejects.toThrow('no');
+    await tell(sender, [100]);
+
+    await eventually(async () => expect(await effects(receiver)).toEqual([1, 2, 11, 12, 21, 22, 31, 32, 41, 42, 100]));
+  });
+
+  it('a handler that fails after its writes leaves nothing, and the facts are handled once, in order, when it works again', async () => {
+    const [sender, receiver] = [await aProgram('tag_store'), await aProgram('receiver')];
+    let failures = 2;
+    aRelay(sender);
+    aConsumer(receiver, async (batch) => {
+      await receiver.store.transaction(async (tx) => {
+        for (const fact of batch.facts)
+          await tx.run('INSERT INTO effect (id, generation) VALUES ($1, $2)', [fact.id, fact.data.generation]);
+        await batch.settle(tx);
+        if (failures-- > 0) throw new Error('crash before the commit');
+      });
+    });
+
+    await tell(sender, upTo(30));
+
+    await eventually(async () => expect(await effects(receiver)).toEqual(upTo(30)));
+  });
+
+  it('of two instances one handles the facts, and the other takes over where it left when its connection to Postgres goes', async () => {
+    const sender = await aProgram('tag_store');
+    const [first, second] = [await aProgram('receiver'), await aProgram('receiver')];
+    aRelay(sender);
+    const leader = aConsumer(first);
+    await tell(sender, [1, 2, 3]);
+    await eventually(async () => expect(await effects(first)).toHaveLength(3));
+    aConsumer(second);
+
+    await first.store.query(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'millrace receiver lease' AND pid <> pg_backend_pid()",
+    );
+    await leader.stop();
+    await tell(sender, [4, 5, 6]);
+
+    await eventually(async () => expect(await effects(second)).toEqual([1, 2, 3, 4, 5, 6]));
+  });
+
+  it('a poisonous fact is put aside with its reason, those around it go on, and a replay hands it over again', async () => {
+    const [sender, receiver] = [await aProgram('tag_store'), await aProgram('receiver')];
+    const dead = new DeadFacts(receiver.store);
+    let healed = false;
+    const handler = async (batch: FactBatch<typeof TagMoved>) => {
+      if (!healed && batch.facts.some((fact) => fact.data.tag === 'poison')) throw new Error('cannot be used');
+      await receiver.store.transaction(async (tx) => {
+        for (const fact of batch.facts)
+          await tx.run('INSERT INTO effect (id, generation) VALUES ($1, $2)', [fact.id, fact.data.generation]);
+        await batch.settle(tx);
+      });
+    };
+    dead.register(TagMoved, handler as never);
+    aRelay(sender);
+    aConsumer(receiver, handler);
+    await sender.store.transaction(async (tx) => {
+      for (const n of [1, 2]) tx.publishLater(TagMoved, move(n), { id: `ok.${n}` });
+      tx.publishLater(TagMoved, move(7, 'poison'), { id: 'poison' });
+      tx.publishLater(TagMoved, move(3), { id: 'ok.3' });
+    });
+    await eventually(async () => expect(await effects(receiver)).toEqual([1, 2, 3]), 20_000);
+    const [put] = await dead.list('0', 10);
+    expect(put).toMatchObject({ eventId: 'poison', reason: 'cannot be used', attempts: 5 });
+
+    healed = true;
+    await dead.replay(put?.id ?? '');
+
+    expect(await effects(receiver)).toEqual([1, 2, 3, 7]);
+    expect(await dead.list('0', 10)).toEqual([]);
+  });
+
+  it('a message that is not of the contract is put aside with what is wrong with it', async () => {
+    const receiver = await aProgram('receiver');
+    aConsumer(receiver);
+    await receiver.bus.js.publish('millrace.v1.tag.moved.a.b.c', 'not json');
+    await receiver.bus.js.publish('millrace.v1.tag.moved.a.b.c', JSON.stringify({ ...move(1), generation: 'x' }));
+    await receiver.bus.js.publish('millrace.v1.tag.moved.a.b.c', JSON.stringify(move(5)));
+
+    await eventually(async () => expect(await effects(receiver)).toEqual([5]));
+    const dead = await new DeadFacts(receiver.store).list('0', 10);
+
+    expect(dead.map((one) => one.reason)).toEqual([expect.stringContaining('not JSON'), expect.stringContaining('generation')]);
+  });
+});
+
+describe('losing NATS', () => {
+  it('a NATS server that is killed and comes back loses nothing and doubles nothing', async () => {
+    const [sender, receiver] = [await aProgram('tag_store'), await aProgram('receiver')];
+    aRelay(sender);
+    aConsumer(receiver);
+    await tell(sender, [1, 2]);
+    await eventually(async () => expect(await effects(receiver)).toEqual([1, 2]));
+
+    await nats.kill();
+    await tell(sender, [3, 4]);
+    await nats.restart();
+    await tell(sender, [5]);
+
+    await eventually(async () => expect(await effects(receiver)).toEqual([1, 2, 3, 4, 5]), 20_000);
+  });
+
+  it('a NATS server that lost its disk gets every fact again from the outbox', async () => {
+    const [sender, receiver] = [await aProgram('tag_store'), await aProgram('receiver')];
+    aRelay(sender);
+    aConsumer(receiver);
+    await tell(sender, [1, 2]);
+    await eventually(async () => expect(await effects(receiver)).toEqual([1, 2]));
+
+    await nats.wipe();
+    await tell(sender, [3]);
+    await nats.restart();
+
+    await eventually(async () => expect(new Set(await effects(receiver))).toEqual(new Set([1, 2, 3])), 20_000);
+    const late = await aProgram('newcomer');
+    aConsumer(late);
+    await eventually(async () => expect(await effects(late)).toEqual([1, 2, 3]));
+  });
+});
+
+describe('questions', () => {
+  const Echo = defineRequest({
+    name: 'echo',
+    to: 'tag-store',
+    summary: '',
+    question: z.object({ size: z.int() }),
+    answer: z.object({ text: z.string() }),
+  });
+
+  it('are answered, also where the answer is many times what one message may hold', async () => {
+    const [owner, asker] = [await aProgram('tag_store'), await aProgram('receiver')];
+    owner.bus.serve(Echo, async ({ size }) => ({ text: 'x'.repeat(size) }));
+
+    for (const size of [0, 1_000, 5_000_000]) expect((await eventually(() => asker.bus.ask(Echo, { size }))).text).toHaveLength(size);
+  });
+
+  it('fail with a code where nobody owns the noun, where the owner fails, and where it is late', async () => {
+    const [owner, asker] = [await aProgram('tag_store'), await aProgram('receiver')];
+    await expect(asker.bus.ask(Echo, { size: 1 })).rejects.toMatchObject({ code: 'no-owner' });
+    owner.bus.serve(Echo, ({ size }) => (size === 1 ? Promise.reject(new Error('secret detail')) : new Promise(() => undefined)));
+
+    const failed = await eventually(async () => {
+      const error = await asker.bus.ask(Echo, { size: 1 }).catch((e: AskError) => e);
+      expect(error).toMatchObject({ code: 'failed' });
+      return error as AskError;
+    });
+    expect(failed.message).not.toContain('secret detail');
+    await expect(asker.bus.ask(Echo, { size: 2 }, { timeoutMs: 100 })).rejects.toMatchObject({ code: 'timeout' });
+  });
+});
