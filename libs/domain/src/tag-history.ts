@@ -57,7 +57,7 @@ export interface Observation {
   cause?: string;
 }
 
-/** An observation that is in the history. */
+/** A history item, with the observation that put it there or last confirmed it. */
 export type HistoryEntry = Observation;
 
 /** The newest observation that a source has given for a tag, whether or not it moved the tag. */
@@ -69,13 +69,13 @@ export interface SourceMark {
 
 /** What {@link placeObservation} needs to know of a tag. */
 export interface TagState<E extends HistoryEntry = HistoryEntry> {
-  /** Newest item of the tag's history. */
-  top?: TagEvent;
+  /** Newest entry of the tag's history. */
+  top?: E;
   /** The mark of the observation's source. */
   mark?: SourceMark;
   /**
-   * Entries of the observation's source, newest first: all that are newer than the observation or of the same time, and the
-   * first one below. Needed only where {@link mayBeLate} says so.
+   * Entries of the observation's source, newest first (by `observedAt`, which is also their order in the history): all that
+   * are newer than the observation or of the same time, and the first one below. Needed only where {@link mayBeLate} says so.
    */
   recent?: readonly E[];
   /** Whether the observation's cause is in the history already. */
@@ -91,8 +91,11 @@ export type Placement<E extends HistoryEntry = HistoryEntry> =
       item: TagEvent;
       mark?: SourceMark;
     }
-  /** The history stays as it is. `mark` is to be kept: an older observation of this source is late from now on. */
-  | { kind: 'unchanged'; reason: 'same-event' | 'late-and-in-history'; mark?: SourceMark }
+  /**
+   * No item changes. `mark` is to be kept: an older observation of this source is late from now on. `confirms`: the newest
+   * entry is this source's own, and its `observedAt` becomes the observation's.
+   */
+  | { kind: 'unchanged'; reason: 'same-event' | 'late-and-in-history'; mark?: SourceMark; confirms: boolean }
   /** A repeat: nothing is to be stored. */
   | { kind: 'duplicate'; reason: 'known-cause' | 'same-observation' }
   /**
@@ -113,7 +116,7 @@ export function mayBeLate(mark: SourceMark | undefined, observation: Observation
 export function placeObservation<E extends HistoryEntry>(state: TagState<E>, observation: Observation): Placement<E> {
   if (state.causeKnown) return { kind: 'duplicate', reason: 'known-cause' };
   const { event, source, observedAt } = observation;
-  if (source === undefined || observedAt === undefined) return move(state.top, event);
+  if (source === undefined || observedAt === undefined) return move(state.top, observation);
 
   const { mark, recent = [] } = state;
   const order = mark ? compareInstants(observedAt, mark.observedAt) : 1;
@@ -133,16 +136,17 @@ export function placeObservation<E extends HistoryEntry>(state: TagState<E>, obs
       const above = newer.at(-1);
       // In order, it would have met its neighbour and changed nothing.
       if ((above && meansSame(above.event, event)) || (below && meansSame(below.event, event)))
-        return { kind: 'unchanged', reason: 'late-and-in-history' };
+        return { kind: 'unchanged', reason: 'late-and-in-history', confirms: false };
       return { kind: 'late', reason: 'source-is-ahead', item: event, below: above };
     }
   }
-  return move(state.top, event, { observedAt, image: event.image, dockerImageReference: event.dockerImageReference });
+  return move(state.top, observation, { observedAt, image: event.image, dockerImageReference: event.dockerImageReference });
 }
 
-function move(top: TagEvent | undefined, event: TagEvent, mark?: SourceMark): Placement<never> {
-  const applied = applyEvent(top, event);
-  if (applied.kind === 'unchanged') return { kind: 'unchanged', reason: 'same-event', mark };
+function move(top: HistoryEntry | undefined, { event, source }: Observation, mark?: SourceMark): Placement<never> {
+  const applied = applyEvent(top?.event, event);
+  if (applied.kind === 'unchanged')
+    return { kind: 'unchanged', reason: 'same-event', mark, confirms: mark !== undefined && top?.source === source };
   return { kind: 'moved', reason: applied.reason, change: applied.kind, item: applied.item, mark };
 }
 
