@@ -137,7 +137,7 @@ describe('generations of an updated stream', () => {
   });
   const sent = (tag: Partial<TagReference> = {}): TagReference => ({ name: 'a', from: image('x/y:1'), ...tag });
 
-  it.each([
+  it.each<{ title: string; tag: Partial<TagReference>; stream: number; of: number; changed: string[] }>([
     { title: 'the same again', tag: {}, stream: 3, of: 2, changed: [] },
     { title: 'the same with its generation', tag: { generation: 2 }, stream: 3, of: 2, changed: [] },
     { title: 'a generation of the client', tag: { generation: 9 }, stream: 3, of: 2, changed: [] },
