@@ -73,8 +73,8 @@ export const ImageStream = z
     kind: z.string().optional(),
     apiVersion: z.string().optional(),
     metadata: ObjectMeta,
-    spec: optional(ImageStreamSpec).transform((spec) => spec ?? { lookupPolicy: { local: false } }),
-    status: optional(ImageStreamStatus).transform((status) => status ?? { dockerImageRepository: '' }),
+    spec: optional(ImageStreamSpec).transform((spec): ImageStreamSpec => spec ?? { lookupPolicy: { local: false } }),
+    status: optional(ImageStreamStatus).transform((status): ImageStreamStatus => status ?? { dockerImageRepository: '' }),
   })
   .meta({ id: 'ImageStream' });
 export type ImageStream = z.infer<typeof ImageStream>;

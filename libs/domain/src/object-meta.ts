@@ -1,7 +1,11 @@
 import { z } from 'zod';
 
 /** An optional field as Kubernetes clients send it: absent and JSON null mean the same. */
-export const optional = <S extends z.ZodType>(schema: S) => schema.nullish().transform((value) => value ?? undefined);
+export const optional = <S extends z.ZodType>(schema: S) =>
+  schema
+    .nullish()
+    .transform((value) => value ?? undefined)
+    .optional();
 
 const TextMap = z.record(z.string(), z.string());
 

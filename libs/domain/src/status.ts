@@ -144,10 +144,9 @@ export const success = (details?: Status['details']): Status => ({
 /** Carries a Status from the rule or noun that refuses to the door that answers. */
 export class StatusError extends Error {
   override name = 'StatusError';
-  constructor(
-    readonly status: Status,
-    options?: ErrorOptions,
-  ) {
+  readonly status: Status;
+  constructor(status: Status, options?: ErrorOptions) {
     super(status.message ?? status.reason ?? 'failure', options);
+    this.status = status;
   }
 }

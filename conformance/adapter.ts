@@ -1,0 +1,66 @@
+/** Binds the rules to the names of the `fn` cases: `node conformance/run.mjs fn --adapter conformance/adapter.ts`. */
+import {
+  daemonMinimal,
+  formatReference,
+  matchesImage,
+  mostSpecific,
+  parseReference,
+  registryHost,
+  repositoryName,
+  withClientDefaults,
+} from '@millrace/domain/image-reference';
+import type { ImageStream, TagEvent } from '@millrace/domain/image-stream';
+import { followTag, resolvePullSpec } from '@millrace/domain/pull-spec';
+import { parseStreamImage, parseStreamTag, splitStreamTag } from '@millrace/domain/stream-names';
+import { addEvent } from '@millrace/domain/tag-history';
+import { prioritizeTags } from '@millrace/domain/tag-priority';
+
+type StreamInput = Pick<ImageStream, 'metadata'> & Partial<ImageStream>;
+const streamOf = (input: StreamInput): ImageStream => ({
+  ...input,
+  spec: input.spec ?? { lookupPolicy: { local: false } },
+  status: input.status ?? { dockerImageRepository: '' },
+});
+
+/** The cases leave out what is empty. */
+const present = (parts: Record<string, string>) => Object.fromEntries(Object.entries(parts).filter(([, text]) => text !== ''));
+
+export default {
+  'ref.parse': (text: string) => {
+    const reference = parseReference(text);
+    return present({
+      ...reference,
+      exact: formatReference(reference),
+      clientDefaults: formatReference(withClientDefaults(reference)),
+      daemonMinimal: formatReference(daemonMinimal(reference)),
+      mostSpecific: formatReference(mostSpecific(reference)),
+      repositoryName: repositoryName(reference),
+      registryHostV2: registryHost(reference),
+    });
+  },
+  'istag.parse': (text: string) => parseStreamTag(text),
+  'istag.split': (text: string) => splitStreamTag(text),
+  'isimage.parse': (text: string) => parseStreamImage(text),
+  'tags.prioritize': (tags: string[]) => prioritizeTags(tags),
+  'digest.match': ([image, typed]: [string, string]) => matchesImage(image, typed),
+  'event.add': ({ items, next }: { items: TagEvent[] | null; next: TagEvent }) => {
+    const added = addEvent(items, next);
+    return { ...added, conditionsCleared: added.changed };
+  },
+  'pullspec.resolve': (input: { stream: StreamInput; tag: string; defaultExternal: boolean; requireLatest: boolean }) => {
+    const resolved = resolvePullSpec(streamOf(input.stream), input.tag, {
+      external: input.defaultExternal,
+      requireLatest: input.requireLatest,
+    });
+    // Who refuses pending tags is not told about them.
+    const hasNewer = input.requireLatest ? {} : { hasNewer: resolved.kind === 'resolved' && resolved.hasNewer };
+    if (resolved.kind === 'unresolved') return { pullSpec: '', hasStatus: false, isTagEmpty: false, error: resolved.message, ...hasNewer };
+    const { pullSpec, hasStatus, isTagEmpty } = resolved;
+    return { pullSpec, hasStatus, isTagEmpty, ...hasNewer };
+  },
+  'tag.follow': ({ stream, tag }: { stream: StreamInput; tag: string }) => {
+    const followed = followTag(streamOf(stream), tag);
+    const { finalTag, multiple } = followed;
+    return followed.kind === 'found' ? { finalTag, multiple, refName: followed.tag.name } : { finalTag, multiple, error: followed.message };
+  },
+};

@@ -1,0 +1,102 @@
+import { NAME_LENGTH_MAX, InvalidReference, parseReference } from './image-reference.ts';
+import type { ImageStream, ImageStreamStatus, TagReference } from './image-stream.ts';
+import type { ObjectMeta } from './object-meta.ts';
+import { type FieldError, invalidValue, required } from './status.ts';
+import { namespaceProblems, streamNameProblems } from './stream-names.ts';
+
+/*
+ * Field errors of a stream, in the order and the words of the reference. They need nothing but the stream; what else can be
+ * wrong with a tag's source (no such stream, no access) is found where sources are resolved.
+ */
+
+/** Everything that is wrong with a stream's metadata and spec, as it is about to be stored (with its defaults). */
+export function validateStream(stream: ImageStream, { namespace }: { namespace: string }): FieldError[] {
+  const { name = '' } = stream.metadata;
+  const errors = validateName(stream.metadata, namespace);
+  if (`${namespace}/${name}`.length > NAME_LENGTH_MAX)
+    errors.push(invalidValue('metadata.name', name, `'namespace/name' cannot be longer than ${NAME_LENGTH_MAX} characters`));
+  const repository = stream.spec.dockerImageRepository;
+  if (repository) errors.push(...validateRepository(repository));
+  for (const tag of stream.spec.tags ?? []) errors.push(...validateTag(tag, `spec.tags[${tag.name}]`));
+  return errors;
+}
+
+/** What is wrong with one spec tag; `path` is where it stands, such as `spec.tags[latest]`, or `tag` of an ImageStreamTag. */
+export function validateTag(tag: TagReference, path: string): FieldError[] {
+  const errors: FieldError[] = [];
+  if (tag.from) {
+    const { kind, name = '' } = tag.from;
+    if (!name) errors.push(required(`${path}.from.name`));
+    switch (kind) {
+      case 'DockerImage':
+        if (name) errors.push(...validatePullSpec(name, `${path}.from.name`));
+        break;
+      case 'ImageStreamImage':
+      case 'ImageStreamTag':
+        if (tag.importPolicy?.scheduled)
+          errors.push(
+            invalidValue(
+              `${path}.importPolicy.scheduled`,
+              true,
+              'only tags pointing to Docker repositories may be scheduled for background import',
+            ),
+          );
+        break;
+      default:
+        errors.push(required(`${path}.from.kind`, "valid values are 'DockerImage', 'ImageStreamImage', 'ImageStreamTag'"));
+    }
+  }
+  const policy = tag.referencePolicy?.type ?? '';
+  if (policy !== 'Source' && policy !== 'Local')
+    errors.push(invalidValue(`${path}.referencePolicy.type`, policy, 'valid values are "Source", "Local"'));
+  const mode = tag.importPolicy?.importMode ?? '';
+  if (mode !== '' && mode !== 'Legacy' && mode !== 'PreserveOriginal')
+    errors.push(
+      invalidValue(`${path}.importPolicy.importMode`, mode, "invalid import mode, valid modes are '', 'Legacy', 'PreserveOriginal'"),
+    );
+  return errors;
+}
+
+/** What is wrong with a status that a client writes: pull specs that the stored status does not have must parse. */
+export function validateStatus(status: ImageStreamStatus, old?: ImageStreamStatus): FieldError[] {
+  const known = new Set((old?.tags ?? []).flatMap((list) => (list.items ?? []).map((item) => item.dockerImageReference)));
+  return (status.tags ?? []).flatMap((list) =>
+    (list.items ?? []).flatMap(({ dockerImageReference: pullSpec }, i) =>
+      known.has(pullSpec) ? [] : validatePullSpec(pullSpec, `status.tags[${list.tag}].items[${i}].dockerImageReference`),
+    ),
+  );
+}
+
+/** The pull spec does not parse, or nothing. */
+export function validatePullSpec(pullSpec: string, path: string): FieldError[] {
+  try {
+    parseReference(pullSpec);
+    return [];
+  } catch (error) {
+    if (!(error instanceof InvalidReference)) throw error;
+    return [invalidValue(path, pullSpec, error.message)];
+  }
+}
+
+function validateName(metadata: ObjectMeta, namespace: string): FieldError[] {
+  const { name = '', generateName = '' } = metadata;
+  const errors: FieldError[] = [];
+  // The prefix must be a name by itself: that is stricter than what it generates, and what the reference does.
+  if (generateName)
+    errors.push(...streamNameProblems(generateName).map((problem) => invalidValue('metadata.generateName', generateName, problem)));
+  if (!name) errors.push(required('metadata.name', 'name or generateName is required'));
+  else errors.push(...streamNameProblems(name).map((problem) => invalidValue('metadata.name', name, problem)));
+  if (!namespace) errors.push(required('metadata.namespace'));
+  else errors.push(...namespaceProblems(namespace).map((problem) => invalidValue('metadata.namespace', namespace, problem)));
+  return errors;
+}
+
+function validateRepository(repository: string): FieldError[] {
+  const path = 'spec.dockerImageRepository';
+  const errors = validatePullSpec(repository, path);
+  if (errors.length) return errors;
+  const { tag, id } = parseReference(repository);
+  if (tag) errors.push(invalidValue(path, repository, 'the repository name may not contain a tag'));
+  if (id) errors.push(invalidValue(path, repository, 'the repository name may not contain an ID'));
+  return errors;
+}
