@@ -15,18 +15,27 @@ const product = (...args) => ({ nodeArgs: ['--enable-source-maps'], file: join('
 
 const rules = (...args) => script(join('conformance', 'run.mjs'), 'fn', '--adapter', join('conformance', 'adapter.ts'), ...args);
 
-const lint = [tool('eslint', '.'), tool('prettier', '--check', '--log-level=warn', '.')];
+const lint = [
+  tool('nx', 'run-many', '-t', 'lint', '--output-style=static'),
+  tool('eslint', 'tools', '*.config.ts', '*.config.js'),
+  tool('prettier', '--check', '--log-level=warn', '.'),
+];
 const types = [tool('tsc', '-p', 'tsconfig.json')];
 const test = (args) => [tool('vitest', 'run', ...args), ...(args.length === 0 ? [rules()] : [])];
 
 /** What each command does, in order; the first step that fails ends it. `built`: dist/ is brought up to date before. */
 const COMMANDS = {
   start: { about: 'start everything on this machine', built: true, steps: (args) => [product('start', ...args)] },
+  listen: { about: 'show events and receive webhooks of a running start', built: true, steps: (args) => [product('listen', ...args)] },
   test: { about: 'all tests and the conformance suite; with arguments, those of vitest only', built: true, steps: test },
   conformance: { about: 'the conformance suite', built: true, steps: (args) => [rules(...args)] },
   bench: { about: 'load measurements against a running server', steps: (args) => [script(join('conformance', 'bench.mjs'), ...args)] },
   lint: { about: 'style and walls', steps: () => lint },
   types: { about: 'the type checker', steps: () => types },
+  docs: {
+    about: 'write docs/generated anew; --check: fail when it is stale',
+    steps: (args) => [script(join('tools', 'docs.ts'), ...args)],
+  },
   build: { about: 'bring dist/ up to date', built: true, steps: () => [] },
   check: { about: 'lint, types and test, as CI does', built: true, steps: () => [...lint, ...types, ...test([])] },
 };

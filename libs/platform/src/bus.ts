@@ -48,7 +48,8 @@ export class Bus {
   private asked = 0;
 
   constructor(
-    private readonly options: { url: string; name: string; retentionHours: number; stopTimeoutMs: number },
+    /** Without `retentionHours` it only looks: it makes and changes no streams. */
+    private readonly options: { url: string; name: string; retentionHours?: number; stopTimeoutMs: number },
     private readonly log: Log,
   ) {}
 
@@ -123,6 +124,7 @@ export class Bus {
   }
 
   private async ensureStreams(): Promise<void> {
+    if (this.options.retentionHours === undefined) return;
     for (const name of new Set(events.map((event) => event.stream))) {
       const subjects = events.filter((event) => event.stream === name).map((event) => event.wildcard);
       const wanted = { subjects, max_age: this.options.retentionHours * HOUR_NS, duplicate_window: 120_000_000_000 };

@@ -1,14 +1,14 @@
-import { pino, type Logger } from 'pino';
+import { pino, type DestinationStream, type Logger } from 'pino';
 import { currentTrace } from './trace.ts';
 
 export type Log = Logger;
 
 /** JSON lines on standard output: one per outcome, a fixed message, fields for the rest, and the trace it belongs to. */
-export function createLog(service: string, level: string, destination: 1 | 2 = 1): Log {
+export function createLog(level: string, destination?: DestinationStream): Log {
   return pino(
     {
       level,
-      base: { service },
+      base: {},
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       mixin: () => {
@@ -17,6 +17,6 @@ export function createLog(service: string, level: string, destination: 1 | 2 = 1
       },
       redact: { paths: ['authorization', 'headers.authorization', 'password', 'secret', 'token'], censor: '***' },
     },
-    pino.destination({ dest: destination, sync: false }),
+    destination ?? pino.destination({ dest: 1, sync: false }),
   );
 }

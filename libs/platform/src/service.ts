@@ -61,7 +61,7 @@ export async function startService(
 ): Promise<RunningService> {
   const shape = { ...commonConfig, ...(definition.database ? databaseConfig : {}), ...definition.config };
   const config = readConfig(shape, env) as Config<typeof commonConfig & typeof databaseConfig> & { HTTP_PORT: number };
-  const log = given?.log?.child({ service: definition.name }) ?? createLog(definition.name, config.LOG_LEVEL);
+  const log = (given?.log ?? createLog(config.LOG_LEVEL)).child({ service: definition.name });
   log.info({ config: maskedConfig(shape, config as never), node: process.version }, 'service.starting');
 
   const metrics = new Registry();

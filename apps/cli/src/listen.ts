@@ -1,0 +1,101 @@
+import { createServer } from 'node:http';
+import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { DeliverPolicy } from '@nats-io/jetstream';
+import { Bus } from '@millrace/platform/bus';
+import { createLog } from '@millrace/platform/log';
+import { untilAsked } from './services.ts';
+
+const usage = `usage: npm run listen -- [options]
+
+  --data-dir DIR   of the running \`npm start\` (.millrace)
+  --nats URL       instead: nats://user:password@host:4222
+  --port N         where webhooks are received (8099)
+  --since TIME     events from this time on, RFC 3339; only new ones when absent`;
+
+/** Shows tag moves, builds and deployments as they are told on NATS, and answers webhooks with 204, showing them too. */
+export async function listen(args: string[]): Promise<number> {
+  const { values } = parseArgs({
+    args,
+    options: {
+      'data-dir': { type: 'string', default: '.millrace' },
+      nats: { type: 'string' },
+      port: { type: 'string', default: '8099' },
+      since: { type: 'string' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  });
+  if (values.help) {
+    console.log(usage);
+    return 0;
+  }
+  const asked = untilAsked();
+  const bus = new Bus(
+    { url: values.nats ?? natsOf(values['data-dir']), name: 'millrace listen', stopTimeoutMs: 1_000 },
+    createLog('silent'),
+  );
+  await bus.open();
+  const consumer = await bus.js.consumers.get(
+    'MILLRACE_EVENTS',
+    values.since ? { deliver_policy: DeliverPolicy.StartTime, opt_start_time: values.since } : { deliver_policy: DeliverPolicy.New },
+  );
+  const messages = await consumer.consume();
+  const shown = (async () => {
+    for await (const message of messages) {
+      const event = message.json<{
+        namespace: string;
+        stream: string;
+        tag: string;
+        generation: number;
+        current: { image: string };
+        trigger?: { name: string };
+      }>();
+      const type = message.subject.split('.').slice(2, 4).join('.');
+      console.log(
+        `event    ${type.padEnd(17)} ${event.namespace}/${event.stream}:${event.tag} → ${event.current.image}${event.trigger ? `  trigger ${event.trigger.name}` : ''}  id ${message.headers?.get('ce-id')}`,
+      );
+    }
+  })();
+
+  const receiver = createServer((request, response) => {
+    let body = '';
+    request.setEncoding('utf8').on('data', (chunk: string) => (body += body.length < 1_000_000 ? chunk : ''));
+    request.on('end', () => {
+      const { type } = typeOf(body);
+      console.log(
+        `webhook  ${request.method} ${request.url}  ${type}  id ${request.headers['webhook-id'] ?? '-'}  signature ${String(request.headers['webhook-signature'] ?? '-').slice(0, 16)}…`,
+      );
+      response.writeHead(204).end();
+    });
+  });
+  await new Promise<void>((listening, failed) => receiver.once('error', failed).listen(Number(values.port), '127.0.0.1', listening));
+  console.log(`Events of ${values.since ? `${values.since} on` : 'now on'}; webhooks at http://127.0.0.1:${values.port}/. Ctrl-C ends it.`);
+
+  await asked;
+  await messages.close();
+  await shown;
+  receiver.closeAllConnections();
+  receiver.close();
+  await bus.close();
+  return 0;
+}
+
+function natsOf(dataDir: string): string {
+  const file = join(resolve(dataDir), 'running.json');
+  try {
+    return (JSON.parse(readFileSync(file, 'utf8')) as { nats: string }).nats;
+  } catch {
+    throw Object.assign(new Error(`${file} is not there: start Millrace with \`npm start\` first, or give --nats URL.`), {
+      name: 'UsageError',
+    });
+  }
+}
+
+function typeOf(body: string): { type: string } {
+  try {
+    return JSON.parse(body) as { type: string };
+  } catch {
+    return { type: 'not JSON' };
+  }
+}
