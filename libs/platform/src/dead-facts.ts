@@ -49,7 +49,11 @@ export class DeadFacts {
     const parsed = door.contract.data.safeParse(JSON.parse(row.body));
     if (!parsed.success) throw new Error(`the fact is still malformed: ${parsed.error.issues[0]?.message ?? 'unknown'}`);
     const fact = { id: row.eventId, subject: row.subject, data: parsed.data, time: row.created, traceparent: '' };
-    await door.handler({ facts: [fact], settle: async (tx) => void (await tx.run('DELETE FROM dead_fact WHERE id = $1', [id])) });
+    await door.handler({
+      facts: [fact],
+      settle: async (tx) => void (await tx.run('DELETE FROM dead_fact WHERE id = $1', [id])),
+      refuse: (_tx, _fact, reason) => Promise.reject(new Error(reason)),
+    });
     return true;
   }
 }

@@ -179,6 +179,56 @@ describe('facts from outbox to handler', () => {
     expect(await dead.list('0', 10)).toEqual([]);
   });
 
+  it('a fact that its handler refuses is put aside at the first try, in the transaction of the others; a replay that is refused says why', async () => {
+    const [sender, receiver] = [await aProgram('tag_store'), await aProgram('receiver')];
+    const dead = new DeadFacts(receiver.store);
+    let transactions = 0;
+    const handler = async (batch: FactBatch<typeof TagMoved>) => {
+      await receiver.store.transaction(async (tx) => {
+        transactions++;
+        for (const fact of batch.facts)
+          if (fact.data.tag === 'unknown') await batch.refuse(tx, fact, 'no such stream');
+          else await tx.run('INSERT INTO effect (id, generation) VALUES ($1, $2)', [fact.id, fact.data.generation]);
+        await batch.settle(tx);
+      });
+    };
+    dead.register(TagMoved, handler as never);
+    await sender.store.transaction(async (tx) => {
+      tx.publishLater(TagMoved, move(1), { id: 'ok.1' });
+      tx.publishLater(TagMoved, move(7, 'unknown'), { id: 'refused' });
+      tx.publishLater(TagMoved, move(2), { id: 'ok.2' });
+    });
+    aRelay(sender);
+    await eventually(async () => expect((await sender.store.query('SELECT 1 FROM outbox WHERE sequence IS NULL')).length).toBe(0));
+    aConsumer(receiver, handler);
+
+    await eventually(async () => expect(await effects(receiver)).toEqual([1, 2]));
+    const [put] = await dead.list('0', 10);
+    expect(put).toMatchObject({ eventId: 'refused', reason: 'no such stream', attempts: 1 });
+    expect(transactions).toBeLessThanOrEqual(3);
+    await expect(dead.replay(put?.id ?? '')).rejects.toThrow('no such stream');
+    expect(await dead.list('0', 10)).toHaveLength(1);
+  });
+
+  it('what is to run last runs after the facts are in the outbox, and what follows a commit not after a rollback', async () => {
+    const { store } = await aProgram('tag_store');
+    const order: string[] = [];
+    const work = (fail: boolean) =>
+      store.transaction(async (tx) => {
+        tx.beforeCommit(async () => {
+          order.push(`last: ${(await tx.query('SELECT 1 FROM outbox')).length} in the outbox`);
+          if (fail) throw new Error('no');
+        });
+        tx.afterCommit(() => void order.push('committed'));
+        tx.publishLater(TagMoved, move(1), { id: 'one' });
+      });
+
+    await expect(work(true)).rejects.toThrow('no');
+    await work(false);
+
+    expect(order).toEqual(['last: 1 in the outbox', 'last: 1 in the outbox', 'committed']);
+  });
+
   it('a message that is not of the contract is put aside with what is wrong with it', async () => {
     const receiver = await aProgram('receiver');
     aConsumer(receiver);

@@ -24,6 +24,11 @@ export interface Fact<C extends EventContract = EventContract> {
 export interface FactBatch<C extends EventContract = EventContract> {
   readonly facts: readonly Fact<C>[];
   settle(tx: Tx): Promise<void>;
+  /**
+   * Puts a fact aside that can never be acted on as it is: it is kept as a dead fact with the reason, in the same transaction as the
+   * effects of the others. For what only this fact is to blame for; a throw has the whole batch tried again.
+   */
+  refuse(tx: Tx, fact: Fact<C>, reason: string): Promise<void>;
 }
 
 export type FactHandler<C extends EventContract = EventContract> = (batch: FactBatch<C>) => Promise<unknown>;
@@ -201,8 +206,8 @@ export class FactConsumer<C extends EventContract = EventContract> {
     if (!run.length) return;
     for (let attempt = 1; ; attempt++) {
       try {
-        await this.attempt(run, position);
-        this.on.handled(run.length, 'done');
+        const refused = await this.attempt(run, position);
+        this.on.handled(run.length - refused, 'done');
         return;
       } catch (error) {
         if (error instanceof PositionLost || this.stopping.signal.aborted) throw error;
@@ -225,18 +230,34 @@ export class FactConsumer<C extends EventContract = EventContract> {
     }
   }
 
-  private async attempt(run: { fact: Fact<C>; sequence: number }[], position: Position): Promise<void> {
+  /** Resolves to how many of them were refused. */
+  private async attempt(run: { fact: Fact<C>; sequence: number }[], position: Position): Promise<number> {
     const last = run.at(-1)?.sequence ?? position.sequence;
     let settled = false;
+    let refused: { fact: Fact<C>; reason: string }[] = [];
+    let tried: Tx | undefined;
+    const within = (tx: Tx) => {
+      // The handler may have begun anew, in another transaction.
+      if (tx !== tried) refused = [];
+      tried = tx;
+    };
     await this.handler({
       facts: run.map((one) => one.fact),
       settle: async (tx) => {
+        within(tx);
         await this.savePosition(tx, position, last);
         settled = true;
+      },
+      refuse: async (tx, fact, reason) => {
+        within(tx);
+        await this.insertDead(tx, { ...fact, body: JSON.stringify(fact.data) }, reason, 1);
+        refused.push({ fact, reason });
       },
     });
     if (!settled) throw new Error(`the handler of ${this.contract.name} has not settled its batch`);
     position.sequence = last;
+    for (const { fact, reason } of refused) this.tellDead(fact, reason, 1);
+    return refused.length;
   }
 
   private async bury(message: JsMsg, reason: string, attempts: number, position: Position): Promise<void> {
@@ -268,23 +289,36 @@ export class FactConsumer<C extends EventContract = EventContract> {
     position: Position,
   ): Promise<void> {
     await this.on.store.transaction(async (tx) => {
-      await tx.run(
-        `INSERT INTO dead_fact (event, subject, event_id, headers, body, reason, attempts) VALUES ($1, $2, $3, $4, $5, $6, $7)
-         ON CONFLICT (event, event_id) DO UPDATE SET reason = excluded.reason, attempts = dead_fact.attempts + excluded.attempts`,
-        // A NUL cannot be stored in a Postgres text; nothing valid holds one.
-        [
-          this.contract.name,
-          row.subject,
-          row.id,
-          JSON.stringify({ traceparent: row.traceparent }),
-          row.body.replaceAll('\0', '\uFFFD'),
-          reason.slice(0, 2_000),
-          attempts,
-        ],
-      );
+      await this.insertDead(tx, row, reason, attempts);
       await this.savePosition(tx, position, sequence);
     });
     position.sequence = sequence;
+    this.tellDead(row, reason, attempts);
+  }
+
+  private async insertDead(
+    tx: Tx,
+    row: { subject: string; id: string; body: string; traceparent: string },
+    reason: string,
+    attempts: number,
+  ): Promise<void> {
+    await tx.run(
+      `INSERT INTO dead_fact (event, subject, event_id, headers, body, reason, attempts) VALUES ($1, $2, $3, $4, $5, $6, $7)
+       ON CONFLICT (event, event_id) DO UPDATE SET reason = excluded.reason, attempts = dead_fact.attempts + excluded.attempts`,
+      // A NUL cannot be stored in a Postgres text; nothing valid holds one.
+      [
+        this.contract.name,
+        row.subject,
+        row.id,
+        JSON.stringify({ traceparent: row.traceparent }),
+        row.body.replaceAll('\0', '\uFFFD'),
+        reason.slice(0, 2_000),
+        attempts,
+      ],
+    );
+  }
+
+  private tellDead(row: { subject: string; id: string }, reason: string, attempts: number): void {
     this.on.handled(1, 'dead');
     this.on.log.error({ event: this.contract.name, subject: row.subject, eventId: row.id, reason, attempts }, 'fact.dead');
   }
