@@ -24,7 +24,8 @@ export type Namespace = z.infer<typeof Namespace>;
 /** What is wrong with an object's name as one segment of a URL path, in Kubernetes' words; empty where nothing is. */
 export function pathSegmentProblems(name: string): string[] {
   if (name === '.' || name === '..') return [`may not be '${name}'`];
-  return ['/', '%'].filter((illegal) => name.includes(illegal)).map((illegal) => `may not contain '${illegal}'`);
+  const problems = ['/', '%'].filter((illegal) => name.includes(illegal)).map((illegal) => `may not contain '${illegal}'`);
+  return name.includes('\0') ? [...problems, 'may not contain a NUL character'] : problems;
 }
 
 /** What is wrong with a stream's name, in the reference's words; empty where nothing is. */

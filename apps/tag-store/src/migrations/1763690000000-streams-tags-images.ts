@@ -123,7 +123,6 @@ const STATEMENTS = [
     object text,
     recorded timestamptz NOT NULL DEFAULT now()
   )`,
-  `CREATE INDEX change_recorded ON change USING brin (recorded)`,
   `COMMENT ON COLUMN change.resource IS 'Plural name of the resource'`,
   `COMMENT ON COLUMN change.namespace IS 'Empty for a resource without namespaces'`,
   `COMMENT ON COLUMN change.object IS 'The last state of a deleted object, as JSON; of others it is in their own row'`,

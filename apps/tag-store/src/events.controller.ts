@@ -1,0 +1,27 @@
+import { Controller } from '@nestjs/common';
+import type { Answer, Question } from '@millrace/contracts/define';
+import { MappingPublished } from '@millrace/contracts/events';
+import { CurrentTag } from '@millrace/contracts/requests';
+import { OnEvent, OnRequest } from '@millrace/platform/doors';
+import type { FactBatch } from '@millrace/platform/facts';
+import { Mappings } from './mappings.ts';
+import { Tags } from './tags.ts';
+
+/** Facts that registries told, and the question by which a consumer of tag.moved finds its beginning. */
+@Controller()
+export class EventsController {
+  constructor(
+    private readonly mappings: Mappings,
+    private readonly tags: Tags,
+  ) {}
+
+  @OnEvent(MappingPublished, { batch: 300 })
+  mappingPublished(batch: FactBatch<typeof MappingPublished>): Promise<void> {
+    return this.mappings.apply(batch);
+  }
+
+  @OnRequest(CurrentTag)
+  async currentTag(question: Question<typeof CurrentTag>): Promise<Answer<typeof CurrentTag>> {
+    return { move: await this.tags.lastMove(question) };
+  }
+}

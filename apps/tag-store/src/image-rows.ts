@@ -1,0 +1,71 @@
+import { randomUUID } from 'node:crypto';
+import { configLabels } from '@millrace/domain/image-content';
+import type { Image } from '@millrace/domain/image';
+import { valuesList } from '@millrace/platform/rows';
+import type { Tx } from '@millrace/platform/store';
+import type { Changes, Recorded } from './changes.ts';
+
+/** An image as `completeImage` makes it, with the platform images of an index. */
+export interface NewImage {
+  image: Image;
+  children: readonly Image[];
+}
+
+const ROWS_PER_STATEMENT = 500;
+
+/**
+ * Keeps the images that are not known yet, and records them as changes; those that are stay untouched, for an image is immutable. The keys
+ * of the answer are the names of the new ones. Every image must have a name and a pull spec.
+ */
+export async function insertImages(tx: Tx, changes: Changes, wanted: readonly NewImage[]): Promise<Map<string, Recorded>> {
+  const images = new Map<string, Image>();
+  for (const image of wanted.flatMap((one) => [one.image, ...one.children]))
+    if (!images.has(nameOf(image))) images.set(nameOf(image), image);
+  // The same image is pushed under many tags: what is there already is not sent again.
+  const known = await tx.query<{ name: string }>('SELECT name FROM image WHERE name = ANY ($1)', [[...images.keys()]]);
+  for (const { name } of known) images.delete(name);
+  const inserted = new Map<string, Recorded>();
+  // In one order for all, so that two writers of the same images do not wait for each other in a circle.
+  const rows = [...images.values()].sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1)).map(imageRow);
+  for (let from = 0; from < rows.length; from += ROWS_PER_STATEMENT) {
+    const values = valuesList(rows.slice(from, from + ROWS_PER_STATEMENT));
+    const fresh = await tx.query<{ name: string; uid: string }>(
+      `INSERT INTO image (name, uid, created, labels, annotations, reference, config_labels, document) VALUES ${values.sql}
+       ON CONFLICT DO NOTHING RETURNING name, uid`,
+      values.parameters,
+    );
+    for (const { name, uid } of fresh) inserted.set(name, changes.record(tx, { resource: 'images', type: 'ADDED', name, uid }));
+  }
+  const links = wanted.flatMap(({ image, children }) =>
+    inserted.has(nameOf(image)) ? children.map((child) => ({ parent: nameOf(image), child: nameOf(child) })) : [],
+  );
+  if (links.length)
+    await tx.run('INSERT INTO image_child (parent, child) SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING', [
+      links.map((link) => link.parent),
+      links.map((link) => link.child),
+    ]);
+  return inserted;
+}
+
+const nameOf = (image: Image): string => image.metadata.name ?? '';
+
+function imageRow(image: Image): unknown[] {
+  const { metadata, dockerImageReference, kind: _kind, apiVersion: _version, ...document } = image;
+  const labels = configLabels(image);
+  return [
+    metadata.name,
+    randomUUID(),
+    new Date(),
+    jsonb(metadata.labels),
+    jsonb(metadata.annotations),
+    dockerImageReference,
+    Object.keys(labels).length ? Buffer.from(JSON.stringify(labels)) : null,
+    Buffer.from(JSON.stringify(document)),
+  ];
+}
+
+/** A value as jsonb takes it, which holds no NUL character; null for what is empty. */
+export function jsonb(value: object | undefined | null): string | null {
+  if (!value || !Object.keys(value).length) return null;
+  return JSON.stringify(value).replaceAll(/(?<!\\)((?:\\\\)*)\\u0000/g, '$1\\ufffd');
+}

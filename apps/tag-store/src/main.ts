@@ -1,0 +1,14 @@
+import type { ServiceDefinition } from '@millrace/platform/service';
+import { Changes } from './changes.ts';
+import { config } from './config.ts';
+import { database } from './tables.ts';
+import { TagStoreModule } from './tag-store.module.ts';
+
+/** Owner of image streams, their tags and history, and images. */
+export const service: ServiceDefinition<typeof config> = {
+  name: 'tag-store',
+  config,
+  database,
+  module: TagStoreModule,
+  workers: [Changes],
+};

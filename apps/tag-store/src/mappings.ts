@@ -1,0 +1,230 @@
+import { randomUUID } from 'node:crypto';
+import { Inject, Injectable } from '@nestjs/common';
+import type { MappingPublished, MoveCause } from '@millrace/contracts/events';
+import { ImageStreamMappings } from '@millrace/contracts/resources';
+import type { Identity } from '@millrace/domain/access';
+import { completeImage, configLabels, validateImage } from '@millrace/domain/image-content';
+import type { Image } from '@millrace/domain/image';
+import { checkMapping, mappedPullSpec, readMapping, type Mapping } from '@millrace/domain/mapping';
+import { badRequest, notFound, type Status, StatusError, success } from '@millrace/domain/status';
+import { streamNameProblems, namespaceProblems } from '@millrace/domain/stream-names';
+import { sortableInstant } from '@millrace/domain/tag-history';
+import { pause } from '@millrace/platform/backoff';
+import type { Fact, FactBatch } from '@millrace/platform/facts';
+import { CONFIG } from '@millrace/platform/service';
+import { isTransient, Store, type Tx } from '@millrace/platform/store';
+import { currentTrace } from '@millrace/platform/trace';
+import { Changes } from './changes.ts';
+import type { TagStoreConfig } from './config.ts';
+import { insertImages } from './image-rows.ts';
+import { insertStreams, inSeconds, lockStreams, repositoryOf, streamKey, type LockedStream } from './stream-rows.ts';
+import { Tags, type TagChange } from './tags.ts';
+
+/** A mapping on its way into the store, with what only its origin knows. */
+interface Wanted {
+  mapping: Mapping;
+  children: readonly Image[];
+  createStream: boolean;
+  created: string;
+  source?: { registry: string; observedAt: string };
+  cause: MoveCause;
+  traceparent?: string;
+}
+
+export interface PostedMapping {
+  namespace: string;
+  object: unknown;
+  dryRun: boolean;
+  user: Identity;
+}
+
+interface Posted {
+  wanted: Wanted;
+  settle: (outcome: Status | undefined | Error) => void;
+}
+
+/** How many posted mappings go into one transaction. */
+const POSTS_AT_ONCE = 200;
+const ATTEMPTS = 6;
+const CREATED: Status = { ...success(), code: 201 };
+
+/** What was pushed: as facts from registries, and as mappings posted to the API. Both go one way into streams, images and tags. */
+@Injectable()
+export class Mappings {
+  private readonly posted: Posted[] = [];
+  private storing = false;
+
+  constructor(
+    private readonly store: Store,
+    private readonly tags: Tags,
+    private readonly changes: Changes,
+    @Inject(CONFIG) private readonly config: Pick<TagStoreConfig, 'INTERNAL_REGISTRY_HOST'>,
+  ) {}
+
+  /** Acts on the facts in one transaction; those that can never be acted on are put aside with the reason. */
+  async apply(batch: FactBatch<typeof MappingPublished>): Promise<void> {
+    const read = batch.facts.map((fact) => ({ fact, result: this.wantedBy(fact) }));
+    await this.store.transaction(async (tx) => {
+      // First, so that an instance that lost its place learns so before it does the work.
+      await batch.settle(tx);
+      const good = read.flatMap(({ fact, result }) => ('mapping' in result ? [{ fact, wanted: result }] : []));
+      const refusals = await this.put(
+        tx,
+        good.map(({ wanted }) => wanted),
+      );
+      for (const { fact, result } of read) if (!('mapping' in result)) await batch.refuse(tx, fact, result.message ?? 'malformed');
+      for (const [i, refusal] of refusals.entries()) {
+        const fact = good[i]?.fact;
+        if (refusal && fact) await batch.refuse(tx, fact, refusal.message ?? 'refused');
+      }
+    });
+  }
+
+  /**
+   * Acts on a posted mapping. Mappings that are posted at the same time share a transaction, in the order in which they came: nobody meets a
+   * conflict. Resolves when it is stored; throws {@link StatusError} where it is refused, and then nothing of it is stored.
+   */
+  async post({ namespace, object, dryRun, user }: PostedMapping): Promise<Status> {
+    const checked = readMapping(object, { namespace, internalRegistryHost: this.config.INTERNAL_REGISTRY_HOST });
+    if (checked.kind === 'refused') throw new StatusError(checked.status);
+    const { mapping } = checked;
+    if (dryRun) {
+      const found = await this.store.query('SELECT 1 FROM stream WHERE namespace = $1 AND name = $2', [namespace, mapping.stream]);
+      if (!found.length) throw new StatusError(noSuchStream(mapping));
+      return CREATED;
+    }
+    const wanted: Wanted = {
+      mapping,
+      children: [],
+      createStream: false,
+      created: inSeconds(new Date()),
+      cause: { kind: 'mapping', id: randomUUID(), actor: user.name },
+      traceparent: currentTrace(),
+    };
+    await new Promise<void>((resolve, reject) => {
+      const settle: Posted['settle'] = (outcome) => {
+        if (outcome === undefined) resolve();
+        else reject(outcome instanceof Error ? outcome : new StatusError(outcome));
+      };
+      this.posted.push({ wanted, settle });
+      void this.storePosted();
+    });
+    return CREATED;
+  }
+
+  /** Stores what has been posted, and what is posted meanwhile, until nothing is left. */
+  private async storePosted(): Promise<void> {
+    if (this.storing) return;
+    this.storing = true;
+    while (this.posted.length) await this.storeTogether(this.posted.splice(0, POSTS_AT_ONCE));
+    this.storing = false;
+  }
+
+  private async storeTogether(posts: Posted[]): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const refusals = await this.store.transaction((tx) =>
+          this.put(
+            tx,
+            posts.map((post) => post.wanted),
+          ),
+        );
+        posts.forEach((post, i) => post.settle(refusals[i]));
+        return;
+      } catch (error) {
+        if (isTransient(error) && attempt < ATTEMPTS) {
+          // Their ids stay the same: where the commit was made and only its answer lost, the repeat changes nothing.
+          await pause(20 * 2 ** attempt);
+          continue;
+        }
+        if (posts.length > 1 && !isTransient(error)) for (const post of posts) await this.storeTogether([post]);
+        else for (const post of posts) post.settle(error as Error);
+        return;
+      }
+    }
+  }
+
+  private wantedBy({ data, traceparent }: Fact<typeof MappingPublished>): Wanted | Status {
+    const { namespace, stream, tag, image, children, createStream, source } = data;
+    const checked = checkMapping(
+      { metadata: { namespace, name: stream }, tag, image },
+      { namespace, internalRegistryHost: this.config.INTERNAL_REGISTRY_HOST },
+    );
+    if (checked.kind === 'refused') return checked.status;
+    const [problem] = [
+      ...children.flatMap((child) => validateImage(child, `children[${child.metadata.name ?? ''}]`).map((e) => `${e.field}: ${e.text}`)),
+      ...(createStream
+        ? [...namespaceProblems(namespace), ...streamNameProblems(stream)].map((why) => `${namespace}/${stream}: ${why}`)
+        : []),
+    ];
+    if (problem) return badRequest(problem);
+    try {
+      const observedAt = sortableInstant(source.observedAt);
+      const now = new Date();
+      return {
+        mapping: checked.mapping,
+        children: children.map(completeImage),
+        createStream,
+        // A registry whose clock is ahead does not make items of tomorrow.
+        created: inSeconds(new Date(Math.min(now.getTime(), Date.parse(`${observedAt.slice(0, 23)}Z`)))),
+        source: { registry: source.registry, observedAt },
+        cause: { kind: 'push', id: data.id, registry: source.registry, actor: source.actor },
+        traceparent,
+      };
+    } catch (error) {
+      return badRequest(`source.observedAt: ${(error as Error).message}`);
+    }
+  }
+
+  /** Answers for each mapping why it is refused, or undefined where it is in. */
+  private async put(tx: Tx, wanted: readonly Wanted[]): Promise<(Status | undefined)[]> {
+    const streams = await this.streamsOf(tx, wanted);
+    const refusals = wanted.map(({ mapping }) => (streams.has(keyOf(mapping)) ? undefined : noSuchStream(mapping)));
+    const accepted = wanted.flatMap((one) => {
+      const stream = streams.get(keyOf(one.mapping));
+      return stream ? [{ ...one, stream }] : [];
+    });
+    const fresh = await insertImages(
+      tx,
+      this.changes,
+      accepted.map(({ mapping: { image }, children }) => ({ image, children })),
+    );
+    await this.tags.move(
+      tx,
+      accepted.map((one): TagChange => {
+        const { image, tag } = one.mapping;
+        const existed = !fresh.delete(image.metadata.name);
+        const repository = repositoryOf(one.stream, this.config.INTERNAL_REGISTRY_HOST);
+        return {
+          stream: one.stream,
+          tag,
+          event: {
+            created: one.created,
+            dockerImageReference: mappedPullSpec(image, { existed, repository }),
+            image: image.metadata.name,
+            generation: one.stream.generation,
+          },
+          source: one.source?.registry,
+          observedAt: one.source?.observedAt,
+          cause: one.cause,
+          labels: configLabels(image),
+          traceparent: one.traceparent,
+        };
+      }),
+    );
+    return refusals;
+  }
+
+  private async streamsOf(tx: Tx, wanted: readonly Wanted[]): Promise<Map<string, LockedStream>> {
+    const keys = wanted.map(({ mapping: { namespace, stream: name } }) => ({ namespace, name }));
+    const wantedNew = keys.filter((_, i) => wanted[i]?.createStream);
+    if (wantedNew.length)
+      for (const { uid, namespace, name } of await insertStreams(tx, wantedNew))
+        this.changes.record(tx, { resource: 'imagestreams', type: 'ADDED', namespace, name, uid });
+    return lockStreams(tx, keys);
+  }
+}
+
+const keyOf = ({ namespace, stream }: Mapping): string => streamKey({ namespace, name: stream });
+
+const noSuchStream = ({ stream }: Mapping): Status => notFound(ImageStreamMappings, stream);

@@ -1,0 +1,103 @@
+import { Inject, Injectable } from '@nestjs/common';
+import type { MoveCause, TagMoved } from '@millrace/contracts/events';
+import type { TagEvent } from '@millrace/domain/image-stream';
+import { CONFIG } from '@millrace/platform/service';
+import { Store, type Tx } from '@millrace/platform/store';
+import { Changes } from './changes.ts';
+import type { TagStoreConfig } from './config.ts';
+import { lockStreams, type LockedStream, type StreamKey } from './stream-rows.ts';
+import { TagMoves } from './tag-moves.ts';
+
+export { inSeconds, repositoryOf, streamKey, type LockedStream, type StreamKey } from './stream-rows.ts';
+
+/*
+ * How tags move: the one way in which images get into tags, whoever puts them there. It reads no more of a history than its newest
+ * item, and for what comes late the few around its place, so a tag with 100,000 items costs what one with ten does. A batch of
+ * hundreds of changes takes a handful of statements.
+ */
+
+/** What is to become of one tag. Changes of one call take effect in their order. */
+export interface TagChange {
+  stream: LockedStream;
+  tag: string;
+  /** The event that is put on the tag; with `source` and `observedAt` it takes its place in the order of that registry. */
+  event: TagEvent;
+  source?: string;
+  observedAt?: string;
+  /** `id` is the same for every repeat: a repeat changes nothing. */
+  cause: MoveCause;
+  /** Labels of the image config; looked up where absent. */
+  labels?: Record<string, string>;
+  traceparent?: string;
+}
+
+/** `moved`: a tag.moved was told. `changed`: the history is another, but the tag means what it meant. */
+export type TagOutcome = 'moved' | 'changed' | 'unchanged';
+
+@Injectable()
+export class Tags {
+  constructor(
+    private readonly store: Store,
+    private readonly changes: Changes,
+    @Inject(CONFIG) private readonly config: Pick<TagStoreConfig, 'INTERNAL_REGISTRY_HOST'>,
+  ) {}
+
+  /** Locks the rows of the streams that exist; the keys of the answer are {@link streamKey}. */
+  lock(tx: Tx, keys: readonly StreamKey[]): Promise<Map<string, LockedStream>> {
+    return lockStreams(tx, keys);
+  }
+
+  /**
+   * Puts events on tags, lets the tags of the same stream that follow them follow, and tells a tag.moved for each that means another
+   * image or pull spec. Answers in the order of `changes`.
+   */
+  async move(tx: Tx, changes: readonly TagChange[]): Promise<TagOutcome[]> {
+    if (!changes.length) return [];
+    const work = new TagMoves(tx, this.config.INTERNAL_REGISTRY_HOST);
+    await work.load(changes);
+    const outcomes: TagOutcome[] = [];
+    for (const change of changes) outcomes.push(await work.apply(change));
+    await work.write();
+    work.tell();
+    for (const stream of work.shown)
+      this.changes.record(tx, {
+        resource: 'imagestreams',
+        type: 'MODIFIED',
+        namespace: stream.namespace,
+        name: stream.name,
+        uid: stream.uid,
+      });
+    return outcomes;
+  }
+
+  /**
+   * Takes a tag's history and conditions away. What its registries told before stays known, so that a repeat does not bring it back, and
+   * the count of its moves goes on. False where there was nothing.
+   */
+  async remove(tx: Tx, stream: LockedStream, tag: string): Promise<boolean> {
+    const cleared = await tx.run(
+      `UPDATE tag SET items = 0, top_position = NULL, image = NULL, reference = NULL, created = NULL, generation = NULL, conditions = NULL, last_move = NULL
+        WHERE stream_uid = $1 AND name = $2 AND (items > 0 OR conditions IS NOT NULL)`,
+      [stream.uid, tag],
+    );
+    if (!cleared) return false;
+    await tx.run('DELETE FROM tag_item WHERE stream_uid = $1 AND tag = $2', [stream.uid, tag]);
+    this.changes.record(tx, {
+      resource: 'imagestreams',
+      type: 'MODIFIED',
+      namespace: stream.namespace,
+      name: stream.name,
+      uid: stream.uid,
+    });
+    return true;
+  }
+
+  /** The last tag.moved of a tag, or null where it has never moved or is deleted. */
+  async lastMove({ namespace, stream, tag }: { namespace: string; stream: string; tag: string }): Promise<TagMoved | null> {
+    const [row] = await this.store.query<{ last_move: string | null }>(
+      'SELECT t.last_move FROM stream s JOIN tag t ON t.stream_uid = s.uid WHERE s.namespace = $1 AND s.name = $2 AND t.name = $3',
+      [namespace, stream, tag],
+    );
+    return row?.last_move ? (JSON.parse(row.last_move) as TagMoved) : null;
+  }
+}
