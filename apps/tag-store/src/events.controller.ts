@@ -16,7 +16,7 @@ export class EventsController {
   ) {}
 
   @OnEvent(MappingPublished, { batch: 300 })
-  mappingPublished(batch: FactBatch<typeof MappingPublished>): Promise<void> {
+  mappingPublished(batch: FactBatch<typeof MappingPublished>): Promise<unknown> {
     return this.mappings.apply(batch);
   }
 

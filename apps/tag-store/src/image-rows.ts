@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { configLabels } from '@millrace/domain/image-content';
+import { configLabels, notableLabels } from '@millrace/domain/image-content';
 import type { Image } from '@millrace/domain/image';
 import { valuesList } from '@millrace/platform/rows';
 import type { Tx } from '@millrace/platform/store';
@@ -30,7 +30,7 @@ export async function insertImages(tx: Tx, changes: Changes, wanted: readonly Ne
   for (let from = 0; from < rows.length; from += ROWS_PER_STATEMENT) {
     const values = valuesList(rows.slice(from, from + ROWS_PER_STATEMENT));
     const fresh = await tx.query<{ name: string; uid: string }>(
-      `INSERT INTO image (name, uid, created, labels, annotations, reference, config_labels, document) VALUES ${values.sql}
+      `INSERT INTO image (name, uid, created, labels, annotations, reference, document) VALUES ${values.sql}
        ON CONFLICT DO NOTHING RETURNING name, uid`,
       values.parameters,
     );
@@ -47,11 +47,18 @@ export async function insertImages(tx: Tx, changes: Changes, wanted: readonly Ne
   return inserted;
 }
 
+/** Labels of the configs of these images, by image name, as far as an event tells them. */
+export async function labelsOf(on: Pick<Tx, 'query'>, images: readonly string[]): Promise<Map<string, Record<string, string>>> {
+  const rows = await on.query<{ name: string; document: string }>('SELECT name, document FROM image WHERE name = ANY ($1)', [
+    [...new Set(images)],
+  ]);
+  return new Map(rows.map((row) => [row.name, notableLabels(configLabels(JSON.parse(row.document) as Image))]));
+}
+
 const nameOf = (image: Image): string => image.metadata.name ?? '';
 
 function imageRow(image: Image): unknown[] {
   const { metadata, dockerImageReference, kind: _kind, apiVersion: _version, ...document } = image;
-  const labels = configLabels(image);
   return [
     metadata.name,
     randomUUID(),
@@ -59,7 +66,6 @@ function imageRow(image: Image): unknown[] {
     jsonb(metadata.labels),
     jsonb(metadata.annotations),
     dockerImageReference,
-    Object.keys(labels).length ? Buffer.from(JSON.stringify(labels)) : null,
     Buffer.from(JSON.stringify(document)),
   ];
 }

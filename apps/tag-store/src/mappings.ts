@@ -75,7 +75,7 @@ export class Mappings {
       for (const { fact, result } of read) if (!('mapping' in result)) await batch.refuse(tx, fact, result.message ?? 'malformed');
       for (const [i, refusal] of refusals.entries()) {
         const fact = good[i]?.fact;
-        if (refusal && fact) await batch.refuse(tx, fact, refusal.message ?? 'refused');
+        if (refusal && fact) await batch.refuse(tx, fact, missing(fact.data));
       }
     });
   }
@@ -226,5 +226,8 @@ export class Mappings {
 }
 
 const keyOf = ({ namespace, stream }: Mapping): string => streamKey({ namespace, name: stream });
+
+const missing = ({ namespace, stream }: { namespace: string; stream: string }): string =>
+  `image stream ${namespace}/${stream} does not exist, and its registry may not create it: create it, then replay this fact`;
 
 const noSuchStream = ({ stream }: Mapping): Status => notFound(ImageStreamMappings, stream);

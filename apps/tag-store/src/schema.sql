@@ -39,7 +39,6 @@ CREATE TABLE image (
   labels jsonb,
   annotations jsonb,
   reference text NOT NULL,
-  config_labels text,
   document text NOT NULL
 ) WITH (fillfactor=50);
 
@@ -118,8 +117,8 @@ CREATE TABLE tag_item (
   cause text
 );
 
-ALTER TABLE image ALTER COLUMN config_labels SET STORAGE EXTERNAL;
 ALTER TABLE image ALTER COLUMN document SET STORAGE EXTERNAL;
+ALTER TABLE outbox ALTER COLUMN body SET STORAGE EXTERNAL;
 
 ALTER TABLE change ADD CONSTRAINT change_pkey PRIMARY KEY (revision);
 ALTER TABLE change ADD CONSTRAINT change_type CHECK ((type = ANY (ARRAY['ADDED'::text, 'MODIFIED'::text, 'DELETED'::text])));
@@ -141,7 +140,6 @@ ALTER TABLE tag ADD CONSTRAINT tag_of_stream FOREIGN KEY (stream_uid) REFERENCES
 ALTER TABLE tag_item ADD CONSTRAINT tag_item_pkey PRIMARY KEY (stream_uid, tag, "position");
 ALTER TABLE tag_item ADD CONSTRAINT tag_item_of_tag FOREIGN KEY (stream_uid, tag) REFERENCES tag(stream_uid, name) ON DELETE CASCADE;
 
-CREATE INDEX change_recorded ON change USING brin (recorded);
 CREATE INDEX image_child_child ON image_child USING btree (child);
 CREATE INDEX outbox_sent ON outbox USING btree (stream, sequence) WHERE (sequence IS NOT NULL);
 CREATE INDEX outbox_waiting ON outbox USING btree (id) WHERE (sequence IS NULL);

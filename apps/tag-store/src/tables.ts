@@ -72,7 +72,12 @@ export class TagRow {
   conditions!: TagEventCondition[] | null;
   @Column({ type: 'bigint', default: 0, comment: 'Counts tag.moved: the generation of the last one' })
   moves!: string;
-  @Column({ name: 'last_move', type: 'text', nullable: true, comment: 'The last tag.moved, as JSON' })
+  @Column({
+    name: 'last_move',
+    type: 'text',
+    nullable: true,
+    comment: 'The last tag.moved, as JSON, without the labels: they are the image’s',
+  })
   lastMove!: string | null;
   @Column({ type: 'jsonb', nullable: true, comment: 'The newest that each registry told, by its name' })
   marks!: Record<string, SourceMark> | null;
@@ -123,8 +128,6 @@ export class ImageRow {
   annotations!: Record<string, string> | null;
   @Column({ type: 'text', comment: 'Pull spec first recorded' })
   reference!: string;
-  @Column({ name: 'config_labels', type: 'text', nullable: true, comment: 'Labels of the image config, as JSON' })
-  configLabels!: string | null;
   @Column({ type: 'text', comment: 'The Image as JSON, without metadata and dockerImageReference' })
   document!: string;
 }

@@ -13,6 +13,7 @@ import {
 import { followers } from '@millrace/domain/tag-source';
 import { valuesList } from '@millrace/platform/rows';
 import type { Tx } from '@millrace/platform/store';
+import { labelsOf } from './image-rows.ts';
 import { inSeconds, type LockedStream, repositoryOf } from './stream-rows.ts';
 import type { TagChange, TagOutcome } from './tags.ts';
 
@@ -203,7 +204,8 @@ export class TagMoves {
   }
 
   /** Stages the moves, in their order. */
-  tell(): void {
+  async tell(): Promise<void> {
+    await this.label();
     for (const { data, traceparent } of this.moves)
       this.tx.publishLater(TagMoved, data, {
         id: `${data.streamUid}.${data.tag}.${data.generation}`,
@@ -213,7 +215,6 @@ export class TagMoves {
   }
 
   async write(): Promise<void> {
-    await this.label();
     const states = [...this.tags.values()].filter((state) => state.changed);
     await this.inRows(
       states.map((s) => [
@@ -226,7 +227,7 @@ export class TagMoves {
         s.top?.event.created ?? null,
         s.top?.event.generation ?? null,
         s.moves,
-        s.lastMove ? Buffer.from(JSON.stringify(s.lastMove.data)) : null,
+        s.lastMove ? JSON.stringify({ ...s.lastMove.data, labels: {} }) : null,
         JSON.stringify(s.marks),
         s.conditions,
       ]),
@@ -280,15 +281,11 @@ export class TagMoves {
   private async label(): Promise<void> {
     const unlabelled = this.moves.filter((move) => move.unlabelled);
     if (!unlabelled.length) return;
-    const rows = await this.tx.query<{ name: string; config_labels: string }>(
-      'SELECT name, config_labels FROM image WHERE name = ANY ($1) AND config_labels IS NOT NULL',
-      [[...new Set(unlabelled.map((move) => move.data.current.image))]],
+    const labels = await labelsOf(
+      this.tx,
+      unlabelled.map((move) => move.data.current.image),
     );
-    const labels = new Map(rows.map((row) => [row.name, notableLabels(JSON.parse(row.config_labels) as Record<string, string>)]));
-    for (const move of unlabelled) {
-      move.data.labels = labels.get(move.data.current.image) ?? {};
-      move.unlabelled = false;
-    }
+    for (const move of unlabelled) move.data.labels = labels.get(move.data.current.image) ?? {};
   }
 
   private async inRows(rows: unknown[][], statement: (values: string) => string, casts: readonly string[] = []): Promise<void> {

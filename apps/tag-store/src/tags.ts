@@ -5,6 +5,7 @@ import { CONFIG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
 import type { TagStoreConfig } from './config.ts';
+import { labelsOf } from './image-rows.ts';
 import { lockStreams, type LockedStream, type StreamKey } from './stream-rows.ts';
 import { TagMoves } from './tag-moves.ts';
 
@@ -58,7 +59,7 @@ export class Tags {
     const outcomes: TagOutcome[] = [];
     for (const change of changes) outcomes.push(await work.apply(change));
     await work.write();
-    work.tell();
+    await work.tell();
     for (const stream of work.shown)
       this.changes.record(tx, {
         resource: 'imagestreams',
@@ -98,6 +99,8 @@ export class Tags {
       'SELECT t.last_move FROM stream s JOIN tag t ON t.stream_uid = s.uid WHERE s.namespace = $1 AND s.name = $2 AND t.name = $3',
       [namespace, stream, tag],
     );
-    return row?.last_move ? (JSON.parse(row.last_move) as TagMoved) : null;
+    if (!row?.last_move) return null;
+    const move = JSON.parse(row.last_move) as TagMoved;
+    return { ...move, labels: (await labelsOf(this.store, [move.current.image])).get(move.current.image) ?? {} };
   }
 }

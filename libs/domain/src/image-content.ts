@@ -116,7 +116,7 @@ export function configLabels(image: Pick<Image, 'dockerImageMetadata'>): Record<
 }
 
 /** What an event can carry of labels, in characters; beyond it the longest are left out. Commit and source URL are short. */
-export const LABELS_LENGTH_MAX = 8_192;
+export const LABELS_LENGTH_MAX = 4_096;
 
 /** The labels that an event tells: all, or where they are too many the shorter ones, in their order. */
 export function notableLabels(labels: Record<string, string>, lengthMax = LABELS_LENGTH_MAX): Record<string, string> {

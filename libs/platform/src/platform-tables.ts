@@ -16,6 +16,8 @@ export class PlatformTables1763683200000 implements MigrationInterface {
       created timestamptz NOT NULL DEFAULT now(),
       sequence bigint
     )`);
+    // A fact lives here for a short time: compressing it costs more than its bytes do.
+    await runner.query(`ALTER TABLE outbox ALTER COLUMN body SET STORAGE EXTERNAL`);
     await runner.query(`COMMENT ON COLUMN outbox.sequence IS 'Where JetStream stored it; null until then'`);
     await runner.query(`CREATE INDEX outbox_waiting ON outbox (id) WHERE sequence IS NULL`);
     await runner.query(`CREATE INDEX outbox_sent ON outbox (stream, sequence) WHERE sequence IS NOT NULL`);

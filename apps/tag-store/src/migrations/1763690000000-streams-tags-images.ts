@@ -61,7 +61,7 @@ const STATEMENTS = [
   `COMMENT ON COLUMN tag.top_position IS 'Which of them is the newest; null where there is none'`,
   `COMMENT ON COLUMN tag.image IS 'Copied from the newest item, as the next three'`,
   `COMMENT ON COLUMN tag.moves IS 'Counts tag.moved: the generation of the last one'`,
-  `COMMENT ON COLUMN tag.last_move IS 'The last tag.moved, as JSON'`,
+  `COMMENT ON COLUMN tag.last_move IS 'The last tag.moved, as JSON, without the labels: they are the image’s'`,
   `COMMENT ON COLUMN tag.marks IS 'The newest that each registry told, by its name'`,
 
   `CREATE TABLE tag_item (
@@ -96,14 +96,12 @@ const STATEMENTS = [
     labels jsonb,
     annotations jsonb,
     reference text NOT NULL,
-    config_labels text,
     document text NOT NULL
   ) WITH (fillfactor = 50)`,
   // Compressing tens of kilobytes per push is slower than writing them.
-  `ALTER TABLE image ALTER COLUMN document SET STORAGE EXTERNAL, ALTER COLUMN config_labels SET STORAGE EXTERNAL`,
+  `ALTER TABLE image ALTER COLUMN document SET STORAGE EXTERNAL`,
   `COMMENT ON COLUMN image.resource_version IS 'Set just before commit, by changes.ts'`,
   `COMMENT ON COLUMN image.reference IS 'Pull spec first recorded'`,
-  `COMMENT ON COLUMN image.config_labels IS 'Labels of the image config, as JSON'`,
   `COMMENT ON COLUMN image.document IS 'The Image as JSON, without metadata and dockerImageReference'`,
 
   `CREATE TABLE image_child (
