@@ -1,4 +1,4 @@
-import { applyDecorators, Catch, type RpcExceptionFilter } from '@nestjs/common';
+import { applyDecorators, Catch, type RpcExceptionFilter, UseFilters } from '@nestjs/common';
 import { EventPattern, MessagePattern, Server, type CustomTransportStrategy } from '@nestjs/microservices';
 import { lastValueFrom, throwError, type Observable } from 'rxjs';
 import type { Answer, EventContract, Question, RequestContract } from '@millrace/contracts/define';
@@ -17,17 +17,28 @@ type DoorFor<Input, Output> = <K extends string | symbol>(
   descriptor: TypedPropertyDescriptor<(input: Input) => Promise<Output>>,
 ) => void;
 
+/**
+ * Errors of doors reach the platform as they are; it decides about redelivery, answers and logs. Nest's own way would make each an
+ * "Internal server error", and a lost connection look like a fact that cannot be used.
+ */
+@Catch()
+class ErrorsPassThrough implements RpcExceptionFilter {
+  catch(error: unknown): Observable<never> {
+    return throwError(() => error);
+  }
+}
+const passThrough = new ErrorsPassThrough();
+
 /** A door for facts: the method gets them in order and settles them in its transaction. Does not compile on a method of another shape. */
 export function OnEvent<C extends EventContract>(contract: C, options: FactDoor): DoorFor<FactBatch<C>, unknown> {
-  return applyDecorators(EventPattern(contract.subject, TRANSPORT, { contract, options }) as MethodDecorator) as DoorFor<
-    FactBatch<C>,
-    unknown
-  >;
+  const door = EventPattern(contract.subject, TRANSPORT, { contract, options }) as MethodDecorator;
+  return applyDecorators(door, UseFilters(passThrough)) as DoorFor<FactBatch<C>, unknown>;
 }
 
 /** A door for questions: what the method resolves to is the answer. */
 export function OnRequest<C extends RequestContract>(contract: C): DoorFor<Question<C>, Answer<C>> {
-  return applyDecorators(MessagePattern(contract.subject, TRANSPORT, { contract }) as MethodDecorator) as DoorFor<Question<C>, Answer<C>>;
+  const door = MessagePattern(contract.subject, TRANSPORT, { contract }) as MethodDecorator;
+  return applyDecorators(door, UseFilters(passThrough)) as DoorFor<Question<C>, Answer<C>>;
 }
 
 /** What Nest found: contracts and the methods behind them, called without Nest's own wire format in between. */
@@ -72,11 +83,3 @@ export class MillraceTransport extends Server implements CustomTransportStrategy
 
 const isObservable = (value: unknown): value is Observable<unknown> =>
   typeof (value as Observable<unknown> | undefined)?.subscribe === 'function';
-
-/** Errors of doors reach the platform as they are; it decides about redelivery, answers and logs. */
-@Catch()
-export class ErrorsPassThrough implements RpcExceptionFilter {
-  catch(error: unknown): Observable<never> {
-    return throwError(() => error);
-  }
-}

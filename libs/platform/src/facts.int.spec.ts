@@ -229,6 +229,16 @@ describe('facts from outbox to handler', () => {
     expect(order).toEqual(['last: 1 in the outbox', 'last: 1 in the outbox', 'committed']);
   });
 
+  it('an error of Postgres says which statement it was, and none of its data', async () => {
+    const { store } = await aProgram('tag_store');
+    const failing = store.transaction((tx) => tx.run('INSERT INTO effect (id, generation) VALUES ($1, $2)', ['secret', 'secret']));
+
+    const error = (await failing.catch((caught: unknown) => caught)) as { query: string; code: string };
+
+    expect(error).toMatchObject({ code: '22P02', query: expect.stringContaining('INSERT INTO effect') as string });
+    expect(Object.keys(error).filter((key) => JSON.stringify(error[key as never])?.includes('secret'))).toEqual([]);
+  });
+
   it('a message that is not of the contract is put aside with what is wrong with it', async () => {
     const receiver = await aProgram('receiver');
     aConsumer(receiver);

@@ -8,7 +8,7 @@ import { positionOf } from '@millrace/contracts/requests';
 import { Bus } from './bus.ts';
 import { commonConfig, databaseConfig, maskedConfig, readConfig, type Config, type ConfigShape } from './config.ts';
 import { DeadFacts } from './dead-facts.ts';
-import { ErrorsPassThrough, MillraceTransport } from './doors.ts';
+import { MillraceTransport } from './doors.ts';
 import { FactConsumer, positionIn, type FactHandler } from './facts.ts';
 import { Health, HealthController, METRICS } from './health.ts';
 import { Lease } from './lease.ts';
@@ -118,7 +118,6 @@ export async function startService(
       bodyParser: false,
       abortOnError: false,
     });
-    app.useGlobalFilters();
     closers.push(() => app.close());
 
     const consumers: FactConsumer[] = [];
@@ -149,7 +148,6 @@ export async function startService(
       },
       { inheritAppConfig: false },
     );
-    for (const microservice of app.getMicroservices()) microservice.useGlobalFilters(new ErrorsPassThrough());
     await definition.prepare?.(app);
     await app.init();
 

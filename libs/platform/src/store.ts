@@ -1,4 +1,12 @@
-import { DataSource, type EntityManager, type EntitySchema, type MixedList, type QueryRunner } from 'typeorm';
+import {
+  DataSource,
+  type EntityManager,
+  type EntitySchema,
+  type MixedList,
+  QueryFailedError,
+  type QueryResult,
+  type QueryRunner,
+} from 'typeorm';
 import type { EventContract, EventData } from '@millrace/contracts/define';
 import { Outbox, type Staged } from './outbox.ts';
 import { PlatformTables1763683200000 } from './platform-tables.ts';
@@ -33,7 +41,7 @@ export interface Tx {
 /** SQLSTATE classes and codes after which the same transaction may succeed: connection, resources, shutdown, deadlock, serialization. */
 const TRANSIENT = /^(08|53|57P0|40001|40P01|55P03|25006)/;
 const LOST_CONNECTION =
-  /ECONN|EPIPE|ENOENT|ETIMEDOUT|Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Driver not Connected/i;
+  /ECONN|EPIPE|ENOENT|ETIMEDOUT|Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Driver not Connected|Query runner already released/i;
 
 /** True for an error that says more about Postgres' state than about the statement. */
 export function isTransient(error: unknown): boolean {
@@ -118,10 +126,31 @@ export class Store {
   async query<T = Record<string, unknown>>(sql: string, parameters: unknown[] = []): Promise<T[]> {
     const runner = this.dataSource.createQueryRunner();
     try {
-      return ((await runner.query(sql, parameters, true)).records ?? []) as T[];
+      return ((await runQuery(runner, sql, parameters)).records ?? []) as T[];
     } finally {
       await runner.release().catch(() => undefined);
     }
+  }
+}
+
+/** How much of a statement an error repeats. */
+const SHOWN_SQL = 200;
+
+/** Runs a statement; its error names the beginning of it, and none of the data, which may be megabytes and is not for a log. */
+async function runQuery(runner: QueryRunner, sql: string, parameters: unknown[]): Promise<QueryResult> {
+  try {
+    return await runner.query(sql, parameters, true);
+  } catch (error) {
+    if (error instanceof QueryFailedError) {
+      Object.assign(error, {
+        query: sql.replaceAll(/\s+/g, ' ').slice(0, SHOWN_SQL),
+        parameters: undefined,
+        where: undefined,
+        detail: undefined,
+      });
+      Object.assign(error.driverError, { where: undefined, detail: undefined });
+    }
+    throw error;
   }
 }
 
@@ -133,8 +162,8 @@ interface Ends {
 function transactionOn(runner: QueryRunner, staged: Staged[], outbox: Outbox, ends: Ends): Tx {
   return {
     manager: runner.manager,
-    query: async <T>(sql: string, parameters: unknown[] = []) => ((await runner.query(sql, parameters, true)).records ?? []) as T[],
-    run: async (sql, parameters = []) => (await runner.query(sql, parameters, true)).affected ?? 0,
+    query: async <T>(sql: string, parameters: unknown[] = []) => ((await runQuery(runner, sql, parameters)).records ?? []) as T[],
+    run: async (sql, parameters = []) => (await runQuery(runner, sql, parameters)).affected ?? 0,
     publishLater: (contract, data, meta) => void staged.push(outbox.stage(contract, data, meta)),
     beforeCommit: (work) => void ends.before.push(work),
     afterCommit: (work) => void ends.after.push(work),
