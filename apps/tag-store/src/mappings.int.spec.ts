@@ -203,8 +203,7 @@ describe('mappings that are posted at once', () => {
 
     const answers = await Promise.all(
       names.map((name) => post(mapping('killed', 'latest', { metadata: { name }, dockerImageReference: `e.io/a/b@${name}` }))),
-    );
-    posting = false;
+    ).finally(() => (posting = false));
     await killing;
 
     expect(new Set(answers.map((answer) => answer.code))).toEqual(new Set([201]));
@@ -246,8 +245,8 @@ describe('a batch of facts', () => {
 
     expect(await one.history('good')).toEqual([A]);
     expect(reasons.toSorted()).toEqual([
-      expect.stringContaining('demo/bad--name: must match'),
       expect.stringContaining('image.metadata.name: Required value'),
+      expect.stringContaining('demo/bad--name: must match'),
       expect.stringContaining('image stream demo/absent does not exist'),
       expect.stringContaining('source.observedAt: "yesterday" is no time'),
     ]);
