@@ -27,7 +27,7 @@ const COMMANDS = {
   listen: { about: 'show events and receive webhooks of a running start', built: true, steps: (args) => [product('listen', ...args)] },
   test: { about: 'all tests and the conformance suite; with arguments, those of vitest only', built: true, steps: test },
   conformance: { about: 'the conformance suite', built: true, steps: (args) => [conformance(...args)] },
-  bench: { about: 'load measurements against a running server', steps: (args) => [script(join('conformance', 'bench.mjs'), ...args)] },
+  bench: { about: 'the figures of docs/benchmarks.md', built: true, steps: (args) => [script(join('bench', 'run.ts'), ...args)] },
   lint: { about: 'style and walls', steps: () => lint },
   types: { about: 'the type checker', steps: () => types },
   docs: {
