@@ -46,7 +46,11 @@ export class Constellation {
     return constellation;
   }
 
-  private constructor(private readonly env: Record<string, string>) {}
+  private readonly env: Record<string, string>;
+
+  private constructor(env: Record<string, string>) {
+    this.env = env;
+  }
 
   get api(): { api: string; token: string; ca: string } {
     const kubeconfig = readFileSync(join(this.dataDir, 'kubeconfig'), 'utf8');
