@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from '@millrace/embedded/ports';
-import { apiClient, type ApiClient } from '@millrace/testing/client';
+import { apiClient, credentialsIn, type ApiClient } from '@millrace/testing/client';
 import { eventually } from '@millrace/testing/eventually';
 import { makeImage, pushImage } from '@millrace/testing/images';
 import { aWebhookSink, type WebhookSink } from '@millrace/testing/webhook-sink';
@@ -37,13 +37,7 @@ describe.runIf(process.env['MILLRACE_CONTAINERS'] === 'true')('docker compose up
   const connect = async () => {
     await api?.close();
     await compose('cp', 'api:/data/kubeconfig', join(scratch, 'kubeconfig'));
-    const kubeconfig = readFileSync(join(scratch, 'kubeconfig'), 'utf8');
-    const value = (key: string): string => new RegExp(`${key}: *"?([^"\\s]+)"?`).exec(kubeconfig)?.[1] ?? '';
-    api = apiClient({
-      api: `https://127.0.0.1:${ports.api}`,
-      token: value('token'),
-      ca: Buffer.from(value('certificate-authority-data'), 'base64').toString(),
-    });
+    api = apiClient({ api: `https://127.0.0.1:${ports.api}`, ...credentialsIn(readFileSync(join(scratch, 'kubeconfig'), 'utf8')) });
   };
   const images = async (): Promise<string[]> => {
     const answer = await api.request('GET', `${GROUP}/imagestreams/app`);

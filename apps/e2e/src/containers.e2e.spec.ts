@@ -8,7 +8,7 @@ import { GenericContainer, Wait, type StartedTestContainer } from 'testcontainer
 import { stringify } from 'yaml';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from '@millrace/embedded/ports';
-import { apiClient, type ApiClient } from '@millrace/testing/client';
+import { apiClient, credentialsIn, type ApiClient } from '@millrace/testing/client';
 import { eventReader } from '@millrace/testing/event-reader';
 import { eventually } from '@millrace/testing/eventually';
 import { makeImage, makeIndex, pushImage } from '@millrace/testing/images';
@@ -56,13 +56,7 @@ describe.runIf(process.env['MILLRACE_CONTAINERS'] === 'true')('on servers from t
     });
     for (const stream of [product.stdout, product.stderr]) stream?.setEncoding('utf8').on('data', (text: string) => (output += text));
     await eventually(() => expect(output.match(/"service.ready"/g), output.slice(-2_000)).toHaveLength(4), 60_000, 100);
-    const kubeconfig = readFileSync(join(scratch, 'kubeconfig'), 'utf8');
-    const value = (key: string): string => new RegExp(`${key}: *"?([^"\\s]+)"?`).exec(kubeconfig)?.[1] ?? '';
-    api = apiClient({
-      api: `https://127.0.0.1:${ports.api}`,
-      token: value('token'),
-      ca: Buffer.from(value('certificate-authority-data'), 'base64').toString(),
-    });
+    api = apiClient({ api: `https://127.0.0.1:${ports.api}`, ...credentialsIn(readFileSync(join(scratch, 'kubeconfig'), 'utf8')) });
     sink = await aWebhookSink();
   }, 300_000);
   afterAll(async () => {

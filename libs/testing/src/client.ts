@@ -14,6 +14,12 @@ export interface ApiClient {
   close: () => Promise<void>;
 }
 
+/** Token and CA of a kubeconfig with one user and one cluster, as the api writes it. */
+export function credentialsIn(kubeconfig: string): { token: string; ca: string } {
+  const value = (key: string): string => new RegExp(`${key}: *"?([^"\\s]+)"?`).exec(kubeconfig)?.[1] ?? '';
+  return { token: value('token'), ca: Buffer.from(value('certificate-authority-data'), 'base64').toString() };
+}
+
 /** A client of the API as programs are: a token, a CA, keep-alive. */
 export function apiClient({ api, token, ca }: { api: string; token: string; ca: string }): ApiClient {
   const dispatcher = new Agent({ connect: { ca }, connections: 64 });

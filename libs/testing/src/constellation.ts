@@ -8,6 +8,7 @@ import { startNats, type NatsServer } from '@millrace/embedded/nats';
 import { freePort } from '@millrace/embedded/ports';
 import { startPostgres, type PostgresServer } from '@millrace/embedded/postgres';
 import { startRegistry, type RegistryServer } from '@millrace/embedded/registry';
+import { credentialsIn } from './client.ts';
 import { eventually } from './eventually.ts';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -53,13 +54,7 @@ export class Constellation {
   }
 
   get api(): { api: string; token: string; ca: string } {
-    const kubeconfig = readFileSync(join(this.dataDir, 'kubeconfig'), 'utf8');
-    const value = (key: string): string => new RegExp(`${key}: *"?([^"\\s]+)"?`).exec(kubeconfig)?.[1] ?? '';
-    return {
-      api: `https://127.0.0.1:${this.ports.api}`,
-      token: value('token'),
-      ca: Buffer.from(value('certificate-authority-data'), 'base64').toString(),
-    };
+    return { api: `https://127.0.0.1:${this.ports.api}`, ...credentialsIn(readFileSync(join(this.dataDir, 'kubeconfig'), 'utf8')) };
   }
 
   async startPostgres(): Promise<void> {

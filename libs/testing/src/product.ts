@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { credentialsIn } from './client.ts';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 
@@ -94,9 +95,4 @@ async function untilThere(file: string, child: ChildProcess, timeoutMs: number, 
     }
     await new Promise((resolve) => setTimeout(resolve, 30));
   }
-}
-
-function credentialsIn(kubeconfig: string): { token: string; ca: string } {
-  const value = (key: string): string => new RegExp(`${key}: *"?([^"\\s]+)"?`).exec(kubeconfig)?.[1] ?? '';
-  return { token: value('token'), ca: Buffer.from(value('certificate-authority-data'), 'base64').toString() };
 }
