@@ -82,8 +82,10 @@ describe('everything is killed during 300 pushes, and NATS loses its disk once',
       const tag = TAGS[Math.floor(random.next().value * TAGS.length)] ?? 'a';
       pushed.get(tag)?.push(await pushImage(whole.registry.host, 'crash/app', tag, makeImage(`crash-${n}`)));
       const due = n > 0 && n % every === 0 ? KILLS[n / every - 1] : undefined;
-      // Pushes go on while something is down; two things are not down at once only because there is one list.
-      if (due) killing = killing.then(() => killAndRestart(due));
+      if (!due) continue;
+      // Pushes go on while it is down; the next is killed only when this one is up again.
+      await killing;
+      killing = killAndRestart(due);
     }
     await killing;
 
