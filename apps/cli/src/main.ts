@@ -9,6 +9,7 @@ const usage = `Millrace: image streams for every platform team.
   millrace SERVICE             one service: ${serviceNames.join(', ')}
   millrace listen [options]    shows events as they come, and receives webhooks (--help for the options)
   millrace ready URL           exit code 0 when the service at URL is ready
+  millrace secrets DIR         makes the secrets that docker-compose.yml mounts; those that are there stay
   millrace version
 
 Services read their configuration from the environment: docs/generated/configuration.md lists the keys.`;
@@ -31,6 +32,8 @@ async function main([command = 'help', ...args]: string[]): Promise<number> {
       return (await import('./listen.ts')).listen(args);
     case 'ready':
       return (await import('./ready.ts')).ready(args);
+    case 'secrets':
+      return (await import('./secrets.ts')).secrets(args);
     case 'version':
       console.log((JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version);
       return 0;

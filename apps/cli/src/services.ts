@@ -47,14 +47,17 @@ export async function runServices(
   return { running, stop };
 }
 
-/** Resolves at the first SIGTERM or SIGINT; a second one ends the process at once. */
+/** One Ctrl-C may arrive twice, from the terminal and from the program that started us. */
+const SAME_REQUEST_MS = 1_500;
+
+/** Resolves at the first SIGTERM or SIGINT; a later second one ends the process at once. */
 export function untilAsked(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
-    let asked = false;
+    let askedAt: number | undefined;
     for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
       process.on(signal, () => {
-        if (asked) process.exit(130);
-        asked = true;
+        if (askedAt !== undefined && performance.now() - askedAt > SAME_REQUEST_MS) process.exit(130);
+        askedAt ??= performance.now();
         resolve(signal);
       });
   });

@@ -17,6 +17,7 @@ const options = {
   'registry-port': { type: 'string', default: '5000' },
   'nats-port': { type: 'string', default: '4222' },
   'postgres-port': { type: 'string', default: '5433' },
+  'internal-registry': { type: 'string' },
   'log-level': { type: 'string', default: 'info' },
   quiet: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
@@ -28,6 +29,7 @@ const usage = `usage: npm start -- [options]
   --api-port N          8443      --registry-port N   5000
   --nats-port N         4222      --postgres-port N   5433
                         a port that is taken is replaced by a free one unless it was given here; 0 asks for a free one
+  --internal-registry H what pull specs call the bundled registry (its address)
   --log-level LEVEL     of DIR/millrace.log (info)
   --quiet               print only what runs where`;
 
@@ -102,7 +104,7 @@ export async function start(args: string[]): Promise<number> {
     const serviceEnv = (apiPort: number): Record<string, string> => ({
       DATABASE_URL: postgres.url,
       NATS_URL: nats.url,
-      INTERNAL_REGISTRY_HOST: registry.host,
+      INTERNAL_REGISTRY_HOST: values['internal-registry'] ?? registry.host,
       REGISTRIES: JSON.stringify([{ name: 'local', url: registry.url, secret: secrets.notifications }]),
       REGISTRY_ALLOW_ADDRESSES: LOOPBACK,
       WEBHOOK_ALLOW_ADDRESSES: LOOPBACK,

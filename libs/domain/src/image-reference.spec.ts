@@ -11,6 +11,7 @@ import {
   parseReference,
   registryHost,
   repositoryName,
+  RepositoryName,
   TagName,
   tryParseReference,
   withClientDefaults,
@@ -295,4 +296,17 @@ describe('whatever the grammar allows', () => {
       { numRuns: 1000 },
     );
   });
+});
+
+describe('a repository name', () => {
+  it.each(['a', 'library/ruby', 'a/b/c/d', 'a.b_c__d---e/0', 'a'.repeat(255)])('may be %s', (name) => {
+    expect(RepositoryName.safeParse(name).success).toBe(true);
+  });
+
+  it.each(['', 'Team/app', '../a', 'a/../b', 'a//b', '/a', 'a/', 'a..b', 'a?x', 'a:b', `a@${SHA}`, '-a', 'a b', 'a'.repeat(256)])(
+    'may not be %s',
+    (name) => {
+      expect(RepositoryName.safeParse(name).success).toBe(false);
+    },
+  );
 });

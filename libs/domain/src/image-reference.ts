@@ -19,6 +19,7 @@ const TAG = '\\w[\\w.-]{0,127}';
 const DIGEST = '[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}';
 
 const REFERENCE_PATTERN = new RegExp(`^((?:${HOST}/)?${COMPONENT}(?:/${COMPONENT})*)(?::(${TAG}))?(?:@(${DIGEST}))?$`);
+const REPOSITORY_PATTERN = new RegExp(`^${COMPONENT}(?:/${COMPONENT})*$`);
 const TAG_PATTERN = new RegExp(`^${TAG}$`);
 const DIGEST_PATTERN = /^(?:sha256:[0-9a-fA-F]{64}|sha384:[0-9a-fA-F]{96}|sha512:[0-9a-fA-F]{128})$/;
 const ALGORITHM_PATTERN = /^sha(?:256|384|512):/;
@@ -40,6 +41,14 @@ export const TagName = z
   .regex(TAG_PATTERN, 'must be up to 128 letters, digits, "_", "." and "-", and not begin with "." or "-"')
   .meta({ id: 'TagName' });
 export type TagName = z.infer<typeof TagName>;
+
+/** Path of a repository in its registry: `library/ruby`. */
+export const RepositoryName = z
+  .string()
+  .max(NAME_LENGTH_MAX)
+  .regex(REPOSITORY_PATTERN, 'must be lower-case path segments such as library/ruby')
+  .meta({ id: 'RepositoryName' });
+export type RepositoryName = z.infer<typeof RepositoryName>;
 
 /** Why a text is no pull spec, stream tag or stream image; `message` is the reference implementation's wording. */
 export class InvalidReference extends Error {
@@ -133,7 +142,7 @@ export function repositoryName({ namespace, name }: ImageReference): string {
 }
 
 /** Host, with port where one is given, that is contacted for this reference. */
-export function registryHost({ registry }: ImageReference): string {
+export function registryHost({ registry }: Pick<ImageReference, 'registry'>): string {
   return registry === '' || registry === DOCKER_HUB || registry === DOCKER_HUB_V1 ? DOCKER_HUB_V2 : registry;
 }
 

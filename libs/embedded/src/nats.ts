@@ -40,7 +40,6 @@ const USER = 'millrace';
 export async function startNats(options: NatsOptions): Promise<NatsServer> {
   const { log, onExit } = options;
   const dataDir = resolve(options.dataDir);
-  const store = join(dataDir, 'jetstream');
   const configFile = join(dataDir, 'nats.conf');
   const program = await findProgram('nats-server', { progress: log, ...options.program });
   const { password } = keptSecrets(join(dataDir, 'credentials.json'), ['password']);
@@ -49,7 +48,7 @@ export async function startNats(options: NatsOptions): Promise<NatsServer> {
     // The greeting names the server: somebody else's on this port is not taken for ours.
     const serverName = `millrace-${process.pid}-${port}`;
     const sync = options.syncInterval && isAtLeast(program.version, '2.10.0') ? options.syncInterval : undefined;
-    writePrivately(configFile, configuration({ port, serverName, store, password, sync }));
+    writePrivately(configFile, configuration({ port, serverName, dataDir, password, sync }));
 
     const server = await ServerProcess.start({
       name: 'NATS',
@@ -78,20 +77,20 @@ export async function startNats(options: NatsOptions): Promise<NatsServer> {
       kill: () => server.kill(),
       async wipe() {
         await server.kill();
-        await rm(store, { recursive: true, force: true });
+        await rm(join(dataDir, 'jetstream'), { recursive: true, force: true });
       },
     };
   });
 }
 
-function configuration(c: { port: number; serverName: string; store: string; password: string; sync: string | undefined }): string {
+function configuration(c: { port: number; serverName: string; dataDir: string; password: string; sync: string | undefined }): string {
   // JSON's strings are NATS's strings.
   const text = JSON.stringify;
   return `listen: ${text(`127.0.0.1:${c.port}`)}
 server_name: ${text(c.serverName)}
 max_payload: 8MB
 jetstream {
-  store_dir: ${text(c.store)}
+  store_dir: ${text(c.dataDir)}
   ${c.sync ? `sync_interval: ${c.sync === 'always' ? 'always' : text(c.sync)}` : ''}
 }
 authorization {

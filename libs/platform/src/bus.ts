@@ -123,6 +123,14 @@ export class Bus {
     }
   }
 
+  /** Whether the stream still has, or has let go by its retention, the event that we know at a sequence. */
+  async holds(stream: StreamName, info: StreamInfo, sequence: number, eventId: string): Promise<boolean> {
+    if (sequence < info.state.first_seq) return info.state.last_seq >= sequence;
+    if (sequence > info.state.last_seq) return false;
+    const message = await this.jsm.streams.getMessage(stream, { seq: sequence });
+    return message === null || (message.header.get('ce-id') || message.header.get('Nats-Msg-Id') || `${stream}.${sequence}`) === eventId;
+  }
+
   private async ensureStreams(): Promise<void> {
     if (this.options.retentionHours === undefined) return;
     for (const name of new Set(events.map((event) => event.stream))) {

@@ -46,6 +46,12 @@ interface Position {
   sequence: number;
 }
 
+/** One fact with its place in the stream. */
+interface Placed<C extends EventContract> {
+  fact: Fact<C>;
+  sequence: number;
+}
+
 interface Held {
   message: JsMsg;
   bytes: number;
@@ -160,7 +166,7 @@ export class FactConsumer<C extends EventContract = EventContract> {
   }
 
   private async handle(held: Held[], position: Position, progress: () => void): Promise<void> {
-    let run: { fact: Fact<C>; sequence: number }[] = [];
+    let run: Placed<C>[] = [];
     for (const { message } of held) {
       const parsed = this.parse(message);
       if (parsed.kind === 'fact') run.push({ fact: parsed.fact, sequence: message.seq });
@@ -202,7 +208,7 @@ export class FactConsumer<C extends EventContract = EventContract> {
   }
 
   /** A batch that fails for what is in it is taken apart, so that one bad fact neither stops nor loses the others. */
-  private async handleRun(run: { fact: Fact<C>; sequence: number }[], position: Position): Promise<void> {
+  private async handleRun(run: Placed<C>[], position: Position): Promise<void> {
     if (!run.length) return;
     for (let attempt = 1; ; attempt++) {
       try {
@@ -231,8 +237,9 @@ export class FactConsumer<C extends EventContract = EventContract> {
   }
 
   /** Resolves to how many of them were refused. */
-  private async attempt(run: { fact: Fact<C>; sequence: number }[], position: Position): Promise<number> {
-    const last = run.at(-1)?.sequence ?? position.sequence;
+  private async attempt(run: Placed<C>[], position: Position): Promise<number> {
+    const last = run.at(-1);
+    if (!last) return 0;
     let settled = false;
     let refused: { fact: Fact<C>; reason: string }[] = [];
     let tried: Tx | undefined;
@@ -245,7 +252,7 @@ export class FactConsumer<C extends EventContract = EventContract> {
       facts: run.map((one) => one.fact),
       settle: async (tx) => {
         within(tx);
-        await this.savePosition(tx, position, last);
+        await this.savePosition(tx, position, last.sequence, last.fact.id);
         settled = true;
       },
       refuse: async (tx, fact, reason) => {
@@ -255,7 +262,7 @@ export class FactConsumer<C extends EventContract = EventContract> {
       },
     });
     if (!settled) throw new Error(`the handler of ${this.contract.name} has not settled its batch`);
-    position.sequence = last;
+    position.sequence = last.sequence;
     for (const { fact, reason } of refused) this.tellDead(fact, reason, 1);
     return refused.length;
   }
@@ -290,7 +297,7 @@ export class FactConsumer<C extends EventContract = EventContract> {
   ): Promise<void> {
     await this.on.store.transaction(async (tx) => {
       await this.insertDead(tx, row, reason, attempts);
-      await this.savePosition(tx, position, sequence);
+      await this.savePosition(tx, position, sequence, row.id);
     });
     position.sequence = sequence;
     this.tellDead(row, reason, attempts);
@@ -323,28 +330,32 @@ export class FactConsumer<C extends EventContract = EventContract> {
     this.on.log.error({ event: this.contract.name, subject: row.subject, eventId: row.id, reason, attempts }, 'fact.dead');
   }
 
-  /** The stored position, set back where JetStream holds less than we had seen: repeats are harmless, gaps are not. */
+  /** The stored position, set back where JetStream holds less than, or something else than, we had seen: repeats are harmless, gaps are not. */
   private async loadPosition(): Promise<Position> {
-    const info = await this.on.bus.streamInfo(this.contract.stream);
+    const { stream, name } = this.contract;
+    const info = await this.on.bus.streamInfo(stream);
     return this.on.store.transaction(async (tx) => {
-      const [row] = await tx.query<{ stream_created: string; sequence: string }>(
-        'SELECT stream_created, sequence FROM fact_position WHERE event = $1 FOR UPDATE',
-        [this.contract.name],
+      const [row] = await tx.query<{ stream_created: string; sequence: string; event_id: string }>(
+        'SELECT stream_created, sequence, event_id FROM fact_position WHERE event = $1 FOR UPDATE',
+        [name],
       );
-      const sequence = row?.stream_created === info.created ? Math.min(Number(row.sequence), info.state.last_seq) : 0;
+      const known = row?.stream_created === info.created ? Number(row.sequence) : 0;
+      const held = known === 0 || (await this.on.bus.holds(stream, info, known, row?.event_id ?? ''));
+      if (!held) this.on.log.warn({ event: name, sequence: known, streamLast: info.state.last_seq }, 'facts.reading-again');
+      const sequence = held ? known : 0;
       await tx.run(
         `INSERT INTO fact_position (event, stream, stream_created, sequence) VALUES ($1, $2, $3, $4)
          ON CONFLICT (event) DO UPDATE SET stream_created = excluded.stream_created, sequence = excluded.sequence, updated = now()`,
-        [this.contract.name, this.contract.stream, info.created, sequence],
+        [name, stream, info.created, sequence],
       );
       return { streamCreated: info.created, sequence };
     });
   }
 
-  private async savePosition(tx: Tx, from: Position, to: number): Promise<void> {
+  private async savePosition(tx: Tx, from: Position, to: number, eventId: string): Promise<void> {
     const moved = await tx.run(
-      'UPDATE fact_position SET sequence = $4, updated = now() WHERE event = $1 AND stream_created = $2 AND sequence = $3',
-      [this.contract.name, from.streamCreated, from.sequence, to],
+      'UPDATE fact_position SET sequence = $4, event_id = $5, updated = now() WHERE event = $1 AND stream_created = $2 AND sequence = $3',
+      [this.contract.name, from.streamCreated, from.sequence, to, eventId],
     );
     if (moved !== 1) throw new PositionLost(`another instance has acted on ${this.contract.name} meanwhile`);
   }

@@ -19,6 +19,8 @@ export class Lease {
   private readonly led = new Set<string>();
   private readonly closing = new AbortController();
   private connecting: Promise<void> | undefined;
+  /** The connection takes one statement at a time. */
+  private turn: Promise<unknown> = Promise.resolve();
 
   constructor(
     private readonly url: string,
@@ -38,18 +40,25 @@ export class Lease {
     if (this.led.has(role)) return true;
     const client = this.client;
     if (!client) return false;
-    const { rows } = await client.query<{ got: boolean }>('SELECT pg_try_advisory_lock($1, hashtext($2)) AS got', [
-      LEADER_LOCKS,
-      `${this.scope} ${role}`,
-    ]);
-    if (!rows[0]?.got || this.client !== client) return false;
+    const got = await this.inTurn(client, 'SELECT pg_try_advisory_lock($1, hashtext($2)) AS got', role);
+    if (!got || this.client !== client) return false;
     this.led.add(role);
     return true;
   }
 
   async resign(role: string): Promise<void> {
     if (!this.led.delete(role)) return;
-    await this.client?.query('SELECT pg_advisory_unlock($1, hashtext($2))', [LEADER_LOCKS, `${this.scope} ${role}`]).catch(() => undefined);
+    const { client } = this;
+    if (client) await this.inTurn(client, 'SELECT pg_advisory_unlock($1, hashtext($2)) AS got', role).catch(() => undefined);
+  }
+
+  private inTurn(client: pg.Client, sql: string, role: string): Promise<boolean> {
+    const answer = this.turn.then(async () => {
+      const { rows } = await client.query<{ got: boolean }>(sql, [LEADER_LOCKS, `${this.scope} ${role}`]);
+      return rows[0]?.got === true;
+    });
+    this.turn = answer.catch(() => undefined);
+    return answer;
   }
 
   async close(): Promise<void> {

@@ -28,8 +28,12 @@ export class PlatformTables1763683200000 implements MigrationInterface {
       stream text NOT NULL,
       stream_created text NOT NULL,
       sequence bigint NOT NULL,
+      event_id text NOT NULL DEFAULT '',
       updated timestamptz NOT NULL DEFAULT now()
     )`);
+    await runner.query(
+      `COMMENT ON COLUMN fact_position.event_id IS 'Id of the fact at that sequence: after a crash of its machine NATS may hand the sequence out again'`,
+    );
     await runner.query(`CREATE TABLE dead_fact (
       id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
       event text NOT NULL,

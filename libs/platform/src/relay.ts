@@ -1,3 +1,4 @@
+import type { StreamInfo } from '@nats-io/jetstream';
 import { headers as natsHeaders } from '@nats-io/transport-node';
 import type { Owner, StreamName } from '@millrace/contracts/define';
 import { events } from '@millrace/contracts/events';
@@ -6,7 +7,7 @@ import { Bell, pause } from './backoff.ts';
 import type { Bus } from './bus.ts';
 import type { Lease } from './lease.ts';
 import type { Log } from './log.ts';
-import { isTransient, type Store } from './store.ts';
+import { isTransient, type Store, type Tx } from './store.ts';
 
 const BATCH_ROWS = 500;
 const BATCH_BYTES = 16 * 1024 * 1024;
@@ -144,14 +145,7 @@ export class Relay {
       const info = await this.bus.streamInfo(stream);
       await this.store.transaction(async (tx) => {
         const [known] = await tx.query<{ created: string }>('SELECT created FROM outbox_stream WHERE stream = $1 FOR UPDATE', [stream]);
-        const sameStream = known?.created === info.created;
-        const lost =
-          known === undefined
-            ? 0
-            : await tx.run('UPDATE outbox SET sequence = NULL WHERE stream = $1 AND sequence > $2', [
-                stream,
-                sameStream ? info.state.last_seq : 0,
-              ]);
+        const lost = known === undefined ? 0 : await this.forget(tx, stream, info, known.created === info.created);
         await tx.run('INSERT INTO outbox_stream (stream, created) VALUES ($1, $2) ON CONFLICT (stream) DO UPDATE SET created = $2', [
           stream,
           info.created,
@@ -160,6 +154,24 @@ export class Relay {
       });
     }
     this.verified = true;
+  }
+
+  /** Marks as unsent what the stream no longer holds; resolves to how many facts that is. */
+  private async forget(tx: Tx, stream: StreamName, info: StreamInfo, sameStream: boolean): Promise<number> {
+    if (!sameStream) return tx.run('UPDATE outbox SET sequence = NULL WHERE stream = $1 AND sequence IS NOT NULL', [stream]);
+    const lost = await tx.run('UPDATE outbox SET sequence = NULL WHERE stream = $1 AND sequence > $2', [stream, info.state.last_seq]);
+    const [last] = await tx.query<{ sequence: string; event_id: string }>(
+      'SELECT sequence, event_id FROM outbox WHERE stream = $1 AND sequence > 0 ORDER BY sequence DESC LIMIT 1',
+      [stream],
+    );
+    if (!last || (await this.bus.holds(stream, info, Number(last.sequence), last.event_id))) return lost;
+    // The machine under NATS crashed, and another service has filled the lost sequences since: NATS syncs every two minutes, an hour covers it.
+    return (
+      lost +
+      (await tx.run(`UPDATE outbox SET sequence = NULL WHERE stream = $1 AND sequence > 0 AND created > now() - interval '1 hour'`, [
+        stream,
+      ]))
+    );
   }
 
   /** Drops facts that are older than the retention and that everyone who must act on them has acted on. */

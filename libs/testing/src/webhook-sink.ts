@@ -17,7 +17,7 @@ export interface WebhookSink {
 }
 
 /** A receiver of webhooks: keeps every call, answers as it is told. */
-export async function aWebhookSink(options: { port?: number } = {}): Promise<WebhookSink> {
+export async function aWebhookSink(options: { port?: number; host?: string } = {}): Promise<WebhookSink> {
   const sink: WebhookSink = { url: '', received: [], answer: () => ({ status: 204 }), close: async () => undefined };
   const server = createServer((request, response) => {
     const chunks: Buffer[] = [];
@@ -29,7 +29,7 @@ export async function aWebhookSink(options: { port?: number } = {}): Promise<Web
       setTimeout(() => response.writeHead(status, headers).end(body), delayMs ?? 0);
     });
   });
-  await new Promise<void>((resolve) => server.listen(options.port ?? 0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(options.port ?? 0, options.host ?? '127.0.0.1', resolve));
   sink.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   sink.close = () =>
     new Promise((resolve) => {
