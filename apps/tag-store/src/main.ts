@@ -5,7 +5,7 @@ import { database } from './tables.ts';
 import { TagStoreModule } from './tag-store.module.ts';
 
 /** Owner of image streams, their tags and history, and images. */
-export const service: ServiceDefinition<typeof config> = {
+export const service: ServiceDefinition = {
   name: 'tag-store',
   config,
   database,
