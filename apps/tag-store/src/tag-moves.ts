@@ -309,7 +309,8 @@ export class TagMoves {
     const key = keyOf(stream.uid, tag);
     let names = this.following.get(key);
     if (!names) {
-      names = followers({ metadata: { namespace: stream.namespace, name: stream.name }, spec: stream.spec }, tag);
+      // One level, as the reference does it: who follows a follower stays, until the spec or a push moves what it follows.
+      names = followers({ metadata: { namespace: stream.namespace, name: stream.name }, spec: stream.spec }, tag, 1);
       this.following.set(key, names);
     }
     return names;

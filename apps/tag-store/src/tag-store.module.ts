@@ -1,8 +1,19 @@
 import { Module } from '@nestjs/common';
 import { Changes } from './changes.ts';
+import { DeadFactObjects } from './dead-facts.ts';
 import { EventsController } from './events.controller.ts';
+import { Images } from './images.ts';
 import { Mappings } from './mappings.ts';
+import { ObjectChanges } from './object-changes.ts';
+import { Objects } from './objects.ts';
+import { RequestsController } from './requests.controller.ts';
+import { StreamImages } from './stream-images.ts';
+import { StreamStatus } from './stream-status.ts';
+import { StreamTags } from './stream-tags.ts';
+import { Streams } from './streams.ts';
 import { Tags } from './tags.ts';
 
-@Module({ controllers: [EventsController], providers: [Changes, Tags, Mappings] })
+const nouns = [Changes, Tags, Mappings, Streams, StreamStatus, StreamTags, StreamImages, Images, ObjectChanges, DeadFactObjects, Objects];
+
+@Module({ controllers: [EventsController, RequestsController], providers: nouns })
 export class TagStoreModule {}

@@ -141,18 +141,19 @@ describe('the history of a tag', () => {
 });
 
 describe('tags that follow others of their stream', () => {
-  it('move with them, along chains, in the same transaction, each with moves of its own', async () => {
+  it('move with them in the same transaction, each with moves of its own, one level deep', async () => {
     await aStream(one, 'chain', [following('stable', 'latest'), following('prod', 'stable'), following('qa', 'chain:latest')]);
 
     await one.apply(aPush('chain', 'a', 1), aPush('chain', 'b', 2));
 
-    for (const tag of ['latest', 'stable', 'prod', 'qa']) expect(await one.history('chain', tag)).toEqual([B, A]);
-    const prod = (await one.told('chain')).filter((move) => move.tag === 'prod');
-    expect(prod.map((move) => [move.generation, move.current.image, move.labels['commit']])).toEqual([
+    for (const tag of ['latest', 'stable', 'qa']) expect(await one.history('chain', tag)).toEqual([B, A]);
+    expect(await one.history('chain', 'prod')).toEqual([]);
+    const stable = (await one.told('chain')).filter((move) => move.tag === 'stable');
+    expect(stable.map((move) => [move.generation, move.current.image, move.labels['commit']])).toEqual([
       [1, A, 'a'],
       [2, B, 'b'],
     ]);
-    expect(prod[0]?.cause).toMatchObject({ kind: 'follow', follows: 'latest', id: 'push chain:latest a 1' });
+    expect(stable[0]?.cause).toMatchObject({ kind: 'follow', follows: 'latest', id: 'push chain:latest a 1' });
   });
 
   it('come to rest where they follow each other in a circle, or themselves', async () => {
@@ -160,8 +161,9 @@ describe('tags that follow others of their stream', () => {
 
     await one.apply(aPush('circle', 'a', 1), aPush('circle', 'a', 2, { tag: 'self' }));
 
-    for (const tag of ['latest', 'b', 'c', 'self']) expect(await one.history('circle', tag)).toEqual([A]);
-    expect(await one.told('circle')).toHaveLength(4);
+    for (const tag of ['latest', 'c', 'self']) expect(await one.history('circle', tag)).toEqual([A]);
+    expect(await one.history('circle', 'b')).toEqual([]);
+    expect(await one.told('circle')).toHaveLength(3);
   });
 
   it('stay where they are when what they follow gets a late item', async () => {

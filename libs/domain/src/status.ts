@@ -45,6 +45,7 @@ export interface FieldError {
     | 'FieldValueForbidden'
     | 'FieldValueDuplicate'
     | 'FieldValueNotSupported'
+    | 'FieldValueTooLong'
     | 'InternalError';
   field: string;
   text: string;
@@ -125,7 +126,7 @@ export function invalid(group: string, kind: string, name: string, errors: Field
     'Invalid',
     `${group ? `${kind}.${group}` : kind} "${name}" is invalid: ${lines.length === 1 ? lines[0] : `[${lines.join(', ')}]`}`,
     {
-      name,
+      name: name || undefined,
       group: group || undefined,
       kind,
       causes: errors.map((e) => ({ reason: e.reason, message: e.text, field: e.field })),

@@ -1,0 +1,84 @@
+import { IMAGE_API_VERSION } from '@millrace/domain/image-stream';
+import type { ObjectMeta } from '@millrace/domain/object-meta';
+import { badRequest, StatusError } from '@millrace/domain/status';
+import type { z } from 'zod';
+import type { Kind } from './views.ts';
+
+/** The version under which tools before API groups, and much documentation, write the kinds of this group. */
+const LEGACY_VERSION = 'v1';
+
+/** An object as a client sent it, read; the warnings are for the client. */
+export interface Body<T> {
+  object: T;
+  warnings: string[];
+}
+
+/** Where the request says the object is; `name` only for the update of one that has it already. */
+export interface Addressed {
+  namespace?: string;
+  name?: string;
+}
+
+/** Reads an object of a kind. Throws {@link StatusError} 400 for another kind or version, for what is none, and for another name or namespace than addressed. */
+export function readBody<S extends z.ZodType<{ metadata: ObjectMeta }>>(
+  schema: S,
+  kind: Kind,
+  sent: unknown,
+  at: Addressed,
+): Body<z.output<S>> {
+  const refuse = (why: string) => new StatusError(badRequest(why));
+  const typed = (sent ?? {}) as { kind?: unknown; apiVersion?: unknown };
+  if (typed.kind && typed.kind !== kind) {
+    const other = String(typed.kind);
+    throw refuse(
+      `${other} in version "v1" cannot be handled as a ${kind}: converting (v1.${other}) to (image.${kind}): unknown conversion`,
+    );
+  }
+  const version = typed.apiVersion || IMAGE_API_VERSION;
+  if (version !== IMAGE_API_VERSION && version !== LEGACY_VERSION)
+    throw refuse(`the API version in the data (${String(version)}) does not match the expected API version (${IMAGE_API_VERSION})`);
+
+  const parsed = schema.safeParse(sent);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw refuse(
+      `${kind} in version "v1" cannot be handled as a ${kind}: ${issue?.path.join('.') || 'body'}: ${issue?.message ?? 'malformed'}`,
+    );
+  }
+  const { metadata } = parsed.data;
+  checkAddress(metadata, at, refuse);
+  // Of an image all but its metadata is kept as text, where nothing is in the way.
+  const unstorable = findUnstorable(kind === 'Image' ? { metadata } : parsed.data, '');
+  if (unstorable) throw refuse(`${unstorable}: a NUL character or half a surrogate pair cannot be stored; remove it`);
+  return { object: parsed.data, warnings: legacyWarnings(kind, sent) };
+}
+
+/** What the client is to be told of the version that it wrote. */
+export function legacyWarnings(kind: string, sent: unknown): string[] {
+  if ((sent as { apiVersion?: unknown } | null)?.apiVersion !== LEGACY_VERSION) return [];
+  return [`apiVersion ${LEGACY_VERSION} of ${kind} is a legacy form: write ${IMAGE_API_VERSION}`];
+}
+
+function checkAddress(metadata: ObjectMeta, { namespace, name }: Addressed, refuse: (why: string) => StatusError): void {
+  const other = metadata.namespace !== undefined && metadata.namespace !== '' && metadata.namespace !== (namespace ?? '');
+  if (name === undefined) {
+    if (other) throw refuse('the namespace of the provided object does not match the namespace sent on the request');
+    return;
+  }
+  if (!metadata.name) throw refuse(`the name of the object (${name} based on URL) was undeterminable: name must be provided`);
+  if (metadata.name !== name) throw refuse(`the name of the object (${metadata.name}) does not match the name on the URL (${name})`);
+  if (other && namespace)
+    throw refuse(`the namespace of the object (${metadata.namespace}) does not match the namespace on the request (${namespace})`);
+}
+
+/** Path of the first text that Postgres does not take. */
+function findUnstorable(value: unknown, path: string): string | undefined {
+  if (typeof value === 'string') return value.includes('\0') || !value.isWellFormed() ? path : undefined;
+  if (value === null || typeof value !== 'object') return undefined;
+  for (const [key, inner] of Object.entries(value)) {
+    const at = path ? `${path}.${key}` : key;
+    const found = findUnstorable(key, at) ?? findUnstorable(inner, at);
+    if (found) return found;
+  }
+  return undefined;
+}

@@ -1,0 +1,175 @@
+import { createHash } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import type { Image } from '@millrace/domain/image';
+import { IMAGE_GROUP } from '@millrace/domain/image-stream';
+import { completeImage, validateImage } from '@millrace/domain/image-content';
+import { validateLabels } from '@millrace/domain/labels';
+import { alreadyExists, invalid, notFound, type Status, StatusError, success } from '@millrace/domain/status';
+import { Store, type Tx } from '@millrace/platform/store';
+import { Changes, type Recorded } from './changes.ts';
+import { insertImages, jsonb } from './image-rows.ts';
+import { type Listed, type ListRequest, pageOf } from './pages.ts';
+import type { Listing } from './streams.ts';
+import type { ImageRow } from './tables.ts';
+import { imageView } from './views.ts';
+import { attempt, checkPreconditions, checkUpdate, type Preconditions, sameJson, withName, type WriteOptions } from './writes.ts';
+
+const IMAGES = { group: IMAGE_GROUP, resource: 'images' };
+const KIND = 'Image';
+
+/** Fields by which images can be selected. */
+export const IMAGE_FIELDS = ['metadata.name', 'metadata.namespace'];
+
+/** Images: what they hold never changes; only the recorded pull spec, labels and annotations may. */
+@Injectable()
+export class Images {
+  constructor(
+    private readonly store: Store,
+    private readonly changes: Changes,
+  ) {}
+
+  async get(name: string): Promise<Image> {
+    const image = await this.find(this.store, name);
+    if (!image) throw new StatusError(notFound(IMAGES, name));
+    return image;
+  }
+
+  async find(on: Pick<Tx, 'query'>, name: string): Promise<Image | undefined> {
+    return (await readImages(on, 'name = $1', [name]))[0];
+  }
+
+  list(request: ListRequest): Promise<Listing<Image>> {
+    return this.store.transaction((tx) => page(tx, request), { isolation: 'REPEATABLE READ', readOnly: true });
+  }
+
+  async create(submitted: Image, { dryRun }: WriteOptions): Promise<Image> {
+    const image = completeImage({ ...submitted, metadata: withName(submitted.metadata) });
+    refuse(image);
+    const { name = '' } = image.metadata;
+    const written = await attempt(this.store, dryRun, async (tx) => {
+      const recorded = (await insertImages(tx, this.changes, [{ image, children: [] }])).get(name);
+      if (!recorded) throw new StatusError(alreadyExists(IMAGES, name));
+      await tx.run('INSERT INTO image_child (parent, child) SELECT DISTINCT $1::text, unnest($2::text[])', [
+        name,
+        (image.dockerImageManifests ?? []).map(({ digest }) => digest),
+      ]);
+      return { image: await this.again(tx, name), recorded };
+    });
+    return numbered(written);
+  }
+
+  async update(name: string, submitted: Image, { dryRun }: WriteOptions): Promise<Image> {
+    const written = await attempt(this.store, dryRun, async (tx) => {
+      const old = await this.lock(tx, name);
+      if (!old) throw new StatusError(notFound(IMAGES, name));
+      checkUpdate(IMAGES, old.metadata, submitted.metadata);
+      const next = completeImage({
+        ...old,
+        metadata: { ...submitted.metadata, name },
+        dockerImageReference: submitted.dockerImageReference,
+        dockerImageManifest: isContentOf(name, submitted.dockerImageManifest) ? submitted.dockerImageManifest : old.dockerImageManifest,
+      });
+      refuse(next);
+      const uid = old.metadata.uid ?? '';
+      if (sameJson(comparable(old), comparable(next))) return { image: old };
+      await tx.run('UPDATE image SET labels = $2, annotations = $3, reference = $4, document = $5 WHERE name = $1', [
+        name,
+        jsonb(next.metadata.labels),
+        jsonb(next.metadata.annotations),
+        next.dockerImageReference,
+        documentOf(next),
+      ]);
+      const recorded = this.changes.record(tx, { resource: 'images', name, uid, type: 'MODIFIED' });
+      return { image: await this.again(tx, name), recorded };
+    });
+    return numbered(written);
+  }
+
+  remove(name: string, preconditions: Preconditions, { dryRun }: WriteOptions): Promise<Status> {
+    return attempt(this.store, dryRun, async (tx) => {
+      const old = await this.lock(tx, name);
+      if (!old) throw new StatusError(notFound(IMAGES, name));
+      checkPreconditions({ group: IMAGE_GROUP, resource: KIND }, old.metadata, preconditions);
+      await this.erase(tx, old);
+      return success({ name, group: IMAGE_GROUP, kind: IMAGES.resource, uid: old.metadata.uid });
+    });
+  }
+
+  /** Deletes what the request selects, and answers what that was. */
+  removeAll(request: ListRequest, { dryRun }: WriteOptions): Promise<Listing<Image>> {
+    return attempt(this.store, dryRun, async (tx) => {
+      const listed = await page(tx, request);
+      const items: Image[] = [];
+      for (const { metadata } of listed.items) {
+        const current = await this.lock(tx, metadata.name ?? '');
+        if (!current || current.metadata.uid !== metadata.uid) continue;
+        await this.erase(tx, current);
+        items.push(current);
+      }
+      return { ...listed, items };
+    });
+  }
+
+  private async lock(tx: Tx, name: string): Promise<Image | undefined> {
+    await tx.query('SELECT name FROM image WHERE name = $1 FOR UPDATE', [name]);
+    return this.find(tx, name);
+  }
+
+  private async again(tx: Tx, name: string): Promise<Image> {
+    const image = await this.find(tx, name);
+    if (!image) throw new Error(`image ${name} is gone though its row is locked`);
+    return image;
+  }
+
+  private async erase(tx: Tx, image: Image): Promise<void> {
+    const { name = '', uid = '' } = image.metadata;
+    await tx.run('DELETE FROM image WHERE name = $1', [name]);
+    this.changes.record(tx, { resource: 'images', name, uid, type: 'DELETED', object: image });
+  }
+}
+
+/** Images of a condition on table `image`, in no order. */
+export async function readImages(on: Pick<Tx, 'query'>, condition: string, parameters: unknown[]): Promise<Image[]> {
+  const rows = await on.query<ImageRow>(
+    `SELECT name, uid, resource_version AS "resourceVersion", created, labels, annotations, reference, document FROM image WHERE ${condition}`,
+    parameters,
+  );
+  return rows.map(imageView);
+}
+
+const LISTED: Listed = {
+  table: 'image',
+  key: 'name',
+  namespace: `''`,
+  columns: '',
+  fieldOf: ({ name }, field) => (field === 'metadata.name' ? name : ''),
+};
+
+async function page(tx: Tx, request: ListRequest): Promise<Listing<Image>> {
+  const { keys, ...rest } = await pageOf(tx, LISTED, request);
+  const images = new Map((await readImages(tx, 'name = ANY($1)', [keys])).map((image) => [image.metadata.name, image]));
+  return { ...rest, items: keys.map((name) => images.get(name)).filter((image) => image !== undefined) };
+}
+
+const numbered = ({ image, recorded }: { image: Image; recorded?: Recorded }): Image =>
+  recorded?.resourceVersion ? { ...image, metadata: { ...image.metadata, resourceVersion: recorded.resourceVersion } } : image;
+
+function refuse(image: Image): void {
+  const errors = [...validateImage(image), ...validateLabels(image.metadata)];
+  if (errors.length) throw new StatusError(invalid(IMAGE_GROUP, KIND, image.metadata.name ?? '', errors));
+}
+
+const isContentOf = (name: string, text: string | undefined): boolean =>
+  !!text && `sha256:${createHash('sha256').update(text).digest('hex')}` === name;
+
+const comparable = ({ metadata: { labels, annotations }, ...image }: Image) => ({ labels, annotations, ...image });
+
+function documentOf({
+  metadata: _metadata,
+  dockerImageReference: _reference,
+  kind: _kind,
+  apiVersion: _version,
+  ...document
+}: Image): string {
+  return JSON.stringify(document);
+}

@@ -1,0 +1,76 @@
+import { Injectable } from '@nestjs/common';
+import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
+import type { Image } from '@millrace/domain/image';
+import type { ImageStream } from '@millrace/domain/image-stream';
+import { matchesFields, matchesLabels, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
+import { badRequest, gone, StatusError } from '@millrace/domain/status';
+import type { Tx } from '@millrace/platform/store';
+import { type Change, Changes, type FeedEntry } from './changes.ts';
+import { IMAGE_FIELDS, readImages } from './images.ts';
+import { STREAM_FIELDS, Streams } from './streams.ts';
+import { asObject, type Kind } from './views.ts';
+
+type Question = Extract<ObjectQuestion, { verb: 'changes' }>;
+type Told = Extract<ObjectAnswer, { kind: 'changes' }>['changes'][number];
+
+/** How the feed tells objects of one resource. */
+interface Feed<T extends Image | ImageStream> {
+  resource: Change['resource'];
+  kind: Kind;
+  fields: readonly string[];
+  read: (tx: Tx, uids: string[]) => Promise<T[]>;
+}
+
+/** The change feed as objects, for who watches. */
+@Injectable()
+export class ObjectChanges {
+  constructor(
+    private readonly changes: Changes,
+    private readonly streams: Streams,
+  ) {}
+
+  ofStreams(question: Question): Promise<ObjectAnswer> {
+    const read = (tx: Tx, uids: string[]) => this.streams.read(tx, 'uid = ANY($2)', [uids]);
+    return this.answer(question, { resource: 'imagestreams', kind: 'ImageStream', fields: STREAM_FIELDS, read });
+  }
+
+  ofImages(question: Question): Promise<ObjectAnswer> {
+    const read = (tx: Tx, uids: string[]) => readImages(tx, 'uid = ANY($1)', [uids]);
+    return this.answer(question, { resource: 'images', kind: 'Image', fields: IMAGE_FIELDS, read });
+  }
+
+  /**
+   * What has changed of the objects that the question selects. An object that was changed and is not selected as it is now may have
+   * been before: it is told as DELETED, which means nothing to who has not seen it.
+   */
+  private async answer<T extends Image | ImageStream>(question: Question, feed: Feed<T>): Promise<ObjectAnswer> {
+    const { namespace, name, since, limit, waitMs, labelSelector = '', fieldSelector = '' } = question;
+    if (!/^\d+$/.test(since)) throw new StatusError(badRequest(`resourceVersion: Invalid value: ${JSON.stringify(since)}: not a number`));
+    const labels = parseLabelSelector(labelSelector);
+    const fields = parseFieldSelector(fieldSelector, feed.fields);
+    const selects = (object: T) =>
+      matchesLabels(labels, object.metadata.labels) && matchesFields(fields, (field) => fieldOf(object, field));
+
+    const told = await this.changes.read({ resource: feed.resource, namespace, name, since, limit, waitMs }, async (tx, entries) => {
+      const present = entries.filter((entry) => entry.lastState === null).map((entry) => entry.uid);
+      const objects = new Map((await feed.read(tx, present)).map((object) => [object.metadata.uid, object]));
+      return entries.flatMap((entry): Told[] => {
+        const object = entry.lastState === null ? objects.get(entry.uid) : (JSON.parse(entry.lastState) as T);
+        const type = object && typeTold(entry.type, selects(object));
+        return type ? [{ type, object: asObject(feed.kind, object) }] : [];
+      });
+    });
+    if (told.kind === 'expired') throw new StatusError(gone(`too old resource version: ${since} (${told.oldest})`));
+    return told;
+  }
+}
+
+function typeTold(type: FeedEntry['type'], selected: boolean): FeedEntry['type'] | undefined {
+  if (selected) return type;
+  return type === 'MODIFIED' ? 'DELETED' : undefined;
+}
+
+function fieldOf(object: Image | ImageStream, field: string): string {
+  const value = field.split('.').reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], object);
+  return typeof value === 'string' ? value : '';
+}

@@ -1,0 +1,203 @@
+import { Injectable } from '@nestjs/common';
+import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
+import {
+  DeadFacts,
+  Images as ImagesResource,
+  ImageStreamImages,
+  ImageStreamMappings,
+  ImageStreams,
+  ImageStreamTags,
+} from '@millrace/contracts/resources';
+import { Image } from '@millrace/domain/image';
+import { ImageStream, ImageStreamTag } from '@millrace/domain/image-stream';
+import { parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
+import { methodNotAllowed, StatusError } from '@millrace/domain/status';
+import { legacyWarnings, readBody } from './bodies.ts';
+import { DeadFactObjects } from './dead-facts.ts';
+import { IMAGE_FIELDS, Images } from './images.ts';
+import { Mappings } from './mappings.ts';
+import { ObjectChanges } from './object-changes.ts';
+import type { ListRequest } from './pages.ts';
+import { StreamImages } from './stream-images.ts';
+import { StreamStatus } from './stream-status.ts';
+import { StreamTags } from './stream-tags.ts';
+import { type Listing, STREAM_FIELDS, Streams } from './streams.ts';
+import { asObject } from './views.ts';
+
+type List = Extract<ObjectQuestion, { verb: 'list' | 'deletecollection' }>;
+
+/** What a client sends of a stream outside its status subresource; a status that it sends along is not even read. */
+const StreamBody = ImageStream.omit({ status: true });
+/** Fields of objects that have no more to be selected by. */
+const NAME_FIELDS = ['metadata.name', 'metadata.namespace'];
+
+/** Answers questions about objects: by resource and verb to the noun that knows. The one place where a refusal becomes an answer. */
+@Injectable()
+export class Objects {
+  constructor(
+    private readonly streams: Streams,
+    private readonly streamStatus: StreamStatus,
+    private readonly streamTags: StreamTags,
+    private readonly streamImages: StreamImages,
+    private readonly images: Images,
+    private readonly mappings: Mappings,
+    private readonly feed: ObjectChanges,
+    private readonly deadFacts: DeadFactObjects,
+  ) {}
+
+  async answer(question: ObjectQuestion): Promise<ObjectAnswer> {
+    try {
+      return await this.dispatch(question);
+    } catch (error) {
+      if (error instanceof StatusError) return { kind: 'refused', status: error.status };
+      throw error;
+    }
+  }
+
+  private dispatch(question: ObjectQuestion): Promise<ObjectAnswer> {
+    switch (question.subresource ? `${question.resource}/${question.subresource}` : question.resource) {
+      case ImageStreams.resource:
+        return this.ofStreams(question);
+      case `${ImageStreams.resource}/status`:
+        return this.ofStreamStatus(question);
+      case ImageStreamTags.resource:
+        return this.ofStreamTags(question);
+      case ImageStreamImages.resource:
+        return this.ofStreamImages(question);
+      case ImagesResource.resource:
+        return this.ofImages(question);
+      case ImageStreamMappings.resource:
+        return this.ofMappings(question);
+      case DeadFacts.resource:
+        return this.ofDeadFacts(question);
+      case `${DeadFacts.resource}/replay`:
+        return this.ofReplays(question);
+      default:
+        throw new StatusError(methodNotAllowed());
+    }
+  }
+
+  private async ofStreams(question: ObjectQuestion): Promise<ObjectAnswer> {
+    const namespace = question.namespace ?? '';
+    switch (question.verb) {
+      case 'get':
+        return one(200, asObject('ImageStream', await this.streams.get(namespace, question.name, question.historyLimit)));
+      case 'list':
+        return many(await this.streams.list(selection(question, STREAM_FIELDS), question.historyLimit));
+      case 'create': {
+        const { object, warnings } = readBody(StreamBody, 'ImageStream', question.object, { namespace });
+        return one(201, asObject('ImageStream', await this.streams.create(namespace, object, question)), warnings);
+      }
+      case 'update': {
+        const { object, warnings } = readBody(StreamBody, 'ImageStream', question.object, { namespace, name: question.name });
+        return one(200, asObject('ImageStream', await this.streams.update(namespace, question.name, object, question)), warnings);
+      }
+      case 'delete':
+        return one(200, await this.streams.remove(namespace, question.name, question.preconditions ?? {}, question));
+      case 'deletecollection':
+        return many(await this.streams.removeAll(selection(question, STREAM_FIELDS), question));
+      case 'changes':
+        return this.feed.ofStreams(question);
+    }
+  }
+
+  private async ofStreamStatus(question: ObjectQuestion): Promise<ObjectAnswer> {
+    if (question.verb === 'get') return this.ofStreams(question);
+    if (question.verb !== 'update') throw new StatusError(methodNotAllowed());
+    const { namespace = '', name } = question;
+    const { object, warnings } = readBody(ImageStream, 'ImageStream', question.object, { namespace, name });
+    return one(200, asObject('ImageStream', await this.streamStatus.update(namespace, name, object, question)), warnings);
+  }
+
+  private async ofStreamTags(question: ObjectQuestion): Promise<ObjectAnswer> {
+    const namespace = question.namespace ?? '';
+    switch (question.verb) {
+      case 'get':
+        return one(
+          200,
+          asObject('ImageStreamTag', await this.streamTags[question.forUpdate ? 'toUpdate' : 'get'](namespace, question.name)),
+        );
+      case 'list':
+        return many(await this.streamTags.list(selection(question, NAME_FIELDS)));
+      case 'create': {
+        const { object, warnings } = readBody(ImageStreamTag, 'ImageStreamTag', question.object, { namespace });
+        return one(201, asObject('ImageStreamTag', await this.streamTags.create(namespace, object, question)), warnings);
+      }
+      case 'update': {
+        const { object, warnings } = readBody(ImageStreamTag, 'ImageStreamTag', question.object, { namespace, name: question.name });
+        const { created, tag } = await this.streamTags.update(namespace, question.name, object, question);
+        return one(created ? 201 : 200, asObject('ImageStreamTag', tag), warnings);
+      }
+      case 'delete':
+        return one(200, await this.streamTags.remove(namespace, question.name, question.preconditions ?? {}, question));
+      default:
+        throw new StatusError(methodNotAllowed());
+    }
+  }
+
+  private async ofStreamImages(question: ObjectQuestion): Promise<ObjectAnswer> {
+    if (question.verb !== 'get') throw new StatusError(methodNotAllowed());
+    return one(200, asObject('ImageStreamImage', await this.streamImages.get(question.namespace ?? '', question.name)));
+  }
+
+  private async ofImages(question: ObjectQuestion): Promise<ObjectAnswer> {
+    switch (question.verb) {
+      case 'get':
+        return one(200, asObject('Image', await this.images.get(question.name)));
+      case 'list':
+        return many(await this.images.list(selection(question, IMAGE_FIELDS)));
+      case 'create': {
+        const { object, warnings } = readBody(Image, 'Image', question.object, {});
+        return one(201, asObject('Image', await this.images.create(object, question)), warnings);
+      }
+      case 'update': {
+        const { object, warnings } = readBody(Image, 'Image', question.object, { name: question.name });
+        return one(200, asObject('Image', await this.images.update(question.name, object, question)), warnings);
+      }
+      case 'delete':
+        return one(200, await this.images.remove(question.name, question.preconditions ?? {}, question));
+      case 'deletecollection':
+        return many(await this.images.removeAll(selection(question, IMAGE_FIELDS), question));
+      case 'changes':
+        return this.feed.ofImages(question);
+    }
+  }
+
+  private async ofMappings(question: ObjectQuestion): Promise<ObjectAnswer> {
+    if (question.verb !== 'create') throw new StatusError(methodNotAllowed());
+    const warnings = legacyWarnings('ImageStreamMapping', question.object);
+    return one(201, await this.mappings.post({ ...question, namespace: question.namespace ?? '' }), warnings);
+  }
+
+  private async ofDeadFacts(question: ObjectQuestion): Promise<ObjectAnswer> {
+    switch (question.verb) {
+      case 'get':
+        return one(200, await this.deadFacts.get(question.name));
+      case 'list':
+        return many(await this.deadFacts.list(question));
+      case 'delete':
+        return one(200, await this.deadFacts.drop(question.name, question));
+      default:
+        throw new StatusError(methodNotAllowed());
+    }
+  }
+
+  private async ofReplays(question: ObjectQuestion): Promise<ObjectAnswer> {
+    if (question.verb !== 'create') throw new StatusError(methodNotAllowed());
+    return one(201, await this.deadFacts.replay(question.name ?? '', question));
+  }
+}
+
+function one(code: number, object: object, warnings: string[] = []): ObjectAnswer {
+  return { kind: 'object', code, object, ...(warnings.length ? { warnings } : {}) };
+}
+
+function many({ items, resourceVersion, continue: next, remainingItemCount }: Listing): ObjectAnswer {
+  return { kind: 'list', items, resourceVersion, continue: next, remainingItemCount };
+}
+
+function selection({ labelSelector = '', fieldSelector = '', ...question }: List, fields: readonly string[]): ListRequest {
+  const { namespace, limit, continue: token, resourceVersion } = question;
+  const selectors = { labels: parseLabelSelector(labelSelector), fields: parseFieldSelector(fieldSelector, fields) };
+  return { namespace, limit, continue: token, resourceVersion, ...selectors };
+}

@@ -1,0 +1,166 @@
+import { Injectable } from '@nestjs/common';
+import type { ImageStream, ImageStreamTag } from '@millrace/domain/image-stream';
+import { type FieldRequirement, type LabelRequirement, matchesFields, matchesLabels } from '@millrace/domain/selectors';
+import { badRequest, conflict, notFound, type Status, StatusError, success } from '@millrace/domain/status';
+import { parseStreamTag, splitStreamTag, type StreamTagName } from '@millrace/domain/stream-names';
+import { InvalidReference } from '@millrace/domain/image-reference';
+import {
+  checkNewStreamTag,
+  defaultStreamTag,
+  STREAM_TAGS,
+  targetOfNewTag,
+  withNewTag,
+  withoutTag,
+  withPutTag,
+} from '@millrace/domain/stream-tag';
+import { Store, type Tx } from '@millrace/platform/store';
+import { Images } from './images.ts';
+import type { ListRequest } from './pages.ts';
+import { type Listing, numbered, Streams, type Written } from './streams.ts';
+import { Tags } from './tags.ts';
+import { streamTagView } from './views.ts';
+import { attempt, type Preconditions, type WriteOptions } from './writes.ts';
+
+/** ImageStreamTags: no rows of their own, each is one tag of a stream's spec seen with the newest image of its history. */
+@Injectable()
+export class StreamTags {
+  constructor(
+    private readonly store: Store,
+    private readonly streams: Streams,
+    private readonly tags: Tags,
+    private readonly images: Images,
+  ) {}
+
+  async get(namespace: string, fullName: string): Promise<object> {
+    const { name, tag } = nameOf(fullName);
+    const stream = await this.streamOf(this.store, namespace, name);
+    const top = topOf(stream, tag);
+    if (!top) throw new StatusError(notFound(STREAM_TAGS, fullName));
+    const image = await this.images.find(this.store, top);
+    if (!image) throw new StatusError(notFound(STREAM_TAGS, top));
+    return streamTagView(stream, tag, image);
+  }
+
+  /** The tag as an update is based on: also one that has no image yet, or is not there at all. */
+  async toUpdate(namespace: string, fullName: string): Promise<object> {
+    const { name, tag } = nameOf(fullName);
+    const [stream] = await this.streams.read(this.store, 'namespace = $2 AND name = $3', [namespace, name], 1);
+    const missing = { metadata: { namespace, name }, spec: { lookupPolicy: { local: false } }, status: { dockerImageRepository: '' } };
+    const top = stream && topOf(stream, tag);
+    return streamTagView(stream ?? missing, tag, top ? await this.images.find(this.store, top) : undefined);
+  }
+
+  /**
+   * The tags that have an image, sorted, of the streams that the request selects. The selectors then apply to the tags as well. A
+   * page holds the tags of so many streams. The list has no resourceVersion: there is nothing to watch.
+   */
+  async list(request: ListRequest): Promise<Listing> {
+    const { items, continue: next } = await this.streams.list(request, 1);
+    const tags = items.flatMap((stream) =>
+      (stream.status.tags ?? [])
+        .map(({ tag }) => tag)
+        .filter((tag) => topOf(stream, tag))
+        .map((tag) => streamTagView(stream, tag)),
+    );
+    return {
+      items: tags.filter((tag) => selects(request, tag as ImageStreamTag)),
+      resourceVersion: '',
+      ...(next ? { continue: next } : {}),
+    };
+  }
+
+  async create(namespace: string, submitted: ImageStreamTag, options: WriteOptions): Promise<object> {
+    const fullName = submitted.metadata.name || submitted.metadata.generateName || '';
+    const named = { ...submitted, metadata: { ...submitted.metadata, name: fullName || undefined } };
+    const wanted = defaultStreamTag(named, splitStreamTag(fullName).tag);
+    checkNewStreamTag(wanted);
+    const target = targetOfNewTag(fullName);
+    return this.answer(target.tag, options, async (tx) => {
+      const old = await this.streams.lock(tx, namespace, target.name);
+      return this.write(tx, old, { namespace, name: target.name }, withNewTag(old, wanted), options);
+    });
+  }
+
+  /** Makes the stream and the tag where they are missing; `created` tells whether the spec tag was. */
+  async update(
+    namespace: string,
+    fullName: string,
+    submitted: ImageStreamTag,
+    options: WriteOptions,
+  ): Promise<{ created: boolean; tag: object }> {
+    const target = nameOf(fullName);
+    let created = false;
+    const tag = await this.answer(target.tag, options, async (tx) => {
+      const old = await this.streams.lock(tx, namespace, target.name);
+      const put = withPutTag(old, { namespace, name: target }, defaultStreamTag(submitted, target.tag));
+      created = put.created;
+      return this.write(tx, old, { namespace, name: target.name }, put.spec, options);
+    });
+    return { created, tag };
+  }
+
+  /** Takes the tag out of spec and history. Followers keep what they have, and no image goes. */
+  remove(namespace: string, fullName: string, { uid }: Preconditions, options: WriteOptions): Promise<Status> {
+    const { name, tag } = nameOf(fullName);
+    return attempt(this.store, options.dryRun, async (tx) => {
+      const old = await this.streams.lock(tx, namespace, name);
+      if (!old) throw new StatusError(notFound(STREAM_TAGS, name));
+      if (uid !== undefined && uid !== old.metadata.uid)
+        throw new StatusError(conflict(STREAM_TAGS, fullName, 'the UID precondition was not met'));
+      const { spec, inSpec } = withoutTag(old.spec, tag);
+      if (inSpec) await this.write(tx, old, { namespace, name }, spec, options);
+      const { uid: streamUid = '', generation = 0 } = old.metadata;
+      const hadHistory = await this.tags.remove(tx, { namespace, name, uid: streamUid, generation, spec }, tag);
+      if (!inSpec && !hadHistory) throw new StatusError(notFound(STREAM_TAGS, fullName));
+      return success();
+    });
+  }
+
+  private write(
+    tx: Tx,
+    old: ImageStream | undefined,
+    key: { namespace: string; name: string },
+    spec: ImageStream['spec'],
+    { user }: WriteOptions,
+  ) {
+    return this.streams.write(tx, old, { metadata: { ...old?.metadata, ...key }, spec }, user, 1);
+  }
+
+  /** The tag as the write leaves it; its image may be still to come. */
+  private async answer(tag: string, { dryRun }: WriteOptions, work: (tx: Tx) => Promise<Written>): Promise<object> {
+    const { written, image } = await attempt(this.store, dryRun, async (tx) => {
+      const written = await work(tx);
+      const top = topOf(written.stream, tag);
+      return { written, image: top ? await this.images.find(tx, top) : undefined };
+    });
+    return streamTagView(numbered(written), tag, image);
+  }
+
+  private async streamOf(on: Pick<Tx, 'query'>, namespace: string, name: string): Promise<ImageStream> {
+    const [stream] = await this.streams.read(on, 'namespace = $2 AND name = $3', [namespace, name], 1);
+    if (!stream) throw new StatusError(notFound(STREAM_TAGS, name));
+    return stream;
+  }
+}
+
+/** Name of the image on top of a tag; none for a tag that is empty or only names an external pull spec. */
+const topOf = (stream: ImageStream, tag: string): string | undefined =>
+  stream.status.tags?.find((list) => list.tag === tag)?.items?.[0]?.image || undefined;
+
+function nameOf(fullName: string): StreamTagName {
+  try {
+    return parseStreamTag(fullName);
+  } catch (error) {
+    if (error instanceof InvalidReference) throw new StatusError(badRequest('ImageStreamTags must be retrieved with <name>:<tag>'));
+    throw error;
+  }
+}
+
+function selects(
+  { labels, fields }: { labels: readonly LabelRequirement[]; fields: readonly FieldRequirement[] },
+  { metadata }: ImageStreamTag,
+): boolean {
+  const valueOf = (field: string) =>
+    (field === 'metadata.name' ? metadata.name : field === 'metadata.namespace' ? metadata.namespace : '') ?? '';
+  return matchesLabels(labels, metadata.labels) && matchesFields(fields, valueOf);
+}

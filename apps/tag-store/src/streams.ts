@@ -1,0 +1,254 @@
+import { randomUUID } from 'node:crypto';
+import { Inject, Injectable } from '@nestjs/common';
+import type { Identity } from '@millrace/domain/access';
+import { IMAGE_GROUP, type ImageStream, type NamedTagEventList } from '@millrace/domain/image-stream';
+import { validateLabels } from '@millrace/domain/labels';
+import type { ObjectMeta } from '@millrace/domain/object-meta';
+import {
+  alreadyExists,
+  type FieldError,
+  internalField,
+  invalid,
+  notFound,
+  type Status,
+  StatusError,
+  success,
+} from '@millrace/domain/status';
+import { nextSpec } from '@millrace/domain/stream-spec';
+import { validateStream } from '@millrace/domain/stream-validation';
+import { CONFIG } from '@millrace/platform/service';
+import { Store, type Tx } from '@millrace/platform/store';
+import { Changes, type Recorded } from './changes.ts';
+import type { TagStoreConfig } from './config.ts';
+import { jsonb } from './image-rows.ts';
+import { type Listed, type ListRequest, pageOf, type Page } from './pages.ts';
+import { resolveSources } from './sources.ts';
+import type { StreamRow } from './tables.ts';
+import { inSeconds, type LockedStream } from './stream-rows.ts';
+import { Tags } from './tags.ts';
+import { type Registries, streamView } from './views.ts';
+import { attempt, checkPreconditions, checkUpdate, type Preconditions, sameJson, withName, type WriteOptions } from './writes.ts';
+
+export const STREAMS = { group: IMAGE_GROUP, resource: 'imagestreams' };
+const KIND = 'ImageStream';
+const BY_KIND = { group: IMAGE_GROUP, resource: KIND };
+
+/** What a write wants a stream to be: its name, what a client may set of its metadata, and its spec. */
+export type WantedStream = Pick<ImageStream, 'metadata' | 'spec'>;
+
+/** A list, or a page of one. */
+export interface Listing<T extends object = object> extends Omit<Page, 'keys'> {
+  items: T[];
+}
+
+/** A stream as a transaction leaves it; the number of the change is known when that has committed. */
+export interface Written {
+  stream: ImageStream;
+  recorded?: Recorded;
+}
+
+/** The stream with the number that the commit gave it; in a dry run, or where nothing changed, as it is. */
+export const numbered = ({ stream, recorded }: Written): ImageStream =>
+  recorded?.resourceVersion ? { ...stream, metadata: { ...stream.metadata, resourceVersion: recorded.resourceVersion } } : stream;
+
+/** Image streams. Each write locks the stream's row first and takes its number last. */
+@Injectable()
+export class Streams {
+  readonly registries: Registries;
+
+  constructor(
+    private readonly store: Store,
+    private readonly tags: Tags,
+    private readonly changes: Changes,
+    @Inject(CONFIG) config: TagStoreConfig,
+  ) {
+    this.registries = { internal: config.INTERNAL_REGISTRY_HOST, external: config.EXTERNAL_REGISTRY_HOST };
+  }
+
+  async get(namespace: string, name: string, historyLimit?: number): Promise<ImageStream> {
+    const [stream] = await this.read(this.store, 'namespace = $2 AND name = $3', [namespace, name], historyLimit);
+    if (!stream) throw new StatusError(notFound(STREAMS, name));
+    return stream;
+  }
+
+  list(request: ListRequest, historyLimit?: number): Promise<Listing<ImageStream>> {
+    return this.store.transaction((tx) => this.page(tx, request, historyLimit), { isolation: 'REPEATABLE READ', readOnly: true });
+  }
+
+  async create(namespace: string, submitted: WantedStream, options: WriteOptions): Promise<ImageStream> {
+    const wanted = { ...submitted, metadata: { ...withName(submitted.metadata), namespace } };
+    return numbered(await attempt(this.store, options.dryRun, (tx) => this.write(tx, undefined, wanted, options.user)));
+  }
+
+  async update(namespace: string, name: string, submitted: WantedStream, options: WriteOptions): Promise<ImageStream> {
+    const written = await attempt(this.store, options.dryRun, async (tx) => {
+      const old = await this.lock(tx, namespace, name);
+      if (!old) throw new StatusError(notFound(STREAMS, name));
+      checkUpdate(STREAMS, old.metadata, submitted.metadata);
+      return this.write(tx, old, { ...submitted, metadata: { ...submitted.metadata, namespace, name } }, options.user);
+    });
+    return numbered(written);
+  }
+
+  remove(namespace: string, name: string, preconditions: Preconditions, options: WriteOptions): Promise<Status> {
+    return attempt(this.store, options.dryRun, async (tx) => {
+      const old = await this.lock(tx, namespace, name, 'whole');
+      if (!old) throw new StatusError(notFound(STREAMS, name));
+      checkPreconditions(BY_KIND, old.metadata, preconditions);
+      await this.erase(tx, old);
+      return success({ name, group: IMAGE_GROUP, kind: STREAMS.resource, uid: old.metadata.uid });
+    });
+  }
+
+  /** Deletes what the request selects, and answers what that was. */
+  removeAll(request: ListRequest, options: WriteOptions): Promise<Listing<ImageStream>> {
+    return attempt(this.store, options.dryRun, async (tx) => {
+      const page = await this.page(tx, request, 1);
+      const keys = page.items.map(({ metadata: { namespace = '', name = '' } }) => ({ namespace, name }));
+      const locked = new Set([...(await this.tags.lock(tx, keys)).values()].map(({ uid }) => uid));
+      // Read again: somebody may have written, deleted or made anew between the list and the lock.
+      const uids = page.items.map(({ metadata }) => metadata.uid ?? '').filter((uid) => locked.has(uid));
+      const current = new Map((await this.read(tx, 'uid = ANY($2)', [uids])).map((stream) => [stream.metadata.uid, stream]));
+      const items = uids.map((uid) => current.get(uid)).filter((stream) => stream !== undefined);
+      for (const stream of items) await this.erase(tx, stream);
+      return { ...page, items };
+    });
+  }
+
+  /** The stream as it stands, with the newest item of each tag or with whole histories; its row is locked until the transaction ends. */
+  async lock(tx: Tx, namespace: string, name: string, history: 'newest' | 'whole' = 'newest'): Promise<ImageStream | undefined> {
+    const [locked] = (await this.tags.lock(tx, [{ namespace, name }])).values();
+    return locked && this.again(tx, locked.uid, history === 'newest' ? 1 : undefined);
+  }
+
+  /**
+   * Stores a stream as wanted (made where there is no `old`, which is locked): generations, defaults, validation, and what its changed
+   * tags get from their sources. Where nothing differs nothing is written.
+   */
+  async write(tx: Tx, old: ImageStream | undefined, wanted: WantedStream, user: Identity, historyLimit?: number): Promise<Written> {
+    const { namespace = '', name = '' } = wanted.metadata;
+    const now = new Date();
+    const next = nextSpec(old && { spec: old.spec, generation: old.metadata.generation ?? 0 }, wanted.spec, { namespace });
+    const uid = old?.metadata.uid ?? randomUUID();
+    const stream: ImageStream = {
+      metadata: { ...wanted.metadata, uid, generation: next.generation },
+      spec: next.spec,
+      status: old?.status ?? { dockerImageRepository: '' },
+    };
+    const options = { user, internalRegistry: this.registries.internal, now: inSeconds(now) };
+    const { events, errors } = await resolveSources(tx, stream, next.changedTags, options);
+    refuse(stream, errors);
+
+    if (old && !next.changed && sameJson(settable(old.metadata), settable(wanted.metadata)))
+      return { stream: await this.again(tx, uid, historyLimit) };
+    const row = [
+      uid,
+      next.generation,
+      ...metadataColumns({ ...wanted.metadata, generateName: old?.metadata.generateName ?? wanted.metadata.generateName }),
+    ];
+    if (old)
+      await tx.run('UPDATE stream SET generation = $2, labels = $3, annotations = $4, metadata = $5, spec = $6 WHERE uid = $1', [
+        ...row,
+        JSON.stringify(next.spec),
+      ]);
+    else {
+      const inserted = await tx.run(
+        `INSERT INTO stream (uid, generation, labels, annotations, metadata, spec, namespace, name, created)
+          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (namespace, name) DO NOTHING`,
+        [...row, JSON.stringify(next.spec), namespace, name, now],
+      );
+      if (!inserted) throw new StatusError(alreadyExists(STREAMS, name));
+    }
+    const recorded = this.record(tx, stream, old ? 'MODIFIED' : 'ADDED');
+    const locked: LockedStream = { namespace, name, uid, generation: next.generation, spec: next.spec };
+    const cause = { kind: 'tag' as const, id: randomUUID(), actor: user.name };
+    await this.tags.move(
+      tx,
+      events.map(({ tag, event }) => ({ stream: locked, tag, event, cause })),
+    );
+    return { stream: await this.again(tx, uid, historyLimit), recorded };
+  }
+
+  /** Notes that the stream was changed by other means than {@link write}. */
+  record(tx: Tx, { metadata }: Pick<ImageStream, 'metadata'>, type: 'ADDED' | 'MODIFIED'): Recorded {
+    const { namespace = '', name = '', uid = '' } = metadata;
+    return this.changes.record(tx, { resource: 'imagestreams', namespace, name, uid, type });
+  }
+
+  /** Streams of a condition on table `stream`, in one statement and so in one snapshot; parameters of the condition begin with $2. */
+  async read(on: Pick<Tx, 'query'>, condition: string, parameters: unknown[], historyLimit?: number): Promise<ImageStream[]> {
+    const rows = await on.query<StreamRow & { lists: NamedTagEventList[] | null }>(
+      `SELECT uid, namespace, name, created, generation, resource_version AS "resourceVersion", labels, annotations, metadata, spec,
+              (SELECT json_agg(json_build_object('tag', tag.name, 'items', history.items, 'conditions', tag.conditions))
+                 FROM tag LEFT JOIN LATERAL (
+                   SELECT json_agg(json_build_object(
+                            'created', to_char(item.created AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+                            'dockerImageReference', item.reference, 'image', item.image, 'generation', item.generation)
+                            ORDER BY item.position DESC) AS items
+                     FROM (SELECT * FROM tag_item WHERE stream_uid = tag.stream_uid AND tag_item.tag = tag.name
+                            ORDER BY position DESC LIMIT $1) AS item
+                 ) AS history ON true
+                WHERE tag.stream_uid = stream.uid AND (tag.items > 0 OR tag.conditions IS NOT NULL)) AS lists
+         FROM stream WHERE ${condition}`,
+      [historyLimit ?? null, ...parameters],
+    );
+    return rows.map(({ lists, ...row }) => streamView(row, lists ?? [], this.registries));
+  }
+
+  private async again(tx: Tx, uid: string, historyLimit?: number): Promise<ImageStream> {
+    const [stream] = await this.read(tx, 'uid = $2', [uid], historyLimit);
+    if (!stream) throw new Error(`stream ${uid} is gone though its row is locked`);
+    return stream;
+  }
+
+  private async page(tx: Tx, request: ListRequest, historyLimit?: number): Promise<Listing<ImageStream>> {
+    const { keys, ...page } = await pageOf(tx, this.listed, request);
+    const streams = new Map((await this.read(tx, 'uid = ANY($2)', [keys], historyLimit)).map((stream) => [stream.metadata.uid, stream]));
+    return { ...page, items: keys.map((uid) => streams.get(uid)).filter((stream) => stream !== undefined) };
+  }
+
+  private readonly listed: Listed = {
+    table: 'stream',
+    key: 'uid',
+    namespace: 'namespace',
+    columns: `, spec ->> 'dockerImageRepository' AS repository`,
+    fieldOf: ({ namespace, name, repository }, field) => {
+      if (field === 'metadata.name') return name;
+      if (field === 'metadata.namespace') return namespace;
+      const own = typeof repository === 'string' ? repository : '';
+      const { internal } = this.registries;
+      return field === 'status.dockerImageRepository' && internal ? `${internal}/${namespace}/${name}` : own;
+    },
+  };
+
+  /** The row goes, with all its tags; the feed keeps what it was. */
+  private async erase(tx: Tx, stream: ImageStream): Promise<void> {
+    const { namespace = '', name = '', uid = '' } = stream.metadata;
+    await tx.run('DELETE FROM stream WHERE uid = $1', [uid]);
+    this.changes.record(tx, { resource: 'imagestreams', namespace, name, uid, type: 'DELETED', object: stream });
+  }
+}
+
+/** Fields by which streams can be selected. */
+export const STREAM_FIELDS = ['metadata.name', 'metadata.namespace', 'spec.dockerImageRepository', 'status.dockerImageRepository'];
+
+function refuse(stream: ImageStream, sourceErrors: FieldError[]): void {
+  const { namespace = '', name = '' } = stream.metadata;
+  const errors = [...validateStream(stream, { namespace }), ...validateLabels(stream.metadata)];
+  // What is wrong with sources is one error inside another: clients have learnt to read it so.
+  if (sourceErrors.length) errors.unshift(internalField('[]', invalid('', STREAMS.resource, name, sourceErrors).message ?? ''));
+  if (errors.length) throw new StatusError(invalid(IMAGE_GROUP, KIND, name, errors));
+}
+
+/** What a client may change of metadata. */
+const settable = ({ labels, annotations, ownerReferences, finalizers }: ObjectMeta) => ({
+  labels,
+  annotations,
+  ownerReferences,
+  finalizers,
+});
+
+function metadataColumns({ labels, annotations, generateName, ownerReferences, finalizers }: ObjectMeta): (string | null)[] {
+  const rest = { generateName, ownerReferences, finalizers };
+  return [jsonb(labels), jsonb(annotations), sameJson(rest, null) ? null : jsonb(rest)];
+}
