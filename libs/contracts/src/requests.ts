@@ -25,7 +25,16 @@ const Addressed = {
  */
 export const ObjectQuestion = z
   .discriminatedUnion('verb', [
-    z.object({ verb: z.literal('get'), ...Addressed, name: z.string(), historyLimit: Selection.historyLimit }),
+    z.object({
+      verb: z.literal('get'),
+      ...Addressed,
+      name: z.string(),
+      historyLimit: Selection.historyLimit,
+      forUpdate: z
+        .boolean()
+        .optional()
+        .describe('The object will be patched and written back: a virtual one is answered although it has no image yet'),
+    }),
     z.object({ verb: z.literal('list'), ...Addressed, ...Selection }),
     z.object({
       verb: z.literal('create'),
