@@ -66,9 +66,10 @@ function componentsOf(resource: Resource): Record<string, Schema> {
   });
   const components: Record<string, Schema> = {};
   for (const [id, schema] of Object.entries(schemas as Record<string, Schema>)) {
-    const { $defs, ...own } = schema as Schema & { $defs?: Record<string, Schema> };
-    components[nameOf(resource.group, id)] = own;
-    for (const [name, shared] of Object.entries($defs ?? {})) components[nameOf(resource.group, name)] = shared;
+    const { definitions = {}, ...own } = schema as Schema & { definitions?: Record<string, Schema> };
+    // zod keeps what several schemas share in one of its own.
+    if (id !== '__shared') components[nameOf(resource.group, id)] = own;
+    for (const [name, shared] of Object.entries(definitions)) components[nameOf(resource.group, name)] = shared;
   }
   for (const [name, schema] of Object.entries(components)) components[name] = tidied(schema, resource.group) as Schema;
   const kind = components[nameOf(resource.group, resource.kind)];
@@ -87,16 +88,18 @@ function tidied(value: unknown, group: string): unknown {
   if (Array.isArray(value)) return value.map((item) => tidied(item, group));
   if (typeof value !== 'object' || value === null) return value;
   const { $schema: _, $id: __, id: ___, anyOf, ...rest } = value as Record<string, unknown>;
+  delete rest['nullable'];
   if (typeof rest['$ref'] === 'string') {
-    const id = /([^/]+)$/.exec(rest['$ref'].replace(/#\/(\$defs|definitions)\//, '/'))?.[1] ?? '';
+    const id = /([^/]+)$/.exec(rest['$ref'])?.[1] ?? '';
     return { $ref: `#/components/schemas/${id.includes('.v1.') ? id : nameOf(group, id)}` };
   }
+  const { allOf } = rest;
+  if (Array.isArray(allOf) && allOf.length === 1 && Object.keys(rest).length === 1 && !anyOf) return tidied(allOf[0], group);
   if (Array.isArray(anyOf)) {
     const real = anyOf.filter((one) => !isNull(one));
     if (real.length === 1) return tidied({ ...rest, ...(real[0] as object) }, group);
     return { ...(tidied(rest, group) as object), anyOf: tidied(real, group) };
   }
-  delete rest['nullable'];
   return Object.fromEntries(Object.entries(rest).map(([key, item]) => [key, tidied(item, group)]));
 }
 

@@ -12,8 +12,9 @@ import { Objects, type ObjectRequest } from './objects.ts';
 import { positive, selectionOf, type Selection, type Target } from './protocol.ts';
 import { metadataOf, tableOf, type Included, type Printed } from './table.ts';
 
-/** The longest a change is waited for in one question; the owner answers nothing after it. */
-const POLL_MS = 25_000;
+/** The longest a change is waited for in one question. An owner that is killed meanwhile is noticed this late, and a little. */
+const POLL_MS = 8_000;
+const POLL_GRACE_MS = 4_000;
 const BATCH = 500;
 const PAGE = 500;
 const BOOKMARK_EVERY_MS = 60_000;
@@ -167,7 +168,7 @@ class Feed {
       waitMs: Math.round(waitMs),
       limit: BATCH,
     };
-    const answer = await this.objects.ask(resource, question, 'changes', waitMs + 10_000);
+    const answer = await this.objects.ask(resource, question, 'changes', waitMs + POLL_GRACE_MS);
     this.version = answer.resourceVersion;
     return answer.changes;
   }
@@ -177,7 +178,7 @@ class Feed {
     const giveUp = Date.now() + OWNER_AWAY_MS;
     for (let tries = 0; ; tries++) {
       try {
-        return await this.changes(waitMs);
+        return await orAborted(this.changes(waitMs), signal);
       } catch (error) {
         if (!(error instanceof StatusError)) throw error;
         if (error.status.code !== 503) return [{ type: 'ERROR', object: error.status }];
@@ -186,6 +187,16 @@ class Feed {
       }
     }
   }
+}
+
+/** Undefined as soon as the signal aborts: a client that has gone is not waited for as long as its last question. */
+function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const done = () => resolve(undefined);
+    if (signal.aborted) done();
+    signal.addEventListener('abort', done, { once: true });
+    void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', done));
+  });
 }
 
 /** Newline-separated JSON to a client that must keep up. */
