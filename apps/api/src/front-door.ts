@@ -306,7 +306,6 @@ function includedIn(query: URLSearchParams): Included {
 
 /** A warning as RFC 7234 writes it, without what a header cannot carry. */
 function warningHeader(text: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are what is replaced
   const plain = text.replace(/[\u0000-\u001f\u007f]/g, ' ').replace(/[^\u0020-\u007e]/g, '?');
   return `299 - "${plain.slice(0, 1024).replace(/["\\]/g, String.raw`\$&`)}"`;
 }

@@ -1,6 +1,14 @@
 import { All, Catch, Controller, HttpException, Req, Res, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { badRequest, internalError, methodNotAllowed, noSuchPath, tooLarge, type Status } from '@millrace/domain/status';
+import {
+  badRequest,
+  internalError,
+  methodNotAllowed,
+  noSuchPath,
+  tooLarge,
+  unsupportedMediaType,
+  type Status,
+} from '@millrace/domain/status';
 import { FrontDoor } from './front-door.ts';
 
 /** The one door: whatever is not health or metrics is a request in Kubernetes' protocol. */
@@ -35,6 +43,8 @@ function statusOf(error: unknown): Status {
       return methodNotAllowed();
     case 413:
       return tooLarge('the request body is larger than this server takes');
+    case 415:
+      return unsupportedMediaType(`the body of the request was in an unknown format: ${message}`);
     default:
       return code >= 400 && code < 500 ? badRequest(message) : internalError('the api could not answer; its log names the reason');
   }

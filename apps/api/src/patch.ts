@@ -129,7 +129,7 @@ export function merged(target: Json | undefined, change: Json): Json {
   if (!isObject(change)) return change;
   const result: JsonObject = isObject(target) ? { ...target } : {};
   for (const [key, value] of Object.entries(change)) {
-    if (value === null) delete result[key];
+    if (value === null) Reflect.deleteProperty(result, key);
     else result[key] = merged(result[key], value);
   }
   return result;
@@ -168,7 +168,7 @@ function strategic(target: JsonObject, change: JsonObject, path: string): JsonOb
       continue;
     }
     const at = path ? `${path}.${key}` : key;
-    if (value === null) delete result[key];
+    if (value === null) Reflect.deleteProperty(result, key);
     else if (isObject(value)) result[key] = strategic(isObject(result[key]) ? result[key] : {}, value, at);
     else if (Array.isArray(value)) result[key] = mergedList(Array.isArray(result[key]) ? result[key] : [], value, at);
     else result[key] = value;

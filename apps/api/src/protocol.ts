@@ -25,7 +25,6 @@ export interface Asked {
 }
 
 const NO_QUERY = new URLSearchParams();
-// eslint-disable-next-line no-control-regex -- control characters are what is looked for
 const CONTROL = /[\u0000-\u001f\u007f]/;
 
 /**
