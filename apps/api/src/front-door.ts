@@ -187,7 +187,7 @@ export class FrontDoor {
       });
     }
     const body =
-      form.as === 'yaml' ? Buffer.from(toYaml(document)) : json(document ?? {}, plain === '/version' || wantsPretty(request, undefined));
+      form.as === 'yaml' ? Buffer.from(yaml(document)) : json(document ?? {}, plain === '/version' || wantsPretty(request, undefined));
     return this.send(reply, 200, body, { contentType: contentTypeOf(form) });
   }
 
@@ -201,7 +201,7 @@ export class FrontDoor {
     if (content.kind === 'json') return this.sendBytes(request, reply, code, content.json, { warnings });
     const query = request.admitted?.asked.query ?? new URLSearchParams();
     const shown = content.kind === 'list' ? listIn(content, form, target, query) : objectIn(content.object, form, target, query);
-    const body = form.as === 'yaml' ? Buffer.from(toYaml(shown, { sortMapEntries: true })) : json(shown, wantsPretty(request, query));
+    const body = form.as === 'yaml' ? Buffer.from(yaml(shown)) : json(shown, wantsPretty(request, query));
     return this.sendBytes(request, reply, code, body, { warnings, contentType: contentTypeOf(form) });
   }
 
@@ -290,6 +290,9 @@ const firstOf = (header: string | string[] | undefined): string | undefined => (
 
 const json = (value: object, pretty = false): Buffer => Buffer.from(`${JSON.stringify(value, undefined, pretty ? 2 : undefined)}\n`);
 
+/** As the reference writes YAML: keys sorted, and texts quoted that YAML 1.1, which Kubernetes speaks, takes for times or switches. */
+const yaml = (value: unknown): string => toYaml(value, { sortMapEntries: true, schema: 'yaml-1.1', lineWidth: 0 });
+
 const contentTypeOf = (form: Representation): string => (form.as === 'yaml' ? 'application/yaml' : 'application/json');
 
 /** As asked; for people at a terminal or browser by default. */
@@ -335,9 +338,16 @@ function listIn(
   { resource, kind }: Pick<Target, 'resource' | 'kind'>,
   query: URLSearchParams,
 ): object {
+  const included = includedIn(query);
+  const apiVersion = resource.group ? `${resource.group}/${resource.version}` : resource.version;
   switch (form.as) {
     case 'table':
-      return tableOf(resource, items, { metadata, now: new Date(), version: form.version, included: includedIn(query) });
+      return tableOf(resource, included === 'Object' ? items.map((item) => ({ kind, apiVersion, ...item })) : items, {
+        metadata,
+        now: new Date(),
+        version: form.version,
+        included,
+      });
     case 'metadata':
       return { kind: 'PartialObjectMetadataList', apiVersion: 'meta.k8s.io/v1', metadata, items: items.map((item) => metadataOf(item)) };
     default: {
@@ -346,7 +356,6 @@ function listIn(
         item['kind'] = undefined;
         item['apiVersion'] = undefined;
       }
-      const apiVersion = resource.group ? `${resource.group}/${resource.version}` : resource.version;
       return { kind: `${kind}List`, apiVersion, metadata, items };
     }
   }
