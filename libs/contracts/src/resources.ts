@@ -1,3 +1,6 @@
+import { Image } from '@millrace/domain/image';
+import { ImageStream, ImageStreamMapping, ImageStreamTag } from '@millrace/domain/image-stream';
+import type { z } from 'zod';
 import type { Owner } from './define.ts';
 
 export type Verb = 'create' | 'get' | 'list' | 'watch' | 'update' | 'patch' | 'delete' | 'deletecollection';
@@ -16,6 +19,8 @@ export interface Resource {
   readonly namespaced: boolean;
   readonly verbs: readonly Verb[];
   readonly owner: Owner;
+  /** Shape of the object, for documents and for warnings about unknown fields; any object when absent. */
+  readonly schema?: z.ZodType;
   readonly subresources?: readonly { name: string; kind: string; verbs: readonly Verb[] }[];
 }
 
@@ -32,6 +37,7 @@ export const ImageStreams: Resource = {
   kind: 'ImageStream',
   namespaced: true,
   verbs: all,
+  schema: ImageStream,
   subresources: [{ name: 'status', kind: 'ImageStream', verbs: ['get', 'patch', 'update'] }],
 };
 export const ImageStreamTags: Resource = {
@@ -41,6 +47,7 @@ export const ImageStreamTags: Resource = {
   shortNames: ['istag'],
   kind: 'ImageStreamTag',
   namespaced: true,
+  schema: ImageStreamTag,
   verbs: ['create', 'delete', 'get', 'list', 'patch', 'update'],
 };
 export const ImageStreamImages: Resource = {
@@ -58,9 +65,18 @@ export const ImageStreamMappings: Resource = {
   singular: 'imagestreammapping',
   kind: 'ImageStreamMapping',
   namespaced: true,
+  schema: ImageStreamMapping,
   verbs: ['create'],
 };
-export const Images: Resource = { ...IMAGE, resource: 'images', singular: 'image', kind: 'Image', namespaced: false, verbs: all };
+export const Images: Resource = {
+  ...IMAGE,
+  resource: 'images',
+  singular: 'image',
+  kind: 'Image',
+  namespaced: false,
+  verbs: all,
+  schema: Image,
+};
 
 export const ImageTriggers: Resource = {
   ...TRIGGERS,

@@ -151,8 +151,13 @@ export class Bus {
 
   /** Asks the owner of a noun. Rejects with {@link AskError}; the answer has the contract's shape. */
   async ask<C extends RequestContract>(contract: C, question: Question<C>, options: { timeoutMs?: number } = {}): Promise<Answer<C>> {
+    return JSON.parse((await this.askBytes(contract, question, options)).toString()) as Answer<C>;
+  }
+
+  /** The same, for an asker that passes the answer on: its JSON as it came, not parsed. The buffer is the asker's own. */
+  async askBytes<C extends RequestContract>(contract: C, question: Question<C>, options: { timeoutMs?: number } = {}): Promise<Buffer> {
     const body = await this.exchange(contract.subject, Buffer.from(JSON.stringify(question)), options.timeoutMs ?? 10_000);
-    return JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString()) as Answer<C>;
+    return Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   }
 
   private exchange(subject: string, body: Uint8Array, timeoutMs: number): Promise<Uint8Array> {

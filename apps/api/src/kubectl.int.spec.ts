@@ -1,0 +1,178 @@
+import { execFile, spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ImageStreams, ImageStreamTags } from '@millrace/contracts/resources';
+import type { RunningService } from '@millrace/platform/service';
+import { eventually } from '@millrace/testing/eventually';
+import { aNatsServer } from '@millrace/testing/servers';
+import { anApi, type Api } from './fixture-api.ts';
+import { anOwner, type MapOwner } from './fixture-owner.ts';
+
+const run = promisify(execFile);
+const installed = await run('kubectl', ['version', '--client']).then(
+  () => true,
+  () => false,
+);
+
+let nats: Awaited<ReturnType<typeof aNatsServer>>;
+let api: Api;
+let owner: MapOwner;
+let services: RunningService[];
+
+beforeAll(async () => {
+  nats = await aNatsServer();
+  const tagStore = await anOwner('tag-store', nats.url);
+  const dispatcher = await anOwner('trigger-dispatcher', nats.url);
+  owner = tagStore.owner;
+  services = [tagStore.service, dispatcher.service];
+  api = await anApi(nats.url);
+});
+afterAll(async () => {
+  await api?.stop();
+  for (const service of services ?? []) await service.stop();
+  await nats?.stop();
+});
+
+const environment = () => ({
+  PATH: process.env['PATH'],
+  HOME: api.directory,
+  KUBECONFIG: api.kubeconfig,
+  KUBECACHEDIR: join(api.directory, 'cache'),
+});
+
+/** Runs kubectl against the api; what it writes to stderr comes after what it writes to stdout. */
+async function kubectl(args: string, input?: string): Promise<string> {
+  const child = spawn('kubectl', args.split(' '), { env: environment(), stdio: ['pipe', 'pipe', 'pipe'] });
+  const said = { out: '', err: '' };
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (said.out += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (said.err += text));
+  child.stdin.end(input);
+  await new Promise((resolve) => child.once('close', resolve));
+  return said.out + said.err;
+}
+
+const manifest = (tags: string[], name = 'web') =>
+  JSON.stringify({
+    apiVersion: 'image.openshift.io/v1',
+    kind: 'ImageStream',
+    metadata: { name },
+    spec: { tags: tags.map((tag) => ({ name: tag, from: { kind: 'DockerImage', name: `quay.io/x/y:${tag}` } })) },
+  });
+
+describe.skipIf(!installed)('kubectl', () => {
+  it('finds the kinds by discovery', async () => {
+    const said = await kubectl('api-resources');
+
+    expect(said).toMatch(/^imagestreams\s+is\s+image.openshift.io\/v1\s+true\s+ImageStream$/m);
+    expect(said).toMatch(/^imagetriggers\s+itrig\s+triggers.millrace.dev\/v1\s+true\s+ImageTrigger$/m);
+    expect(said).toMatch(/^namespaces\s+ns\s+v1\s+false\s+Namespace$/m);
+  });
+
+  it('takes the server for a Kubernetes of its own age', async () => {
+    const said = await kubectl('version');
+
+    expect(said).toContain('Server Version: v1.32.0+millrace-0.1.0');
+    expect(said).not.toContain('WARNING');
+  });
+
+  it('applies, applies again, changes and drops tags by name, with validation by the server', async () => {
+    expect(await kubectl('apply -f -', manifest(['1', '2']))).toBe('imagestream.image.openshift.io/web created\n');
+    expect(await kubectl('apply -f -', manifest(['1', '2']))).toBe('imagestream.image.openshift.io/web unchanged\n');
+    expect(await kubectl('apply -f -', manifest(['2', '3']))).toBe('imagestream.image.openshift.io/web configured\n');
+    expect(await kubectl('get is web -o jsonpath={.spec.tags[*].name}')).toBe('2 3');
+    const patch = owner.asked.filter(({ verb }) => verb === 'update');
+    expect(patch).toHaveLength(1);
+  });
+
+  it('refuses a misspelt field, as the server says', async () => {
+    const misspelt = manifest(['1'], 'odd').replace('"spec":{', '"spec":{"lookupPolcy":{},');
+
+    expect(await kubectl('create -f -', misspelt)).toContain('strict decoding error: unknown field "spec.lookupPolcy"');
+    expect(await kubectl('create --validate=warn -f -', misspelt)).toContain('Warning: unknown field "spec.lookupPolcy"');
+  });
+
+  it('applies on the server', async () => {
+    expect(await kubectl('apply --server-side -f -', manifest(['1'], 'ssa'))).toContain(
+      'imagestream.image.openshift.io/ssa serverside-applied',
+    );
+    expect(await kubectl('apply --server-side -f -', manifest(['1', '2'], 'ssa'))).toContain('serverside-applied');
+    expect(await kubectl('get is ssa -o jsonpath={.spec.tags[*].name}')).toBe('1 2');
+  });
+
+  it('prints tables, YAML, names and lists of several kinds', async () => {
+    owner.put(ImageStreams, {
+      metadata: { name: 'tabled', namespace: 'demo' },
+      status: {
+        dockerImageRepository: 'reg/demo/tabled',
+        tags: [{ tag: 'v1', items: [{ created: new Date(Date.now() - 3 * 86_400_000).toISOString() }] }],
+      },
+    });
+    owner.put(ImageStreamTags, {
+      metadata: { name: 'tabled:v1', namespace: 'demo' },
+      image: { metadata: { name: 'sha256:1' }, dockerImageReference: 'reg/demo/tabled@sha256:1' },
+    });
+
+    expect(await kubectl('get is tabled')).toMatch(/^NAME +IMAGE REPOSITORY +TAGS +UPDATED\ntabled +reg\/demo\/tabled +v1 +3 days ago\n$/);
+    expect(await kubectl('get istag -o wide')).toMatch(
+      /^NAME +IMAGE REFERENCE +UPDATED +IMAGE NAME\ntabled:v1 +reg\/demo\/tabled@sha256:1 .* sha256:1\n$/,
+    );
+    expect(await kubectl('get istag tabled:v1 -o yaml')).toContain('kind: ImageStreamTag\n');
+    expect(await kubectl('get is,istag -A -o name')).toContain('imagestreamtag.image.openshift.io/tabled:v1\n');
+    expect(await kubectl('get ns')).toMatch(/demo +Active/);
+  });
+
+  it('says what the owner says about what is missing', async () => {
+    expect(await kubectl('get is none')).toBe('Error from server (NotFound): imagestreams.image.openshift.io "none" not found\n');
+  });
+
+  it('labels, annotates, patches and edits with a replace', async () => {
+    await kubectl('create -f -', manifest(['1'], 'marked'));
+
+    expect(await kubectl('label is marked a=b')).toBe('imagestream.image.openshift.io/marked labeled\n');
+    expect(await kubectl('annotate is marked x=y')).toBe('imagestream.image.openshift.io/marked annotated\n');
+    expect(await kubectl('patch is marked --type=json -p [{"op":"remove","path":"/spec/tags"}]')).toContain('patched');
+    expect(await kubectl('get is -l a=b -o name')).toBe('imagestream.image.openshift.io/marked\n');
+    expect(await kubectl('replace -f -', await kubectl('get is marked -o json'))).toContain('replaced');
+    expect(await kubectl('describe is marked')).toMatch(/Labels: +a=b/);
+  });
+
+  it('explains kinds and fields from OpenAPI', async () => {
+    const said = await kubectl('explain imagestream.spec.tags');
+
+    expect(said).toMatch(/GROUP: +image.openshift.io\nKIND: +ImageStream\nVERSION: +v1/);
+    expect(said).toContain('FIELD: tags <[]TagReference>');
+    expect(said).toMatch(/importPolicy\t<Object>/);
+    expect(await kubectl('explain imagetrigger')).toMatch(/KIND: +ImageTrigger/);
+  });
+
+  it('watches', async () => {
+    await kubectl('create -f -', manifest(['1'], 'watched'));
+    const child = spawn('kubectl', ['get', 'is', 'watched', '-w', '--output-watch-events'], { env: environment() });
+    let said = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (said += text));
+    try {
+      await eventually(() => expect(said).toMatch(/^ADDED +watched/m));
+      await kubectl('label is watched a=b');
+      await eventually(() => expect(said).toMatch(/^MODIFIED +watched/m));
+      expect(await kubectl('delete is watched')).toBe('imagestream.image.openshift.io "watched" deleted\n');
+      await eventually(() => expect(said).toMatch(/^DELETED +watched/m));
+    } finally {
+      child.kill();
+    }
+  });
+
+  it('deletes one, and all of a namespace', async () => {
+    await kubectl('create -n gone -f -', manifest(['1'], 'x'));
+    await kubectl('create -n gone -f -', manifest(['1'], 'y'));
+
+    expect(await kubectl('delete is --all -n gone')).toContain('imagestream.image.openshift.io "y" deleted');
+    expect(await kubectl('get is -n gone')).toBe('No resources found in gone namespace.\n');
+  });
+
+  it('is told who it is not', async () => {
+    expect(await kubectl('get is --as=eve')).toContain(
+      'Error from server (Forbidden): imagestreams.image.openshift.io is forbidden: User "eve" cannot list',
+    );
+  });
+});

@@ -1,0 +1,13 @@
+import type { ServiceDefinition } from '@millrace/platform/service';
+import { ApiModule } from './api.module.ts';
+import { apiConfig } from './config.ts';
+import { openDoor, serverOptions } from './server.ts';
+
+/** The one HTTP front door: Kubernetes-style protocol, identity, access, watch. */
+export const service: ServiceDefinition<typeof apiConfig> = {
+  name: 'api',
+  config: apiConfig,
+  module: ApiModule,
+  http: serverOptions,
+  prepare: openDoor,
+};
