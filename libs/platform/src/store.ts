@@ -24,6 +24,10 @@ export interface Tx {
   run(sql: string, parameters?: unknown[]): Promise<number>;
   /** Tells a fact when, and only when, this transaction commits. */
   publishLater<C extends EventContract>(contract: C, data: EventData<C>, meta: { id: string; time?: Date; traceparent?: string }): void;
+  /** Runs as the last thing before COMMIT, after the facts are in the outbox: for a lock that everybody needs and nobody should hold long. */
+  beforeCommit(work: () => Promise<unknown>): void;
+  /** Runs once, and only if, the transaction has committed. Must not throw. */
+  afterCommit(work: () => void): void;
 }
 
 /** SQLSTATE classes and codes after which the same transaction may succeed: connection, resources, shutdown, deadlock, serialization. */
@@ -88,15 +92,18 @@ export class Store {
   async transaction<T>(work: (tx: Tx) => Promise<T>, options: { isolation?: 'REPEATABLE READ'; readOnly?: boolean } = {}): Promise<T> {
     const runner = this.dataSource.createQueryRunner();
     const staged: Staged[] = [];
+    const ends: Ends = { before: [], after: [] };
     try {
       await runner.connect();
       await runner.query(`BEGIN${options.isolation ? ` ISOLATION LEVEL ${options.isolation}` : ''}${options.readOnly ? ' READ ONLY' : ''}`);
       try {
-        const tx = transactionOn(runner, staged, this.outbox);
+        const tx = transactionOn(runner, staged, this.outbox, ends);
         const result = await work(tx);
         if (staged.length) await this.outbox.insert(tx, staged);
+        for (const last of ends.before) await last();
         await runner.query('COMMIT');
         if (staged.length) this.outbox.wake();
+        for (const after of ends.after) after();
         return result;
       } catch (error) {
         await runner.query('ROLLBACK').catch(() => undefined);
@@ -118,11 +125,18 @@ export class Store {
   }
 }
 
-function transactionOn(runner: QueryRunner, staged: Staged[], outbox: Outbox): Tx {
+interface Ends {
+  before: (() => Promise<unknown>)[];
+  after: (() => void)[];
+}
+
+function transactionOn(runner: QueryRunner, staged: Staged[], outbox: Outbox, ends: Ends): Tx {
   return {
     manager: runner.manager,
     query: async <T>(sql: string, parameters: unknown[] = []) => ((await runner.query(sql, parameters, true)).records ?? []) as T[],
     run: async (sql, parameters = []) => (await runner.query(sql, parameters, true)).affected ?? 0,
     publishLater: (contract, data, meta) => void staged.push(outbox.stage(contract, data, meta)),
+    beforeCommit: (work) => void ends.before.push(work),
+    afterCommit: (work) => void ends.after.push(work),
   };
 }
