@@ -114,6 +114,10 @@ const Triggered = z.object({
   labels: z.record(z.string(), z.string()),
   cause: MoveCause,
   movedAt: Instant,
+  missed: z
+    .object({ first: z.int().positive(), last: z.int().positive() })
+    .optional()
+    .describe('Moves of the tag before this one that did not fire: while the trigger was paused, or because they were never heard of'),
 });
 
 export const BuildTriggered = defineEvent({

@@ -168,6 +168,8 @@ export async function startService(
     }
 
     await app.startAllMicroservices();
+    // Until NATS has heard of them, questions to this service would be told that nobody answers.
+    await bus.check(config.STOP_TIMEOUT_MS);
     relay?.start();
     for (const consumer of consumers) consumer.start();
     const workers = (definition.workers ?? []).map((type) => app.get(type));

@@ -1,0 +1,189 @@
+import { randomUUID } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import { pause } from '@millrace/platform/backoff';
+import { Bus } from '@millrace/platform/bus';
+import type { Worker } from '@millrace/platform/service';
+import { Store, type Tx } from '@millrace/platform/store';
+import type { ChangeRow } from './tables.ts';
+
+/*
+ * resourceVersions of triggers, and the feed of changes that watches read. The promise: who has seen N is never shown, later, a
+ * change numbered below N. A transaction takes its numbers with its very last statement, from one row that stays locked until it
+ * has committed, so numbers are in the order of commits.
+ */
+
+/** A trigger that a transaction has changed; several changes of one trigger count as one. */
+export interface Change {
+  uid: string;
+  namespace: string;
+  name: string;
+  type: ChangeRow['type'];
+  /** As clients read it; its resourceVersion is filled in. */
+  object: { metadata: Record<string, unknown> };
+  /** What it was selected by before; absent for a new one. */
+  oldLabels?: Record<string, string> | null;
+}
+
+/** The number of a change; known when its transaction has committed, empty before. */
+export interface Recorded {
+  resourceVersion: string;
+}
+
+/** One row of the feed. */
+export type FeedEntry = Pick<ChangeRow, 'type' | 'name' | 'namespace' | 'object' | 'oldLabels'>;
+
+export type Feed<T> =
+  /** Everything up to `resourceVersion` has been told. */
+  | { kind: 'changes'; changes: T[]; resourceVersion: string }
+  /** Changes after what was asked for are no longer known; `oldest` is the first number from which on they are. */
+  | { kind: 'expired'; oldest: string };
+
+const NUDGE = 'millrace.nudge.trigger-dispatcher.changes';
+/** How soon a change of another instance is seen when its nudge was lost. */
+const POLL_MS = 1_000;
+/** Stands in an object for its number until that is known; no client can have written it. */
+const NUMBER = randomUUID();
+
+@Injectable()
+export class Changes implements Worker {
+  private readonly pending = new WeakMap<Tx, Map<string, { change: Change; recorded: Recorded }>>();
+  private readonly waiting = new Set<() => void>();
+  private readonly stopping = new AbortController();
+
+  constructor(
+    private readonly store: Store,
+    private readonly bus: Bus,
+  ) {}
+
+  start(): void {
+    this.bus.onNudge(NUDGE, () => this.wake());
+  }
+
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    this.wake();
+  }
+
+  /** Has the transaction number this change when it commits. The trigger's row must be locked, or inserted, by the transaction. */
+  record(tx: Tx, change: Change): Recorded {
+    let changes = this.pending.get(tx);
+    if (!changes) {
+      const fresh = (changes = new Map<string, { change: Change; recorded: Recorded }>());
+      this.pending.set(tx, fresh);
+      tx.beforeCommit(() => number(tx, [...fresh.values()]));
+      tx.afterCommit(() => {
+        this.wake();
+        this.bus.nudge(NUDGE);
+      });
+    }
+    const known = changes.get(change.uid);
+    if (known) {
+      const type = known.change.type === 'ADDED' && change.type === 'MODIFIED' ? 'ADDED' : change.type;
+      known.change = { ...change, type, oldLabels: known.change.oldLabels };
+      return known.recorded;
+    }
+    const recorded = { resourceVersion: '' };
+    changes.set(change.uid, { change, recorded });
+    return recorded;
+  }
+
+  /** The newest number. */
+  async current(tx: Pick<Tx, 'query'>): Promise<string> {
+    const [row] = await tx.query<{ value: string }>('SELECT value FROM revision');
+    return row?.value ?? '0';
+  }
+
+  /** Changes in the order of their numbers. While `pick` takes none of them the call waits, up to `waitMs`, or until the service stops. */
+  async read<T>(
+    question: { namespace?: string; name?: string; since: string; limit: number; waitMs: number },
+    pick: (entry: FeedEntry) => T | undefined,
+  ): Promise<Feed<T>> {
+    const deadline = Date.now() + question.waitMs;
+    let { since } = question;
+    for (;;) {
+      // Begun before the look, so that no change falls between the two.
+      const changed = new AbortController();
+      const listener = () => changed.abort();
+      this.waiting.add(listener);
+      try {
+        const part = await this.look({ ...question, since });
+        if (part.kind === 'expired') return since === question.since ? part : { kind: 'changes', changes: [], resourceVersion: since };
+        since = part.resourceVersion;
+        const picked = part.changes.flatMap((entry) => pick(entry) ?? []);
+        const left = deadline - Date.now();
+        if (picked.length || left <= 0 || this.stopping.signal.aborted) return { kind: 'changes', changes: picked, resourceVersion: since };
+        if (part.changes.length < question.limit) await pause(Math.min(left, POLL_MS), changed.signal);
+      } finally {
+        this.waiting.delete(listener);
+      }
+    }
+  }
+
+  private look(question: { namespace?: string; name?: string; since: string; limit: number }): Promise<Feed<FeedEntry>> {
+    return this.store.transaction(
+      async (tx): Promise<Feed<FeedEntry>> => {
+        const [now] = await tx.query<{ value: string; pruned: string }>('SELECT value, pruned FROM revision');
+        if (!now) throw new Error('table revision is empty: restore its one row with a value above every resource_version');
+        if (BigInt(question.since) < BigInt(now.pruned)) return { kind: 'expired', oldest: now.pruned };
+        if (BigInt(question.since) >= BigInt(now.value)) return { kind: 'changes', changes: [], resourceVersion: question.since };
+        const rows = await tx.query<FeedEntry & { revision: string }>(
+          `SELECT revision, type, namespace, name, object, old_labels AS "oldLabels" FROM change
+            WHERE revision > $1 AND ($2::text IS NULL OR namespace = $2) AND ($3::text IS NULL OR name = $3) ORDER BY revision LIMIT $4`,
+          [question.since, question.namespace ?? null, question.name ?? null, question.limit],
+        );
+        const upTo = rows.length < question.limit ? now.value : (rows.at(-1)?.revision ?? now.value);
+        return { kind: 'changes', changes: rows, resourceVersion: upTo };
+      },
+      { isolation: 'REPEATABLE READ', readOnly: true },
+    );
+  }
+
+  /** Forgets changes older than this; resolves to how many. */
+  async prune(olderThanMinutes: number): Promise<number> {
+    return this.store.transaction(async (tx) => {
+      const [old] = await tx.query<{ upto: string | null }>(
+        'SELECT max(revision) AS upto FROM change WHERE recorded < now() - make_interval(mins => $1)',
+        [olderThanMinutes],
+      );
+      if (!old?.upto) return 0;
+      // Last, because every writer waits for this row.
+      tx.beforeCommit(() => tx.run('UPDATE revision SET pruned = greatest(pruned, $1)', [old.upto]));
+      return tx.run('DELETE FROM change WHERE revision <= $1', [old.upto]);
+    });
+  }
+
+  private wake(): void {
+    for (const listener of [...this.waiting]) listener();
+  }
+}
+
+/** Numbers the changes of a transaction, one after the other in the order in which they were recorded. */
+async function number(tx: Tx, pending: { change: Change; recorded: Recorded }[]): Promise<void> {
+  const changes = pending.map(({ change }) => change);
+  const [taken] = await tx.query<{ base: string }>(
+    `WITH taken AS (
+       UPDATE revision SET value = value + $1 RETURNING value - $1 AS base
+     ), told AS (
+       SELECT base + n AS revision, uid, namespace, name, type, object, old_labels
+         FROM taken, unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+                     WITH ORDINALITY AS one (uid, namespace, name, type, object, old_labels, n)
+     ), numbered AS (
+       UPDATE trigger SET resource_version = told.revision FROM told WHERE trigger.uid = told.uid
+     ), feed AS (
+       INSERT INTO change (revision, namespace, name, type, object, old_labels)
+       SELECT revision, namespace, name, type, replace(object, '${NUMBER}', revision::text), old_labels::jsonb FROM told
+     )
+     SELECT base FROM taken`,
+    [
+      changes.length,
+      changes.map((change) => change.uid),
+      changes.map((change) => change.namespace),
+      changes.map((change) => change.name),
+      changes.map((change) => change.type),
+      changes.map(({ object }) => JSON.stringify({ ...object, metadata: { ...object.metadata, resourceVersion: NUMBER } })),
+      changes.map((change) => (change.oldLabels ? JSON.stringify(change.oldLabels) : null)),
+    ],
+  );
+  const base = BigInt(taken?.base ?? 0);
+  pending.forEach(({ recorded }, i) => (recorded.resourceVersion = String(base + BigInt(i + 1))));
+}

@@ -1,0 +1,32 @@
+import { z } from 'zod';
+import type { AddressPolicy } from '@millrace/domain/address';
+import { commonConfig, integer, secret, type Config } from '@millrace/platform/config';
+
+const POLICIES: readonly AddressPolicy[] = ['public', 'private', 'loopback'];
+
+/** What trigger-dispatcher reads beside what every service does. */
+export const config = {
+  HTTP_PORT: integer(0, 65_535).default(8084).describe('Port of health and metrics; 0 takes a free one.'),
+  SECRETS_KEY: secret(
+    z
+      .base64({ error: 'must be 32 random bytes in base64, as from `openssl rand -base64 32`' })
+      .transform((text) => Buffer.from(text, 'base64'))
+      .refine((key) => key.length === 32, 'must be 32 random bytes in base64, as from `openssl rand -base64 32`'),
+  ).describe('Key under which secrets of webhooks lie in the database: 32 random bytes, base64. Keep it: without it they are lost.'),
+  WEBHOOK_ALLOW_ADDRESSES: z
+    .string()
+    .default('public')
+    .transform((text) => text.split(',').map((one) => one.trim()))
+    .refine((names) => names.every((name) => POLICIES.includes(name as AddressPolicy)), 'must be public, private or loopback')
+    .transform((names): AddressPolicy => POLICIES.findLast((policy) => names.includes(policy)) ?? 'public')
+    .describe(
+      'How far webhooks may reach: `public` the internet only, `private` also private networks, `loopback` also this machine. Link-local and metadata addresses: never.',
+    ),
+  WEBHOOK_PARALLEL: integer(1, 1_000).default(64).describe('Webhook calls that one process has in flight at most.'),
+  WEBHOOK_PARALLEL_PER_HOST: integer(1, 1_000).default(8).describe('Of these, calls to one host.'),
+  DELIVERY_RETENTION_HOURS: integer(1, 24 * 365)
+    .default(168)
+    .describe('How long deliveries that are over, and what fired, stay to be looked at and replayed.'),
+};
+
+export type DispatcherConfig = Config<typeof config & typeof commonConfig>;

@@ -1,0 +1,16 @@
+import { Controller } from '@nestjs/common';
+import { TagMoved } from '@millrace/contracts/events';
+import { OnEvent } from '@millrace/platform/doors';
+import type { FactBatch } from '@millrace/platform/facts';
+import { Triggers } from './triggers.ts';
+
+/** The door for facts. */
+@Controller()
+export class EventsController {
+  constructor(private readonly triggers: Triggers) {}
+
+  @OnEvent(TagMoved, { batch: 200 })
+  tagMoved(batch: FactBatch<typeof TagMoved>): Promise<unknown> {
+    return this.triggers.plan(batch);
+  }
+}

@@ -1,0 +1,151 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { Counter, type Registry } from 'prom-client';
+import { BuildTriggered, DeployTriggered, type TagMoved, type Triggered } from '@millrace/contracts/events';
+import type { TriggerKind } from '@millrace/domain/image-trigger';
+import { firingId, type Missed } from '@millrace/domain/trigger-matching';
+import { METRICS } from '@millrace/platform/health';
+import type { Log } from '@millrace/platform/log';
+import { LOG } from '@millrace/platform/service';
+import type { Tx } from '@millrace/platform/store';
+import { Deliveries } from './deliveries.ts';
+import type { Claimed } from './outcomes.ts';
+import type { TriggerRecord } from './trigger-record.ts';
+
+/** One trigger that a move of its tag fires. */
+export interface Firing {
+  trigger: TriggerRecord;
+  move: TagMoved;
+  missed?: Missed;
+  traceparent: string;
+}
+
+const CONTRACTS = { Build: BuildTriggered, Deploy: DeployTriggered } as const satisfies Record<TriggerKind, unknown>;
+
+/** Writes down what fired: the event for NATS, and a delivery for each webhook. */
+@Injectable()
+export class Firings {
+  private readonly fired: Counter<'kind'>;
+
+  constructor(
+    private readonly deliveries: Deliveries,
+    @Inject(LOG) private readonly log: Log,
+    @Inject(METRICS) metrics: Registry,
+  ) {
+    this.fired = new Counter({
+      name: 'millrace_trigger_firings_total',
+      help: 'Moves of tags that fired a trigger, by kind',
+      labelNames: ['kind'],
+      registers: [metrics],
+    });
+  }
+
+  /** A move that has fired the trigger before does nothing: its id is taken. */
+  async write(tx: Tx, firings: readonly Firing[]): Promise<void> {
+    if (!firings.length) return;
+    const now = new Date();
+    const rows = firings.map((firing) => {
+      const id = firingId(firing.trigger.uid, firing.move.tag, firing.move);
+      const data = triggered(firing);
+      return { ...firing, id, data, event: cloudEvent({ ...firing, id, data }, now) };
+    });
+    const share = await this.deliveries.share();
+    const written = await tx.query<Written>(
+      `WITH fired AS (
+         INSERT INTO firing (id, trigger_uid, kind, namespace, stream, tag, generation, image, event, traceparent, created)
+         SELECT *, $11::timestamptz FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::text[])
+         ON CONFLICT (id) DO NOTHING RETURNING id, trigger_uid
+       ), due AS (
+         SELECT f.id, w.name AS webhook, t.namespace, t.uid, t.name AS trigger, w.host,
+                row_number() OVER (ORDER BY f.id) <= $13 AND row_number() OVER (PARTITION BY w.host ORDER BY f.id) <= coalesce(($12::jsonb ->> w.host)::int, $14) AS mine
+           FROM fired f JOIN trigger t ON t.uid = f.trigger_uid JOIN webhook w ON w.trigger_uid = t.uid AND w.gone_at IS NULL
+       ), made AS (
+         INSERT INTO delivery (name, uid, firing_id, webhook, namespace, trigger_uid, trigger_name, host, state, next_attempt_at, created, claimed_by, started_at)
+         SELECT trigger || '-' || substr(encode(sha256(convert_to(id || '/' || webhook, 'UTF8')), 'hex'), 1, 16), gen_random_uuid(), id, webhook, namespace, uid, trigger, host,
+                'pending', now(), $11, CASE WHEN mine THEN $15::int END, CASE WHEN mine THEN now() END
+           FROM due
+         RETURNING name, firing_id, webhook, trigger_uid, host, claimed_by, started_at
+       )
+       SELECT f.id, m.name, m.webhook, m.host, m.claimed_by AS "claimedBy", m.started_at AS "startedAt", w.url, w.timeout_seconds AS "timeoutSeconds", w.sealed
+         FROM fired f LEFT JOIN made m ON m.firing_id = f.id LEFT JOIN webhook w ON w.trigger_uid = m.trigger_uid AND w.name = m.webhook`,
+      [
+        rows.map((row) => row.id),
+        rows.map((row) => row.trigger.uid),
+        rows.map((row) => row.trigger.spec.kind),
+        rows.map((row) => row.move.namespace),
+        rows.map((row) => row.move.stream),
+        rows.map((row) => row.move.tag),
+        rows.map((row) => row.move.generation),
+        rows.map((row) => row.move.current.image),
+        rows.map((row) => row.event),
+        rows.map((row) => row.traceparent),
+        ...[now, JSON.stringify(share.limits), share.free, share.perHost, share.instance],
+      ],
+    );
+    const deliveries = Map.groupBy(written, (row) => row.id);
+    const fresh = rows.filter((row) => deliveries.has(row.id));
+    for (const { id, trigger, data, traceparent } of fresh)
+      tx.publishLater(CONTRACTS[trigger.spec.kind], data, { id, time: now, traceparent });
+    tx.afterCommit(() => {
+      this.deliveries.made(
+        written.filter((row) => row.name !== null).length,
+        fresh.flatMap((row) => (deliveries.get(row.id) ?? []).flatMap((made) => claimedOf(row, made) ?? [])),
+      );
+      for (const { id, trigger, move, missed, traceparent } of fresh) {
+        this.fired.inc({ kind: trigger.spec.kind });
+        this.log.info(
+          {
+            id,
+            trigger: `${trigger.namespace}/${trigger.name}`,
+            kind: trigger.spec.kind,
+            tag: `${move.namespace}/${move.stream}:${move.tag}`,
+            generation: move.generation,
+            image: move.current.image,
+            ...(missed ? { missed } : {}),
+            deliveries: deliveries.get(id)?.filter((row) => row.name !== null).length,
+            traceparent,
+          },
+          'trigger.fired',
+        );
+      }
+    });
+  }
+}
+
+/** A firing that was not there before, with one of its deliveries, or none. */
+type Written = { id: string } & (
+  | { name: null }
+  | (Pick<Claimed, 'name' | 'webhook' | 'host' | 'startedAt' | 'url' | 'timeoutSeconds' | 'sealed'> & { claimedBy: number | null })
+);
+
+/** The delivery, where it was claimed for this instance as it was made. */
+function claimedOf({ trigger, event, traceparent }: Firing & { event: string }, made: Written): Claimed | undefined {
+  if (made.name === null || made.claimedBy === null) return undefined;
+  const { id: firingId, claimedBy, ...row } = made;
+  const of = { triggerUid: trigger.uid, trigger: `${trigger.namespace}/${trigger.name}` };
+  return { ...row, ...of, firingId, claimedBy, event, traceparent, attempts: 0, gone: false };
+}
+
+function triggered({ trigger, move, missed }: Firing): Triggered {
+  const { namespace, stream, tag, generation, previous, current, pullSpec, labels, cause, movedAt } = move;
+  return {
+    trigger: { namespace: trigger.namespace, name: trigger.name, uid: trigger.uid },
+    ...{ namespace, stream, tag, generation, previous, current, pullSpec, labels, cause, movedAt },
+    ...(missed ? { missed } : {}),
+  };
+}
+
+/** CloudEvents 1.0 structured JSON: what webhooks get. Id and source are those of the event on NATS. */
+function cloudEvent(row: Firing & { id: string; data: Triggered }, time: Date): string {
+  const contract = CONTRACTS[row.trigger.spec.kind];
+  return JSON.stringify({
+    specversion: '1.0',
+    id: row.id,
+    source: `/${contract.from}`,
+    type: contract.type,
+    subject: `${row.move.namespace}/${row.move.stream}:${row.move.tag}`,
+    time: time.toISOString(),
+    datacontenttype: 'application/json',
+    traceparent: row.traceparent,
+    data: row.data,
+  });
+}

@@ -1,0 +1,350 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
+import { Inject, Injectable } from '@nestjs/common';
+import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
+import { completeSpec, ImageTrigger, maskHeaders, TRIGGER_GROUP, validateTrigger, type TriggerSpec } from '@millrace/domain/image-trigger';
+import { matchesFields, matchesLabels, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
+import {
+  alreadyExists,
+  badRequest,
+  conflict,
+  type FieldError,
+  gone,
+  invalid,
+  invalidValue,
+  notFound,
+  StatusError,
+  success,
+} from '@millrace/domain/status';
+import { splitStreamTag } from '@millrace/domain/stream-names';
+import { CONFIG } from '@millrace/platform/service';
+import { Store, type Tx } from '@millrace/platform/store';
+import { Changes, type FeedEntry } from './changes.ts';
+import type { DispatcherConfig } from './config.ts';
+import { readContinue, Where, writeContinue } from './selection.ts';
+import { TRIGGER_COLUMNS, triggerObject, withoutSecrets, type TriggerObject, type TriggerRecord } from './trigger-record.ts';
+import { Triggers } from './triggers.ts';
+import { type Kept, WebhookTable } from './webhook-table.ts';
+import { Webhooks } from './webhook.ts';
+
+type Ask<V extends ObjectQuestion['verb']> = Extract<ObjectQuestion, { verb: V }>;
+
+const RESOURCE = { group: TRIGGER_GROUP, resource: 'imagetriggers' };
+const MODIFIED = 'the object has been modified; please apply your changes to the latest version and try again';
+
+/** Carries the outcome of a dry run out of the transaction that must not commit. */
+class Rehearsed<T> {
+  constructor(readonly outcome: T) {}
+}
+
+/** Triggers as objects of the API: create, read, change, delete, watch. */
+@Injectable()
+export class ImageTriggers {
+  constructor(
+    private readonly store: Store,
+    private readonly changes: Changes,
+    private readonly triggers: Triggers,
+    private readonly webhookTable: WebhookTable,
+    private readonly webhooks: Webhooks,
+    @Inject(CONFIG) private readonly config: DispatcherConfig,
+  ) {}
+
+  answer(question: ObjectQuestion): Promise<ObjectAnswer> {
+    switch (question.verb) {
+      case 'get':
+        return this.get(question);
+      case 'list':
+        return this.list(question);
+      case 'create':
+        return this.create(question);
+      case 'update':
+        return this.update(question);
+      case 'delete':
+        return this.delete(question);
+      case 'deletecollection':
+        return this.deleteAll(question);
+      case 'changes':
+        return this.since(question);
+      default:
+        return question satisfies never;
+    }
+  }
+
+  private async get({ namespace = '', name }: Ask<'get'>): Promise<ObjectAnswer> {
+    return { kind: 'object', code: 200, object: triggerObject(await this.read(namespace, name)) };
+  }
+
+  private async create(question: Ask<'create'>): Promise<ObjectAnswer> {
+    const { namespace = '' } = question;
+    const trigger = parsed(question.object, namespace);
+    const { metadata } = trigger;
+    if (!metadata.name && metadata.generateName) metadata.name = `${metadata.generateName}${randomSuffix()}`;
+    const uid = randomUUID();
+    const { spec, kept } = await this.accept(trigger, namespace, uid, []);
+    const record: TriggerRecord = {
+      ...labelsOf(trigger),
+      ...fromOf(spec),
+      ...{ uid, namespace, name: metadata.name ?? '', created: new Date(), generation: '1', resourceVersion: '', spec },
+      ...{ baseline: null, lastTriggered: null, held: null, planned: null, gone: null },
+    };
+    // Asked before anything is locked too, so that a tag-store that is away costs nobody else time.
+    await this.triggers.currentMove(record);
+    const { resourceVersion } = await this.transaction(question.dryRun, async (tx) => {
+      await this.triggers.holdFacts(tx);
+      const inserted = await tx.run(
+        `INSERT INTO trigger (uid, namespace, name, created, generation, resource_version, labels, annotations, spec, from_namespace, from_stream, from_tag)
+         VALUES ($1, $2, $3, $4, 1, 0, $5, $6, $7, $8, $9, $10) ON CONFLICT (namespace, name) DO NOTHING`,
+        [
+          ...[uid, namespace, record.name, record.created, record.labels, record.annotations, spec],
+          ...[record.fromNamespace, record.fromStream, record.fromTag],
+        ],
+      );
+      if (!inserted) throw new StatusError(alreadyExists(RESOURCE, record.name));
+      await this.webhookTable.write(tx, uid, spec.webhooks, kept);
+      const recorded = this.changes.record(tx, { ...record, type: 'ADDED', object: triggerObject(record) });
+      await this.triggers.begin(tx, record);
+      return recorded;
+    });
+    return { kind: 'object', code: 201, object: withFreshSecrets(triggerObject(record, resourceVersion), question.dryRun ? [] : kept) };
+  }
+
+  private async update(question: Ask<'update'>): Promise<ObjectAnswer> {
+    const { namespace = '', name } = question;
+    const trigger = parsed(question.object, namespace);
+    const { metadata } = trigger;
+    if (metadata.name !== name)
+      throw new StatusError(badRequest(`the name of the object (${metadata.name ?? ''}) does not match the name on the URL (${name})`));
+    if (!metadata.resourceVersion)
+      throw new StatusError(
+        invalid(RESOURCE.group, 'ImageTrigger', name, [invalidValue('metadata.resourceVersion', 0, 'must be specified for an update')]),
+      );
+    const before = await this.read(namespace, name);
+    const expected = { uid: metadata.uid, resourceVersion: metadata.resourceVersion };
+    meets(before, expected);
+    const { spec, kept } = await this.accept(
+      trigger,
+      namespace,
+      before.uid,
+      before.spec.webhooks.map(({ url }) => url),
+      before.spec,
+    );
+    const from = fromOf(spec);
+    const elsewhere = !isDeepStrictEqual(from, fromOf(before.spec));
+    if (elsewhere) await this.triggers.currentMove({ ...before, ...from });
+    const record: TriggerRecord = { ...before, ...labelsOf(trigger), ...from, spec };
+    const respecified = !isDeepStrictEqual(spec, before.spec) || kept.some((one) => one.changed);
+    if (!respecified && isDeepStrictEqual(labelsOf(trigger), { labels: before.labels, annotations: before.annotations }))
+      return { kind: 'object', code: 200, object: triggerObject(before) };
+    const { resourceVersion } = await this.transaction(question.dryRun, async (tx) => {
+      if (elsewhere) await this.triggers.holdFacts(tx);
+      // Nothing has happened to it since it was read, so what was found out above still holds.
+      meets(await this.read(namespace, name, tx), { ...expected, uid: before.uid });
+      record.generation = String(Number(before.generation) + (respecified ? 1 : 0));
+      await tx.run(
+        `UPDATE trigger SET labels = $2, annotations = $3, spec = $4, generation = $5, from_namespace = $6, from_stream = $7, from_tag = $8 WHERE uid = $1`,
+        [
+          ...[record.uid, record.labels, record.annotations, spec, record.generation],
+          ...[record.fromNamespace, record.fromStream, record.fromTag],
+        ],
+      );
+      record.gone = await this.webhookTable.write(tx, record.uid, spec.webhooks, kept);
+      const recorded = this.changes.record(tx, { ...record, type: 'MODIFIED', object: triggerObject(record), oldLabels: before.labels });
+      if (elsewhere) await this.triggers.begin(tx, record);
+      else if (!spec.paused && record.held) await this.triggers.release(tx, record);
+      return recorded;
+    });
+    const object = triggerObject(record, resourceVersion || before.resourceVersion);
+    return { kind: 'object', code: 200, object: withFreshSecrets(object, question.dryRun ? [] : kept) };
+  }
+
+  private async delete(question: Ask<'delete'>): Promise<ObjectAnswer> {
+    const { namespace = '', name, preconditions = {} } = question;
+    const deleted = await this.transaction(question.dryRun, async (tx) => {
+      const trigger = await this.read(namespace, name, tx);
+      meets(trigger, preconditions);
+      await this.remove(tx, trigger);
+      return trigger;
+    });
+    return { kind: 'object', code: 200, object: success({ name, group: RESOURCE.group, kind: RESOURCE.resource, uid: deleted.uid }) };
+  }
+
+  private async deleteAll(question: Ask<'deletecollection'>): Promise<ObjectAnswer> {
+    return this.transaction(question.dryRun, async (tx): Promise<ObjectAnswer> => {
+      const where = selected(question);
+      const found = await tx.query<TriggerRecord>(
+        `SELECT ${TRIGGER_COLUMNS} FROM trigger t ${where.sql} ORDER BY t.uid FOR UPDATE OF t`,
+        where.parameters,
+      );
+      for (const trigger of found) await this.remove(tx, trigger);
+      return { kind: 'list', items: found.map((trigger) => triggerObject(trigger)), resourceVersion: await this.changes.current(tx) };
+    });
+  }
+
+  /** With it go the deliveries that wait; those that are over stay to be looked at. */
+  private async remove(tx: Tx, trigger: TriggerRecord): Promise<void> {
+    await tx.run('DELETE FROM delivery WHERE trigger_uid = $1 AND finished_at IS NULL', [trigger.uid]);
+    await tx.run('DELETE FROM trigger WHERE uid = $1', [trigger.uid]);
+    this.changes.record(tx, { ...trigger, type: 'DELETED', object: triggerObject(trigger), oldLabels: trigger.labels });
+  }
+
+  private async list(question: Ask<'list'>): Promise<ObjectAnswer> {
+    const from = readContinue(question.continue);
+    return this.store.transaction(
+      async (tx): Promise<ObjectAnswer> => {
+        const resourceVersion = from?.resourceVersion ?? (await this.changes.current(tx));
+        const where = selected(question);
+        if (from) where.add(`(t.namespace, t.name) > (${from.after.map((key) => where.value(key)).join(', ')})`);
+        const limit = question.limit ? `LIMIT ${where.value(question.limit + 1)}` : '';
+        const rows = await tx.query<TriggerRecord & { total: string }>(
+          `SELECT ${TRIGGER_COLUMNS}, count(*) OVER () AS total FROM trigger t ${where.sql} ORDER BY t.namespace, t.name ${limit}`,
+          where.parameters,
+        );
+        const page = question.limit ? rows.slice(0, question.limit) : rows;
+        const last = rows.length > page.length ? page.at(-1) : undefined;
+        const selective = question.labelSelector || question.fieldSelector;
+        return {
+          kind: 'list',
+          items: page.map((row) => triggerObject(row)),
+          resourceVersion,
+          ...(last ? { continue: writeContinue({ resourceVersion, after: [last.namespace, last.name] }) } : {}),
+          ...(last && !selective ? { remainingItemCount: Number(last.total) - page.length } : {}),
+        };
+      },
+      { isolation: 'REPEATABLE READ', readOnly: true },
+    );
+  }
+
+  private async since(question: Ask<'changes'>): Promise<ObjectAnswer> {
+    if (!/^\d{1,18}$/.test(question.since))
+      throw new StatusError(badRequest(`resourceVersion: Invalid value: ${JSON.stringify(question.since)}`));
+    const labels = question.labelSelector ? parseLabelSelector(question.labelSelector) : [];
+    const fields = question.fieldSelector ? parseFieldSelector(question.fieldSelector, ['metadata.name', 'metadata.namespace']) : [];
+    const feed = await this.changes.read(question, (entry) => {
+      if (!matchesFields(fields, (field) => (field === 'metadata.name' ? entry.name : entry.namespace))) return undefined;
+      return seenThrough(entry, (of) => matchesLabels(labels, of ?? {}));
+    });
+    if (feed.kind === 'expired') throw new StatusError(gone(`too old resource version: ${question.since} (${feed.oldest})`));
+    return feed;
+  }
+
+  /** Throws StatusError 404. In a transaction the trigger is locked. */
+  private async read(namespace: string, name: string, tx?: Tx): Promise<TriggerRecord> {
+    const sql = `SELECT ${TRIGGER_COLUMNS} FROM trigger t WHERE t.namespace = $1 AND t.name = $2`;
+    const [row] = tx
+      ? await tx.query<TriggerRecord>(`${sql} FOR UPDATE OF t`, [namespace, name])
+      : await this.store.query<TriggerRecord>(sql, [namespace, name]);
+    if (!row) throw new StatusError(notFound(RESOURCE, name));
+    return row;
+  }
+
+  /** The spec to keep and the secrets beside it; throws StatusError 422 with everything that is wrong. */
+  private async accept(
+    trigger: ImageTrigger,
+    namespace: string,
+    uid: string,
+    knownUrls: readonly string[],
+    before?: TriggerSpec,
+  ): Promise<{ spec: TriggerSpec; kept: Kept[] }> {
+    const { WEBHOOK_ALLOW_ADDRESSES: allow } = this.config;
+    const refuse = (errors: FieldError[]): void => {
+      if (errors.length) throw new StatusError(invalid(RESOURCE.group, 'ImageTrigger', trigger.metadata.name ?? '', errors));
+    };
+    refuse(validateTrigger(trigger, { namespace, allow }));
+    const spec = completeSpec(trigger, namespace);
+    const refused = await Promise.all(
+      spec.webhooks.map(async ({ url }) => (knownUrls.includes(url) ? undefined : await this.webhooks.refusedHost(url))),
+    );
+    refuse(refused.flatMap((why, i) => (why === undefined ? [] : [invalidValue(`spec.webhooks[${i}].url`, '***', why)])));
+    const given = (trigger.spec?.webhooks ?? []).map(({ secret }) => secret);
+    const { kept, errors } = await this.webhookTable.keep(uid, spec.webhooks, given, before !== undefined);
+    refuse(errors);
+    const secrets = kept.map((one) => one.secrets.secret);
+    if (trigger.metadata.annotations) trigger.metadata.annotations = withoutSecrets(trigger.metadata.annotations, secrets);
+    spec.webhooks = spec.webhooks.map((webhook) => (webhook.headers ? { ...webhook, headers: maskHeaders(webhook.headers) } : webhook));
+    return { spec, kept };
+  }
+
+  /** A dry run does everything and commits nothing. */
+  private async transaction<T>(dryRun: boolean, work: (tx: Tx) => Promise<T>): Promise<T> {
+    try {
+      return await this.store.transaction(async (tx) => {
+        const outcome = await work(tx);
+        if (dryRun) throw new Rehearsed(outcome);
+        return outcome;
+      });
+    } catch (error) {
+      if (error instanceof Rehearsed) return error.outcome as T;
+      throw error;
+    }
+  }
+}
+
+/** Throws StatusError 400. */
+function parsed(object: unknown, namespace: string): ImageTrigger {
+  const { data, error } = ImageTrigger.safeParse(object);
+  if (!data) {
+    const issue = error.issues[0];
+    throw new StatusError(
+      badRequest(
+        `ImageTrigger in version "v1" cannot be handled as a ImageTrigger: ${issue?.path.join('.') || 'body'}: ${issue?.message ?? ''}`,
+      ),
+    );
+  }
+  if (data.metadata.namespace && data.metadata.namespace !== namespace)
+    throw new StatusError(badRequest('the namespace of the provided object does not match the namespace sent on the request'));
+  return data;
+}
+
+/** Throws StatusError 409. */
+function meets(trigger: TriggerRecord, expected: { uid?: string; resourceVersion?: string }): void {
+  if (expected.uid && expected.uid !== trigger.uid)
+    throw new StatusError(
+      conflict(RESOURCE, trigger.name, `Precondition failed: UID in precondition: ${expected.uid}, UID in object meta: ${trigger.uid}`),
+    );
+  if (expected.resourceVersion && expected.resourceVersion !== trigger.resourceVersion)
+    throw new StatusError(conflict(RESOURCE, trigger.name, MODIFIED));
+}
+
+function labelsOf({ metadata: { labels, annotations } }: ImageTrigger): Pick<TriggerRecord, 'labels' | 'annotations'> {
+  const orNull = (map: Record<string, string> | undefined) => (map && Object.keys(map).length ? map : null);
+  return { labels: orNull(labels), annotations: orNull(annotations) };
+}
+
+function fromOf({ from }: TriggerSpec): Pick<TriggerRecord, 'fromNamespace' | 'fromStream' | 'fromTag'> {
+  const { name, tag } = splitStreamTag(from.name);
+  return { fromNamespace: from.namespace, fromStream: name, fromTag: tag };
+}
+
+function selected(question: Ask<'list'> | Ask<'deletecollection'>): Where {
+  const where = new Where();
+  where.select(question, { namespace: 't.namespace', name: 't.name' }, (key) => `(t.labels ->> ${where.value(key)})`);
+  return where;
+}
+
+/** The one answer in which a secret that the server has made can be read. */
+function withFreshSecrets(object: TriggerObject, kept: readonly Kept[]): TriggerObject {
+  const made = new Map(kept.filter((one) => one.made).map((one) => [one.name, one.secrets.secret]));
+  const spec = object.spec as { webhooks: { name: string }[] };
+  return {
+    ...object,
+    spec: {
+      ...spec,
+      webhooks: spec.webhooks.map((webhook) => (made.has(webhook.name) ? { ...webhook, secret: made.get(webhook.name) } : webhook)),
+    },
+  };
+}
+
+/** A change as one sees it who watches a selection: what enters it is added, what leaves it is deleted. */
+function seenThrough(entry: FeedEntry, matches: (labels: Record<string, string> | null | undefined) => boolean) {
+  const object = JSON.parse(entry.object) as { metadata: { labels?: Record<string, string> } };
+  const before = entry.type !== 'ADDED' && matches(entry.oldLabels);
+  const after = entry.type !== 'DELETED' && matches(object.metadata.labels);
+  if (!before && !after) return undefined;
+  return { type: before && after ? ('MODIFIED' as const) : after ? ('ADDED' as const) : ('DELETED' as const), object };
+}
+
+/** As Kubernetes does it: no vowels, nothing that looks like another letter. */
+function randomSuffix(): string {
+  const letters = 'bcdfghjklmnpqrstvwxz2456789';
+  return [...randomBytes(5)].map((byte) => letters[byte % letters.length]).join('');
+}

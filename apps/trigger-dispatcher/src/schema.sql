@@ -1,0 +1,169 @@
+-- The schema as its migrations make it; written by tables.int.spec.ts, not by hand.
+
+CREATE TABLE change (
+  revision bigint NOT NULL,
+  namespace text NOT NULL,
+  name text NOT NULL,
+  type text NOT NULL,
+  object text NOT NULL,
+  old_labels jsonb,
+  recorded timestamp with time zone NOT NULL DEFAULT now()
+);
+
+CREATE TABLE dead_fact (
+  id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+  event text NOT NULL,
+  subject text NOT NULL,
+  event_id text NOT NULL,
+  headers text NOT NULL,
+  body text NOT NULL,
+  reason text NOT NULL,
+  attempts integer NOT NULL,
+  created timestamp with time zone NOT NULL DEFAULT now()
+);
+
+CREATE TABLE delivery (
+  name text NOT NULL,
+  uid uuid NOT NULL,
+  version bigint NOT NULL DEFAULT 1,
+  firing_id text NOT NULL,
+  webhook text NOT NULL,
+  namespace text NOT NULL,
+  trigger_uid uuid NOT NULL,
+  trigger_name text NOT NULL,
+  host text NOT NULL,
+  state text NOT NULL,
+  attempts integer NOT NULL DEFAULT 0,
+  started_at timestamp with time zone,
+  next_attempt_at timestamp with time zone,
+  claimed_by integer,
+  last_attempt_at timestamp with time zone,
+  last_status integer,
+  last_error text,
+  last_ms integer,
+  last_answer text,
+  created timestamp with time zone NOT NULL,
+  finished_at timestamp with time zone
+) WITH (fillfactor=70);
+
+CREATE TABLE fact_position (
+  event text NOT NULL,
+  stream text NOT NULL,
+  stream_created text NOT NULL,
+  sequence bigint NOT NULL,
+  event_id text NOT NULL DEFAULT ''::text,
+  updated timestamp with time zone NOT NULL DEFAULT now()
+);
+
+CREATE TABLE firing (
+  id text NOT NULL,
+  trigger_uid uuid NOT NULL,
+  kind text NOT NULL,
+  namespace text NOT NULL,
+  stream text NOT NULL,
+  tag text NOT NULL,
+  generation bigint NOT NULL,
+  image text NOT NULL,
+  event text NOT NULL,
+  traceparent text NOT NULL,
+  created timestamp with time zone NOT NULL
+);
+
+CREATE TABLE migrations (
+  id integer NOT NULL DEFAULT nextval('migrations_id_seq'::regclass),
+  timestamp bigint NOT NULL,
+  name character varying NOT NULL
+);
+
+CREATE TABLE outbox (
+  id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+  event text NOT NULL,
+  stream text NOT NULL,
+  subject text NOT NULL,
+  event_id text NOT NULL,
+  headers text NOT NULL,
+  body text NOT NULL,
+  created timestamp with time zone NOT NULL DEFAULT now(),
+  sequence bigint
+);
+
+CREATE TABLE outbox_stream (
+  stream text NOT NULL,
+  created text NOT NULL
+);
+
+CREATE TABLE revision (
+  single boolean NOT NULL DEFAULT true,
+  value bigint NOT NULL,
+  pruned bigint NOT NULL DEFAULT 0
+) WITH (fillfactor=10);
+
+CREATE TABLE trigger (
+  uid uuid NOT NULL,
+  namespace text NOT NULL,
+  name text NOT NULL,
+  created timestamp with time zone NOT NULL,
+  generation bigint NOT NULL,
+  resource_version bigint NOT NULL,
+  labels jsonb,
+  annotations jsonb,
+  spec jsonb NOT NULL,
+  from_namespace text NOT NULL,
+  from_stream text NOT NULL,
+  from_tag text NOT NULL,
+  baseline jsonb,
+  last_triggered jsonb,
+  held text
+) WITH (fillfactor=70);
+
+CREATE TABLE trigger_tag (
+  trigger_uid uuid NOT NULL,
+  stream_uid text NOT NULL,
+  generation bigint NOT NULL,
+  moved_at text NOT NULL
+) WITH (fillfactor=70);
+
+CREATE TABLE webhook (
+  trigger_uid uuid NOT NULL,
+  name text NOT NULL,
+  url text NOT NULL,
+  host text NOT NULL,
+  timeout_seconds integer NOT NULL,
+  sealed bytea NOT NULL,
+  gone_at timestamp with time zone
+);
+
+
+
+ALTER TABLE change ADD CONSTRAINT change_pkey PRIMARY KEY (revision);
+ALTER TABLE change ADD CONSTRAINT change_type CHECK ((type = ANY (ARRAY['ADDED'::text, 'MODIFIED'::text, 'DELETED'::text])));
+ALTER TABLE dead_fact ADD CONSTRAINT dead_fact_event_event_id_key UNIQUE (event, event_id);
+ALTER TABLE dead_fact ADD CONSTRAINT dead_fact_pkey PRIMARY KEY (id);
+ALTER TABLE delivery ADD CONSTRAINT delivery_once UNIQUE (firing_id, webhook);
+ALTER TABLE delivery ADD CONSTRAINT delivery_pkey PRIMARY KEY (name);
+ALTER TABLE delivery ADD CONSTRAINT delivery_of_firing FOREIGN KEY (firing_id) REFERENCES firing(id) ON DELETE CASCADE;
+ALTER TABLE delivery ADD CONSTRAINT delivery_state CHECK ((state = ANY (ARRAY['pending'::text, 'retrying'::text, 'delivered'::text, 'gone'::text, 'dead'::text, 'canceled'::text])));
+ALTER TABLE fact_position ADD CONSTRAINT fact_position_pkey PRIMARY KEY (event);
+ALTER TABLE firing ADD CONSTRAINT firing_pkey PRIMARY KEY (id);
+ALTER TABLE migrations ADD CONSTRAINT "PK_8c82d7f526340ab734260ea46be" PRIMARY KEY (id);
+ALTER TABLE outbox ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
+ALTER TABLE outbox_stream ADD CONSTRAINT outbox_stream_pkey PRIMARY KEY (stream);
+ALTER TABLE revision ADD CONSTRAINT revision_pkey PRIMARY KEY (single);
+ALTER TABLE revision ADD CONSTRAINT revision_single CHECK (single);
+ALTER TABLE trigger ADD CONSTRAINT trigger_name UNIQUE (namespace, name);
+ALTER TABLE trigger ADD CONSTRAINT trigger_pkey PRIMARY KEY (uid);
+ALTER TABLE trigger_tag ADD CONSTRAINT trigger_tag_pkey PRIMARY KEY (trigger_uid, stream_uid);
+ALTER TABLE trigger_tag ADD CONSTRAINT trigger_tag_of_trigger FOREIGN KEY (trigger_uid) REFERENCES trigger(uid) ON DELETE CASCADE;
+ALTER TABLE webhook ADD CONSTRAINT webhook_pkey PRIMARY KEY (trigger_uid, name);
+ALTER TABLE webhook ADD CONSTRAINT webhook_of_trigger FOREIGN KEY (trigger_uid) REFERENCES trigger(uid) ON DELETE CASCADE;
+
+CREATE INDEX change_recorded ON change USING brin (recorded);
+CREATE INDEX delivery_claimed ON delivery USING btree (claimed_by) WHERE (claimed_by IS NOT NULL);
+CREATE INDEX delivery_due ON delivery USING btree (host, next_attempt_at) WHERE ((next_attempt_at IS NOT NULL) AND (claimed_by IS NULL));
+CREATE INDEX delivery_finished ON delivery USING btree (finished_at) WHERE (finished_at IS NOT NULL);
+CREATE INDEX delivery_newest ON delivery USING btree (namespace, created, name);
+CREATE INDEX delivery_of_trigger ON delivery USING btree (trigger_uid, webhook) WHERE (finished_at IS NULL);
+CREATE INDEX firing_created ON firing USING btree (created);
+CREATE INDEX outbox_sent ON outbox USING btree (stream, sequence) WHERE (sequence IS NOT NULL);
+CREATE INDEX outbox_waiting ON outbox USING btree (id) WHERE (sequence IS NULL);
+CREATE INDEX trigger_from ON trigger USING btree (from_namespace, from_stream, from_tag);

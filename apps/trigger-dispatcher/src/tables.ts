@@ -1,0 +1,220 @@
+import { Check, Column, Entity, Index, PrimaryColumn, Unique } from 'typeorm';
+import type { TriggerSpec } from '@millrace/domain/image-trigger';
+import { TriggersDeliveries1763700000000 } from './migrations/1763700000000-triggers-deliveries.ts';
+
+/*
+ * The rows of trigger-dispatcher. Who writes several of them in one transaction takes them in this order, so that no two writers
+ * wait for each other in a circle: fact_position, trigger (by uid), webhook, firing, delivery, outbox, and last revision.
+ */
+
+/** The one counter of resourceVersions; see changes.ts for the promise that it carries. */
+@Entity('revision')
+@Check('revision_single', 'single')
+export class RevisionRow {
+  @PrimaryColumn({ type: 'boolean', default: true, primaryKeyConstraintName: 'revision_pkey' })
+  single!: boolean;
+  @Column({ type: 'bigint', comment: 'The newest number that was handed out' })
+  value!: string;
+  @Column({ type: 'bigint', default: 0, comment: 'Changes up to here are no longer known' })
+  pruned!: string;
+}
+
+/** The change feed of triggers: one row per changed trigger and transaction. */
+@Entity('change')
+export class ChangeRow {
+  @PrimaryColumn({ type: 'bigint', primaryKeyConstraintName: 'change_pkey' })
+  revision!: string;
+  @Column({ type: 'text' })
+  namespace!: string;
+  @Column({ type: 'text' })
+  name!: string;
+  @Column({ type: 'text' })
+  type!: 'ADDED' | 'MODIFIED' | 'DELETED';
+  @Column({ type: 'text', comment: 'The trigger as clients read it; its last state where it was deleted' })
+  object!: string;
+  @Column({ name: 'old_labels', type: 'jsonb', nullable: true, comment: 'What it was selected by before' })
+  oldLabels!: Record<string, string> | null;
+  @Column({ type: 'timestamptz', default: () => 'now()' })
+  recorded!: Date;
+}
+
+/** Where a tag stood, as a trigger's status tells it. */
+export interface Standing {
+  streamUid?: string;
+  generation: number;
+  image?: string;
+  at: string;
+}
+
+@Entity('trigger')
+@Unique('trigger_name', ['namespace', 'name'])
+@Index('trigger_from', ['fromNamespace', 'fromStream', 'fromTag'])
+export class TriggerRow {
+  @PrimaryColumn({ type: 'uuid', primaryKeyConstraintName: 'trigger_pkey' })
+  uid!: string;
+  @Column({ type: 'text' })
+  namespace!: string;
+  @Column({ type: 'text' })
+  name!: string;
+  @Column({ type: 'timestamptz' })
+  created!: Date;
+  @Column({ type: 'bigint' })
+  generation!: string;
+  @Column({ name: 'resource_version', type: 'bigint' })
+  resourceVersion!: string;
+  @Column({ type: 'jsonb', nullable: true })
+  labels!: Record<string, string> | null;
+  @Column({ type: 'jsonb', nullable: true })
+  annotations!: Record<string, string> | null;
+  @Column({ type: 'jsonb', comment: 'TriggerSpec: complete, credentials masked' })
+  spec!: TriggerSpec;
+  @Column({ name: 'from_namespace', type: 'text' })
+  fromNamespace!: string;
+  @Column({ name: 'from_stream', type: 'text' })
+  fromStream!: string;
+  @Column({ name: 'from_tag', type: 'text' })
+  fromTag!: string;
+  @Column({ type: 'jsonb', nullable: true, comment: 'Where the tag stood when the trigger began to follow it' })
+  baseline!: Standing | null;
+  @Column({ name: 'last_triggered', type: 'jsonb', nullable: true })
+  lastTriggered!: Standing | null;
+  @Column({ type: 'text', nullable: true, comment: 'The newest tag.moved that came while it was paused, as JSON' })
+  held!: string | null;
+}
+
+/** How far a trigger is with one stream object. */
+@Entity('trigger_tag')
+export class TriggerTagRow {
+  @PrimaryColumn({ name: 'trigger_uid', type: 'uuid', primaryKeyConstraintName: 'trigger_tag_pkey' })
+  triggerUid!: string;
+  @PrimaryColumn({ name: 'stream_uid', type: 'text', primaryKeyConstraintName: 'trigger_tag_pkey' })
+  streamUid!: string;
+  @Column({ type: 'bigint', comment: 'Moves of the tag up to here have fired, or came before the trigger' })
+  generation!: string;
+  @Column({ name: 'moved_at', type: 'text' })
+  movedAt!: string;
+}
+
+/** Where a trigger's webhook is sent. */
+@Entity('webhook')
+export class WebhookRow {
+  @PrimaryColumn({ name: 'trigger_uid', type: 'uuid', primaryKeyConstraintName: 'webhook_pkey' })
+  triggerUid!: string;
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'webhook_pkey' })
+  name!: string;
+  @Column({ type: 'text' })
+  url!: string;
+  @Column({ type: 'text' })
+  host!: string;
+  @Column({ name: 'timeout_seconds', type: 'integer' })
+  timeoutSeconds!: number;
+  @Column({ type: 'bytea', comment: 'Secret and headers, encrypted; see sealing.ts' })
+  sealed!: Buffer;
+  @Column({
+    name: 'gone_at',
+    type: 'timestamptz',
+    nullable: true,
+    comment: 'When it answered 410: no more deliveries are made for it until it is changed',
+  })
+  goneAt!: Date | null;
+}
+
+/** One move of a tag that fired one trigger. */
+@Entity('firing')
+@Index('firing_created', ['created'])
+export class FiringRow {
+  @PrimaryColumn({
+    type: 'text',
+    primaryKeyConstraintName: 'firing_pkey',
+    comment: 'Trigger, stream object, tag and generation: one move fires once',
+  })
+  id!: string;
+  @Column({ name: 'trigger_uid', type: 'uuid' })
+  triggerUid!: string;
+  @Column({ type: 'text' })
+  kind!: string;
+  @Column({ type: 'text', comment: 'Of the stream' })
+  namespace!: string;
+  @Column({ type: 'text' })
+  stream!: string;
+  @Column({ type: 'text' })
+  tag!: string;
+  @Column({ type: 'bigint' })
+  generation!: string;
+  @Column({ type: 'text' })
+  image!: string;
+  @Column({ type: 'text', comment: 'The CloudEvent as webhooks get it, JSON' })
+  event!: string;
+  @Column({ type: 'text' })
+  traceparent!: string;
+  @Column({ type: 'timestamptz' })
+  created!: Date;
+}
+
+/** pending: not tried yet; gone: the receiver answered 410; dead: given up after a day. */
+export type DeliveryState = 'pending' | 'retrying' | 'delivered' | 'gone' | 'dead' | 'canceled';
+
+/** One call of one webhook for one firing. */
+@Entity('delivery')
+@Unique('delivery_once', ['firingId', 'webhook'])
+@Index('delivery_due', ['host', 'nextAttemptAt'], { where: 'next_attempt_at IS NOT NULL AND claimed_by IS NULL' })
+@Index('delivery_claimed', ['claimedBy'], { where: 'claimed_by IS NOT NULL' })
+@Index('delivery_of_trigger', ['triggerUid', 'webhook'], { where: 'finished_at IS NULL' })
+@Index('delivery_newest', ['namespace', 'created', 'name'])
+@Index('delivery_finished', ['finishedAt'], { where: 'finished_at IS NOT NULL' })
+export class DeliveryRow {
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'delivery_pkey', comment: 'The trigger and a hash of firing and webhook' })
+  name!: string;
+  @Column({ type: 'uuid' })
+  uid!: string;
+  @Column({ type: 'bigint', default: 1 })
+  version!: string;
+  @Column({ name: 'firing_id', type: 'text' })
+  firingId!: string;
+  @Column({ type: 'text' })
+  webhook!: string;
+  @Column({ type: 'text' })
+  namespace!: string;
+  @Column({ name: 'trigger_uid', type: 'uuid' })
+  triggerUid!: string;
+  @Column({ name: 'trigger_name', type: 'text' })
+  triggerName!: string;
+  @Column({ type: 'text', comment: 'Host and port of the webhook: what shares of the parallel calls are counted by' })
+  host!: string;
+  @Column({ type: 'text' })
+  state!: DeliveryState;
+  @Column({ type: 'integer', default: 0 })
+  attempts!: number;
+  @Column({ name: 'started_at', type: 'timestamptz', nullable: true, comment: 'First attempt since it was made or replayed' })
+  startedAt!: Date | null;
+  @Column({ name: 'next_attempt_at', type: 'timestamptz', nullable: true, comment: 'Null when it is over' })
+  nextAttemptAt!: Date | null;
+  @Column({
+    name: 'claimed_by',
+    type: 'integer',
+    nullable: true,
+    comment: 'The instance that is calling the webhook; counts only while that instance lives',
+  })
+  claimedBy!: number | null;
+  @Column({ name: 'last_attempt_at', type: 'timestamptz', nullable: true })
+  lastAttemptAt!: Date | null;
+  @Column({ name: 'last_status', type: 'integer', nullable: true })
+  lastStatus!: number | null;
+  @Column({ name: 'last_error', type: 'text', nullable: true })
+  lastError!: string | null;
+  @Column({ name: 'last_ms', type: 'integer', nullable: true })
+  lastMs!: number | null;
+  @Column({ name: 'last_answer', type: 'text', nullable: true })
+  lastAnswer!: string | null;
+  @Column({ type: 'timestamptz' })
+  created!: Date;
+  @Column({ name: 'finished_at', type: 'timestamptz', nullable: true })
+  finishedAt!: Date | null;
+}
+
+/** What a Store of this service is opened with. */
+export const database = {
+  schema: 'trigger_dispatcher',
+  entities: [RevisionRow, ChangeRow, TriggerRow, TriggerTagRow, WebhookRow, FiringRow, DeliveryRow],
+  migrations: [TriggersDeliveries1763700000000],
+};

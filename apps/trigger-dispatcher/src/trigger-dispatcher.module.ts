@@ -1,0 +1,34 @@
+import { Module } from '@nestjs/common';
+import { Changes } from './changes.ts';
+import { Deliveries } from './deliveries.ts';
+import { DeliveryObjects } from './delivery-objects.ts';
+import { EventsController } from './events.controller.ts';
+import { Firings } from './firings.ts';
+import { ImageTriggers } from './image-triggers.ts';
+import { Outcomes } from './outcomes.ts';
+import { RequestsController } from './requests.controller.ts';
+import { Retention } from './retention.ts';
+import { Sealing } from './sealing.ts';
+import { Timers } from './timers.ts';
+import { Triggers } from './triggers.ts';
+import { WebhookTable } from './webhook-table.ts';
+import { Webhooks } from './webhook.ts';
+
+@Module({
+  controllers: [EventsController, RequestsController],
+  providers: [
+    Changes,
+    Deliveries,
+    DeliveryObjects,
+    Firings,
+    ImageTriggers,
+    Outcomes,
+    Retention,
+    Sealing,
+    Timers,
+    Triggers,
+    Webhooks,
+    WebhookTable,
+  ],
+})
+export class TriggerDispatcherModule {}

@@ -1,0 +1,91 @@
+import { MASK, TRIGGER_API_VERSION } from '@millrace/domain/image-trigger';
+import type { Move, Planned } from '@millrace/domain/trigger-matching';
+import type { TagMoved } from '@millrace/contracts/events';
+import type { Standing, TriggerRow } from './tables.ts';
+
+/** A trigger with everything that its rules and its readers need; one row of {@link TRIGGER_COLUMNS}. */
+export interface TriggerRecord extends Omit<TriggerRow, 'held' | 'baseline' | 'lastTriggered'> {
+  baseline: Standing | null;
+  lastTriggered: TriggerRow['lastTriggered'];
+  /** Absent from a fresh one. */
+  held: string | null;
+  planned: Planned[] | null;
+  /** Webhooks that answered 410, and when. */
+  gone: Record<string, string> | null;
+}
+
+/** For `SELECT … FROM trigger t`. */
+export const TRIGGER_COLUMNS = `t.uid, t.namespace, t.name, t.created, t.generation, t.resource_version AS "resourceVersion", t.labels, t.annotations, t.spec,
+  t.from_namespace AS "fromNamespace", t.from_stream AS "fromStream", t.from_tag AS "fromTag", t.baseline, t.last_triggered AS "lastTriggered", t.held,
+  (SELECT json_agg(json_build_object('streamUid', s.stream_uid, 'generation', s.generation, 'movedAt', s.moved_at)) FROM trigger_tag s WHERE s.trigger_uid = t.uid) AS planned,
+  (SELECT json_object_agg(w.name, w.gone_at) FROM webhook w WHERE w.trigger_uid = t.uid AND w.gone_at IS NOT NULL) AS gone`;
+
+/** A move as it is held back: with the trace it belongs to. */
+export interface HeldMove {
+  move: TagMoved;
+  traceparent: string;
+}
+
+export const heldBy = (trigger: Pick<TriggerRecord, 'held'>): HeldMove | undefined =>
+  trigger.held ? (JSON.parse(trigger.held) as HeldMove) : undefined;
+
+export const positionOf = ({ streamUid, generation, movedAt }: TagMoved): Move => ({ streamUid, generation, movedAt });
+
+export const standingOf = (move: TagMoved): Standing => ({
+  streamUid: move.streamUid,
+  generation: move.generation,
+  image: move.current.image || move.current.dockerImageReference,
+  at: move.movedAt,
+});
+
+export interface TriggerObject {
+  apiVersion: string;
+  kind: string;
+  metadata: Record<string, unknown> & { name: string; namespace: string };
+  spec: unknown;
+  status: unknown;
+}
+
+/** A trigger as clients read it: its secrets never leave; `secretSet` and masked headers say that they are there. */
+export function triggerObject(trigger: TriggerRecord, resourceVersion = trigger.resourceVersion): TriggerObject {
+  const { spec, gone } = trigger;
+  const held = heldBy(trigger);
+  const generation = Number(trigger.generation);
+  return {
+    apiVersion: TRIGGER_API_VERSION,
+    kind: 'ImageTrigger',
+    metadata: {
+      name: trigger.name,
+      namespace: trigger.namespace,
+      uid: trigger.uid,
+      ...(resourceVersion ? { resourceVersion } : {}),
+      generation,
+      creationTimestamp: wholeSeconds(trigger.created),
+      ...(trigger.labels ? { labels: trigger.labels } : {}),
+      ...(trigger.annotations ? { annotations: trigger.annotations } : {}),
+    },
+    spec: { ...spec, webhooks: spec.webhooks.map((webhook) => ({ ...webhook, secretSet: true })) },
+    status: {
+      observedGeneration: generation,
+      phase: spec.paused ? 'Paused' : 'Active',
+      ...(trigger.baseline ? { baseline: trigger.baseline } : {}),
+      ...(trigger.lastTriggered ? { lastTriggered: trigger.lastTriggered } : {}),
+      ...(held ? { held: standingOf(held.move) } : {}),
+      webhooks: spec.webhooks.map(({ name }) => (gone?.[name] ? { name, state: 'Gone', since: gone[name] } : { name, state: 'Active' })),
+    },
+  };
+}
+
+/** RFC 3339 in whole seconds, as Kubernetes prints times. */
+export const wholeSeconds = (at: Date): string => at.toISOString().replace(/\.\d+Z$/, 'Z');
+
+/** Annotations without the secrets: `kubectl apply` keeps a copy of what it sent in one of them. */
+export function withoutSecrets(annotations: Record<string, string>, secrets: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(annotations).map(([key, value]) => [
+      key,
+      // In a copy that is JSON a secret may stand escaped.
+      secrets.reduce((text, secret) => text.replaceAll(secret, MASK).replaceAll(JSON.stringify(secret).slice(1, -1), MASK), value),
+    ]),
+  );
+}

@@ -1,0 +1,618 @@
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { BuildTriggered, DeployTriggered } from '@millrace/contracts/events';
+import { TriggerObjects, type ObjectAnswer, type ObjectQuestion } from '@millrace/contracts/requests';
+import { Store } from '@millrace/platform/store';
+import { eventually } from '@millrace/testing/eventually';
+import { aDatabase, aNatsServer } from '@millrace/testing/servers';
+import { aPeer, aService, type StartedService } from '@millrace/testing/service';
+import { TagMoves } from '@millrace/testing/tag-moves';
+import { service } from './main.ts';
+import { database } from './tables.ts';
+
+const user = { name: 'ada', groups: ['system:masters'] };
+const SECRET = `whsec_${Buffer.alloc(32, 5).toString('base64')}`;
+const SECRETS_KEY = randomBytes(32).toString('base64');
+
+let nats: Awaited<ReturnType<typeof aNatsServer>>;
+let server: Awaited<ReturnType<typeof aDatabase>>;
+let peer: Awaited<ReturnType<typeof aPeer>>;
+let dispatcher: StartedService;
+let store: Store;
+let tags: TagMoves;
+let builds: { data: { trigger: { name: string } }; header: (name: string) => string }[];
+let deploys: ReturnType<typeof heardDeploys>;
+let namespace: string;
+let count = 0;
+
+const heardDeploys = () => peer.hear(DeployTriggered);
+
+beforeAll(async () => {
+  [nats, server] = await Promise.all([aNatsServer(), aDatabase()]);
+  dispatcher = await aService(service as never, {
+    DATABASE_URL: server.url,
+    NATS_URL: nats.url,
+    SECRETS_KEY,
+    WEBHOOK_ALLOW_ADDRESSES: 'private',
+  });
+  peer = await aPeer(nats.url);
+  tags = new TagMoves(peer);
+  tags.serve();
+  builds = peer.hear(BuildTriggered) as never;
+  deploys = heardDeploys();
+  store = new Store({ ...database, url: server.url, poolSize: 2 });
+  await store.open();
+});
+
+afterAll(async () => {
+  await dispatcher.stop();
+  await Promise.all([peer.close(), store.close()]);
+  await Promise.all([nats.stop(), server.drop()]);
+});
+
+beforeEach(() => {
+  namespace = `ns-${++count}`;
+});
+
+type Loose = Record<string, never> & { metadata: Record<string, string>; spec: Record<string, never>; status: Record<string, never> };
+interface Answered {
+  code: number;
+  object: Loose;
+  items: Loose[];
+  changes: { type: string; object: Loose }[];
+  resourceVersion: string;
+  continue?: string;
+  remainingItemCount?: number;
+}
+
+async function ask(question: Record<string, unknown>): Promise<Answered> {
+  const addressed = { resource: 'imagetriggers', namespace, ...question };
+  const asked = ['get', 'list', 'changes'].includes(question['verb'] as string) ? addressed : { dryRun: false, user, ...addressed };
+  const answer: ObjectAnswer = await peer.ask(TriggerObjects, asked as ObjectQuestion);
+  return (answer.kind === 'refused' ? { code: answer.status.code, object: answer.status } : answer) as unknown as Answered;
+}
+
+const manifest = (name: string, spec: Record<string, unknown> = {}, metadata: Record<string, unknown> = {}) => ({
+  apiVersion: 'triggers.millrace.dev/v1',
+  kind: 'ImageTrigger',
+  metadata: { name, ...metadata },
+  spec: { kind: 'Deploy', from: { kind: 'ImageStreamTag', name: 'web:latest' }, ...spec },
+});
+const create = (name: string, spec: Record<string, unknown> = {}, metadata: Record<string, unknown> = {}) =>
+  ask({ verb: 'create', object: manifest(name, spec, metadata) });
+const get = async (name: string) => (await ask({ verb: 'get', name })).object;
+async function change(name: string, spec: Record<string, unknown>, metadata: Record<string, unknown> = {}): Promise<Answered> {
+  const now = await get(name);
+  return ask({ verb: 'update', name, object: { ...now, metadata: { ...now.metadata, ...metadata }, spec: { ...now.spec, ...spec } } });
+}
+/** Generations that fired a trigger of this test, as told on NATS. */
+const fired = (name: string) =>
+  deploys.filter(({ data }) => data.trigger.namespace === namespace && data.trigger.name === name).map(({ data }) => data.generation);
+/** Resolves when every move told so far has been acted on: a move of another tag that came after them has fired. */
+async function actedOn(): Promise<void> {
+  const name = `fence-${randomBytes(4).toString('hex')}`;
+  await create(name, { from: { kind: 'ImageStreamTag', name: `${name}:latest` } });
+  await tags.push(`${namespace}/${name}:latest`);
+  await eventually(() => expect(fired(name)).toEqual([1]));
+}
+
+describe('a move of a tag', () => {
+  it('fires each trigger that follows the tag, once, with the event of its kind', async () => {
+    await create('deploy');
+    await create('build', { kind: 'Build' });
+    await create('other', { from: { kind: 'ImageStreamTag', name: 'web:v2' } });
+    const move = tags.make(`${namespace}/web:latest`);
+
+    await tags.tell(move, '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01');
+    await actedOn();
+
+    expect(fired('deploy')).toEqual([1]);
+    expect(fired('other')).toEqual([]);
+    expect(builds.map(({ data }) => data.trigger.name)).toEqual(['build']);
+    const { uid } = (await get('deploy')).metadata;
+    const told = deploys.find(({ data }) => data.trigger.uid === uid);
+    expect(told?.header('ce-id')).toBe(`${uid}.uid-of-web.latest.1`);
+    expect(told?.header('Nats-Msg-Id')).toBe(told?.header('ce-id'));
+    expect(told?.header('ce-type')).toBe('dev.millrace.deploy.triggered.v1');
+    expect(told?.header('traceparent')).toBe('00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01');
+    expect(told?.data).toMatchObject({ pullSpec: move.pullSpec, current: move.current, previous: null, cause: move.cause });
+    expect((await get('deploy')).status).toMatchObject({ lastTriggered: { generation: 1, image: move.current.image } });
+  });
+
+  it('that is told again, or late, does nothing', async () => {
+    await create('deploy');
+    const first = await tags.push(`${namespace}/web:latest`);
+    const second = await tags.push(`${namespace}/web:latest`);
+
+    await tags.tell(second);
+    await tags.tell(first);
+    await tags.tell(second);
+    await actedOn();
+
+    expect(fired('deploy')).toEqual([1, 2]);
+  });
+
+  it('after a gap fires the newest and says what was missed', async () => {
+    await create('deploy');
+    await tags.push(`${namespace}/web:latest`);
+    tags.make(`${namespace}/web:latest`);
+    tags.make(`${namespace}/web:latest`);
+    await tags.push(`${namespace}/web:latest`);
+    await actedOn();
+
+    expect(fired('deploy')).toEqual([1, 4]);
+    expect(deploys.find(({ data }) => data.trigger.namespace === namespace && data.generation === 4)?.data.missed).toEqual({
+      first: 2,
+      last: 3,
+    });
+  });
+
+  it('of a stream that was deleted and made again fires from 1 on; repeats from the older one do not', async () => {
+    await create('deploy');
+    await tags.push(`${namespace}/web:latest`);
+    const old = await tags.push(`${namespace}/web:latest`);
+    await tags.push(`${namespace}/web:latest`, { streamUid: 'made-again', generation: 1 });
+    await tags.tell(old);
+    await actedOn();
+
+    expect(fired('deploy')).toEqual([1, 2, 1]);
+  });
+
+  it('fires a trigger of another namespace that follows it', async () => {
+    const elsewhere = `${namespace}-other`;
+    await create('deploy', { from: { kind: 'ImageStreamTag', name: 'web:latest', namespace: elsewhere } });
+    await tags.push(`${elsewhere}/web:latest`);
+    await actedOn();
+
+    expect(fired('deploy')).toEqual([1]);
+  });
+
+  it('many in one go each fire, in order', async () => {
+    await create('deploy');
+    const moves = Array.from({ length: 300 }, () => tags.make(`${namespace}/web:latest`));
+    for (const move of moves) await tags.tell(move);
+    await actedOn();
+
+    expect(fired('deploy')).toEqual(moves.map((move) => move.generation));
+  });
+
+  it('NATS lost and told everything anew fires nothing twice', async () => {
+    await create('deploy');
+    const moves = [await tags.push(`${namespace}/web:latest`), await tags.push(`${namespace}/web:latest`)];
+    await actedOn();
+    await store.query('UPDATE fact_position SET sequence = 0');
+    for (const move of moves) await tags.tell(move);
+
+    await eventually(async () => {
+      await tags.push(`${namespace}/other:latest`);
+      expect(Number((await store.query<{ sequence: string }>('SELECT sequence FROM fact_position'))[0]?.sequence)).toBeGreaterThan(2);
+    });
+    await actedOn();
+    expect(fired('deploy')).toEqual([1, 2]);
+    expect(await store.query('SELECT 1 FROM firing WHERE namespace = $1 AND stream = $2', [namespace, 'web'])).toHaveLength(2);
+  });
+});
+
+describe('where a trigger begins', () => {
+  it('the image that the tag points at already does not fire; the next one does', async () => {
+    tags.make(`${namespace}/web:latest`);
+    const present = tags.make(`${namespace}/web:latest`);
+    const made = await create('deploy');
+    await tags.tell(present);
+    await tags.push(`${namespace}/web:latest`);
+    await actedOn();
+
+    expect(made.object.status).toMatchObject({ baseline: { generation: 2, image: present.current.image } });
+    expect(fired('deploy')).toEqual([3]);
+  });
+
+  it('with fireOnCreate it fires, once', async () => {
+    const present = tags.make(`${namespace}/web:latest`, { generation: 5 });
+    await create('deploy', { fireOnCreate: true });
+    await tags.tell(present);
+    await actedOn();
+
+    expect(fired('deploy')).toEqual([5]);
+    expect(deploys.find(({ data }) => data.trigger.namespace === namespace)?.data.missed).toBeUndefined();
+  });
+
+  it('a tag that has never moved has generation 0, and its first push fires', async () => {
+    const made = await create('deploy');
+    await tags.push(`${namespace}/web:latest`);
+    await actedOn();
+
+    expect(made.object.status).toMatchObject({ baseline: { generation: 0 } });
+    expect(fired('deploy')).toEqual([1]);
+  });
+
+  it('a move between the question and the creation is not lost', async () => {
+    const ordinary = tags.answer;
+    let told: Promise<void> | undefined;
+    tags.answer = (question) => {
+      const answer = ordinary(question);
+      // The tag moves just after tag-store has answered, each time it is asked.
+      if (question.namespace === namespace) told = tags.tell(tags.make(`${namespace}/web:latest`));
+      return answer;
+    };
+    await create('deploy').finally(() => (tags.answer = ordinary));
+    await told;
+    await actedOn();
+
+    expect(fired('deploy').at(-1)).toBe(2);
+  });
+
+  it('without tag-store it cannot begin: 503 says why, and nothing is made', async () => {
+    const ordinary = tags.answer;
+    tags.answer = () => {
+      throw new Error('no');
+    };
+    const made = await create('deploy').finally(() => (tags.answer = ordinary));
+
+    expect(made.code).toBe(503);
+    expect(made.object['message']).toContain(`tag-store cannot be asked where ${namespace}/web:latest stands`);
+    expect((await ask({ verb: 'get', name: 'deploy' })).code).toBe(404);
+  });
+
+  it('following another tag begins anew there', async () => {
+    await create('deploy');
+    await tags.push(`${namespace}/web:latest`);
+    await actedOn();
+    tags.make(`${namespace}/web:stable`, { generation: 7 });
+    const changed = await change('deploy', { from: { kind: 'ImageStreamTag', name: 'web:stable' } });
+    await tags.push(`${namespace}/web:latest`);
+    await tags.push(`${namespace}/web:stable`);
+    await actedOn();
+
+    expect(changed.object.status).toMatchObject({ baseline: { generation: 7 } });
+    expect(fired('deploy').filter((generation) => generation !== 1)).toEqual([8]);
+  });
+});
+
+describe('a paused trigger', () => {
+  it('holds the newest move and says so; un-paused it fires that one, once', async () => {
+    await create('deploy');
+    await tags.push(`${namespace}/web:latest`);
+    await actedOn();
+    await change('deploy', { paused: true });
+    await tags.push(`${namespace}/web:latest`);
+    await tags.push(`${namespace}/web:latest`);
+    const newest = await tags.push(`${namespace}/web:latest`);
+    await actedOn();
+    expect(fired('deploy')).toEqual([1]);
+    expect((await get('deploy')).status).toMatchObject({ phase: 'Paused', held: { generation: 4, image: newest.current.image } });
+
+    const released = await change('deploy', { paused: false });
+    await tags.tell(newest);
+    await actedOn();
+
+    expect(released.object.status).toMatchObject({ phase: 'Active', lastTriggered: { generation: 4 } });
+    expect(released.object.status['held']).toBeUndefined();
+    expect(fired('deploy')).toEqual([1, 4]);
+    expect(deploys.find(({ data }) => data.trigger.namespace === namespace && data.generation === 4)?.data.missed).toEqual({
+      first: 2,
+      last: 3,
+    });
+  });
+
+  it('un-paused without a move meanwhile fires nothing', async () => {
+    await create('deploy', { paused: true });
+    await change('deploy', { paused: false });
+    await actedOn();
+
+    expect(fired('deploy')).toEqual([]);
+  });
+
+  it('made with fireOnCreate fires what the tag pointed at when it is un-paused', async () => {
+    tags.make(`${namespace}/web:latest`, { generation: 3 });
+    await create('deploy', { paused: true, fireOnCreate: true });
+    await actedOn();
+    expect(fired('deploy')).toEqual([]);
+
+    await change('deploy', { paused: false });
+    await actedOn();
+
+    expect(fired('deploy')).toEqual([3]);
+    expect(deploys.find(({ data }) => data.trigger.namespace === namespace && data.generation === 3)?.data.missed).toBeUndefined();
+  });
+});
+
+describe('triggers as objects', () => {
+  const hook = { name: 'argo', url: 'https://192.0.66.1/hook' };
+
+  it('are made with what the server adds', async () => {
+    const { code, object } = await create('deploy', { webhooks: [{ ...hook, secret: SECRET }] }, { labels: { app: 'web' } });
+
+    expect(code).toBe(201);
+    expect(object).toMatchObject({
+      apiVersion: 'triggers.millrace.dev/v1',
+      kind: 'ImageTrigger',
+      metadata: { name: 'deploy', namespace, generation: 1, labels: { app: 'web' } },
+      spec: {
+        kind: 'Deploy',
+        from: { kind: 'ImageStreamTag', namespace, name: 'web:latest' },
+        paused: false,
+        fireOnCreate: false,
+        webhooks: [{ ...hook, timeoutSeconds: 15, secretSet: true }],
+      },
+      status: { observedGeneration: 1, phase: 'Active', webhooks: [{ name: 'argo', state: 'Active' }] },
+    });
+    expect(object.metadata['resourceVersion']).toMatch(/^\d+$/);
+    expect(object.metadata['uid']).toMatch(/^[0-9a-f-]{36}$/);
+    expect(object.metadata['creationTimestamp']).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
+    expect(object).toEqual(await get('deploy'));
+  });
+
+  it('with the same name are refused, with a generated one are not', async () => {
+    await create('deploy');
+
+    expect(await create('deploy')).toMatchObject({ code: 409, object: { reason: 'AlreadyExists' } });
+    const generated = await ask({ verb: 'create', object: { ...manifest(''), metadata: { generateName: 'deploy-' } } });
+    expect(generated.object.metadata['name']).toMatch(/^deploy-[a-z0-9]{5}$/);
+  });
+
+  it('that are wrong are refused with every field', async () => {
+    const made = await create('deploy', { kind: 'x', webhooks: [{ ...hook, url: 'http://127.0.0.1/' }] });
+
+    expect(made).toMatchObject({ code: 422, object: { reason: 'Invalid', details: { kind: 'ImageTrigger' } } });
+    expect((made.object as unknown as { details: { causes: { field: string }[] } }).details.causes.map((cause) => cause.field)).toEqual([
+      'spec.kind',
+      'spec.webhooks[0].url',
+    ]);
+    expect(await create('deploy', { paused: 'yes' })).toMatchObject({ code: 400, object: { reason: 'BadRequest' } });
+  });
+
+  it('whose webhook names a host of this machine are refused by what the name resolves to', async () => {
+    const made = await create('deploy', { webhooks: [{ ...hook, url: 'http://localhost:9/' }] });
+
+    expect(made.code).toBe(422);
+    expect(made.object['message']).toContain('a loopback address');
+  });
+
+  it('of another namespace than that of the path are refused', async () => {
+    expect(await create('deploy', {}, { namespace: 'elsewhere' })).toMatchObject({ code: 400 });
+  });
+
+  it('change only from their latest version', async () => {
+    const { object } = await create('deploy');
+    await change('deploy', { paused: true });
+
+    expect(await ask({ verb: 'update', name: 'deploy', object })).toMatchObject({ code: 409, object: { reason: 'Conflict' } });
+    expect(
+      await ask({ verb: 'update', name: 'deploy', object: { ...object, metadata: { ...object.metadata, resourceVersion: undefined } } }),
+    ).toMatchObject({ code: 422 });
+    expect(
+      await ask({ verb: 'update', name: 'gone', object: { ...object, metadata: { ...object.metadata, name: 'gone' } } }),
+    ).toMatchObject({ code: 404 });
+  });
+
+  it('count a generation when the spec changes, a version with every change, none with none', async () => {
+    const { object } = await create('deploy');
+    const same = await change('deploy', {});
+    const labelled = await change('deploy', {}, { labels: { app: 'web' } });
+    const paused = await change('deploy', { paused: true });
+
+    expect(same.object.metadata['resourceVersion']).toBe(object.metadata['resourceVersion']);
+    expect(labelled.object.metadata['generation']).toBe(1);
+    expect(paused.object.metadata['generation']).toBe(2);
+    const versions = [object, labelled.object, paused.object].map(({ metadata }) => Number(metadata['resourceVersion']));
+    expect(versions).toEqual([...new Set(versions)].sort((a, b) => a - b));
+  });
+
+  it('two changes at once: one of them is told that it came too late', async () => {
+    const { object } = await create('deploy');
+    const update = (paused: boolean, name: string) =>
+      ask({ verb: 'update', name: 'deploy', object: { ...object, spec: { ...object.spec, paused, webhooks: [{ ...hook, name }] } } });
+
+    const codes = (await Promise.all([update(true, 'a'), update(true, 'b'), update(true, 'c')])).map(({ code }) => code);
+
+    expect(codes.toSorted()).toEqual([200, 409, 409]);
+  });
+
+  it('a dry run changes nothing and tells nothing', async () => {
+    tags.make(`${namespace}/web:latest`);
+    const made = await ask({ verb: 'create', object: manifest('deploy', { fireOnCreate: true, webhooks: [hook] }), dryRun: true });
+    await create('kept');
+    const changed = await ask({
+      verb: 'update',
+      name: 'kept',
+      object: { ...(await get('kept')), spec: { ...manifest('kept').spec, paused: true } },
+      dryRun: true,
+    });
+    const deleted = await ask({ verb: 'delete', name: 'kept', dryRun: true });
+    await ask({ verb: 'deletecollection', dryRun: true });
+    await actedOn();
+
+    expect([made.code, changed.code, deleted.code]).toEqual([201, 200, 200]);
+    expect(JSON.stringify(made)).not.toContain('whsec_');
+    expect((await ask({ verb: 'get', name: 'deploy' })).code).toBe(404);
+    expect((await get('kept')).spec['paused']).toBe(false);
+    expect(fired('deploy')).toEqual([]);
+  });
+
+  it('are deleted with their preconditions met', async () => {
+    const { object } = await create('deploy');
+    const { uid } = object.metadata;
+
+    expect(await ask({ verb: 'delete', name: 'deploy', preconditions: { uid: 'other' } })).toMatchObject({ code: 409 });
+    expect(await ask({ verb: 'delete', name: 'deploy', preconditions: { resourceVersion: '1' } })).toMatchObject({ code: 409 });
+    expect(await ask({ verb: 'delete', name: 'deploy', preconditions: { uid } })).toMatchObject({
+      code: 200,
+      object: { status: 'Success', details: { uid } },
+    });
+    expect(await ask({ verb: 'delete', name: 'deploy' })).toMatchObject({ code: 404 });
+  });
+
+  it('a deleted trigger no longer fires; one of the same name made later is another', async () => {
+    await create('deploy');
+    await tags.push(`${namespace}/web:latest`);
+    await actedOn();
+    await ask({ verb: 'delete', name: 'deploy' });
+    await tags.push(`${namespace}/web:latest`);
+    await create('deploy');
+    await tags.push(`${namespace}/web:latest`);
+    await actedOn();
+
+    expect(fired('deploy')).toEqual([1, 3]);
+  });
+
+  it('are listed by name, in pages, by label and by field', async () => {
+    for (const name of ['c', 'a', 'd', 'b']) await create(name, {}, { labels: { app: name < 'c' ? 'web' : 'api', rank: name } });
+    const names = ({ items }: Answered) => items.map(({ metadata }) => metadata['name']);
+    const first = await ask({ verb: 'list', limit: 3 });
+    const second = await ask({ verb: 'list', limit: 3, continue: first.continue });
+
+    expect(names(first)).toEqual(['a', 'b', 'c']);
+    expect(first.remainingItemCount).toBe(1);
+    expect(names(second)).toEqual(['d']);
+    expect(second.continue).toBeUndefined();
+    expect(second.resourceVersion).toBe(first.resourceVersion);
+    expect(names(await ask({ verb: 'list', labelSelector: 'app=web' }))).toEqual(['a', 'b']);
+    expect(names(await ask({ verb: 'list', labelSelector: 'app!=web,rank in (d,x)' }))).toEqual(['d']);
+    expect(names(await ask({ verb: 'list', labelSelector: '!app' }))).toEqual([]);
+    expect(names(await ask({ verb: 'list', fieldSelector: 'metadata.name=c' }))).toEqual(['c']);
+    expect((await ask({ verb: 'list', namespace: undefined })).items.length).toBeGreaterThan(4);
+    expect(await ask({ verb: 'list', continue: 'x' })).toMatchObject({ code: 400 });
+    expect(await ask({ verb: 'list', labelSelector: 'a b' })).toMatchObject({ code: 400 });
+  });
+
+  it('a selection of them is deleted at once', async () => {
+    for (const name of ['a', 'b', 'c']) await create(name, {}, { labels: { half: name < 'c' ? 'first' : 'second' } });
+
+    const deleted = await ask({ verb: 'deletecollection', labelSelector: 'half=first' });
+
+    expect(deleted.items).toHaveLength(2);
+    expect((await ask({ verb: 'list' })).items.map(({ metadata }) => metadata['name'])).toEqual(['c']);
+  });
+
+  it('unknown resources and subresources are not there', async () => {
+    expect(await ask({ verb: 'get', name: 'x', resource: 'nothing' })).toMatchObject({ code: 404 });
+    expect(await ask({ verb: 'get', name: 'x', subresource: 'status' })).toMatchObject({ code: 404 });
+  });
+});
+
+describe('watching triggers', () => {
+  const since = (resourceVersion: string, more: Record<string, unknown> = {}) =>
+    ask({ verb: 'changes', since: resourceVersion, waitMs: 0, limit: 100, ...more });
+
+  it('every change is told in order, firing included, and none twice', async () => {
+    const { resourceVersion } = await ask({ verb: 'list' });
+    await create('deploy');
+    await tags.push(`${namespace}/web:latest`);
+    await actedOn();
+    await change('deploy', { paused: true });
+    await ask({ verb: 'delete', name: 'deploy' });
+
+    const told = (await since(resourceVersion)).changes.filter(({ object }) => object.metadata['name'] === 'deploy');
+
+    expect(told.map(({ type }) => type)).toEqual(['ADDED', 'MODIFIED', 'MODIFIED', 'DELETED']);
+    const versions = told.map(({ object }) => Number(object.metadata['resourceVersion']));
+    expect(versions).toEqual(versions.toSorted((a, b) => a - b));
+    expect(told[1]?.object.status).toMatchObject({ lastTriggered: { generation: 1 } });
+    expect((await since(String(versions.at(-1)))).changes).toEqual([]);
+  });
+
+  it('a watcher that waits is told at once', async () => {
+    const { resourceVersion } = await ask({ verb: 'list' });
+    const waiting = since(resourceVersion, { waitMs: 20_000 });
+    await create('deploy');
+
+    expect((await waiting).changes).toHaveLength(1);
+  });
+
+  it('what enters a selection is added, what leaves it is deleted, what is outside is not told', async () => {
+    const { resourceVersion } = await ask({ verb: 'list' });
+    await create('deploy', {}, { labels: { app: 'api' } });
+    await change('deploy', {}, { labels: { app: 'web' } });
+    await change('deploy', { paused: true });
+    await change('deploy', {}, { labels: { app: 'api' } });
+    await ask({ verb: 'delete', name: 'deploy' });
+
+    expect((await since(resourceVersion, { labelSelector: 'app=web' })).changes.map(({ type }) => type)).toEqual([
+      'ADDED',
+      'MODIFIED',
+      'DELETED',
+    ]);
+    expect((await since(resourceVersion, { fieldSelector: 'metadata.name=other' })).changes).toEqual([]);
+  });
+
+  it('who asks for changes that are no longer known is told to list again', async () => {
+    await create('deploy');
+    await store.query("UPDATE change SET recorded = now() - interval '2 hours'");
+    const newest = (await ask({ verb: 'list' })).resourceVersion;
+    const { Changes } = await import('./changes.ts');
+    await dispatcher.app.get(Changes).prune(60);
+
+    expect(await since('1')).toMatchObject({ code: 410, object: { reason: 'Expired' } });
+    expect(await since(newest)).toMatchObject({ changes: [] });
+    expect(await since('x')).toMatchObject({ code: 400 });
+  });
+});
+
+describe('secrets', () => {
+  const hook = { name: 'argo', url: 'https://192.0.66.1/hook?token=in-query' };
+  const sealed = async (name: string) =>
+    (
+      await store.query<{ sealed: Buffer }>(
+        'SELECT w.sealed FROM webhook w JOIN trigger t ON t.uid = w.trigger_uid WHERE t.namespace = $1 AND t.name = $2',
+        [namespace, name],
+      )
+    )[0]?.sealed;
+
+  it('that the server makes are told once, in the answer that makes them', async () => {
+    const made = await create('deploy', { webhooks: [hook] });
+    const secret = (made.object.spec['webhooks'] as unknown as { secret: string }[])[0]?.secret;
+
+    expect(secret).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/);
+    expect(JSON.stringify(await get('deploy'))).not.toContain('whsec_');
+    const added = await change('deploy', {
+      webhooks: [
+        { ...hook, secretSet: true },
+        { ...hook, name: 'second' },
+      ],
+    });
+    const secrets = (added.object.spec['webhooks'] as unknown as { secret?: string }[]).map((webhook) => webhook.secret?.slice(0, 6));
+    expect(secrets).toEqual([undefined, 'whsec_']);
+  });
+
+  it('and credentials in headers are nowhere in plain: not in answers, changes, tables or logs', async () => {
+    const { resourceVersion } = await ask({ verb: 'list' });
+    const webhooks = [{ ...hook, secret: SECRET, headers: { Authorization: 'Bearer hunter2', 'x-env': 'prod' } }];
+    const applied = { 'kubectl.kubernetes.io/last-applied-configuration': JSON.stringify({ spec: { webhooks } }) };
+    const made = await create('deploy', { webhooks }, { annotations: applied });
+    const listed = await ask({ verb: 'list' });
+    const changes = await ask({ verb: 'changes', since: resourceVersion, waitMs: 0, limit: 100 });
+    const rows = await store.query(
+      'SELECT t::text AS row FROM trigger t UNION ALL SELECT w::text FROM webhook w UNION ALL SELECT c::text FROM change c',
+    );
+
+    for (const text of [made, listed, changes, rows, dispatcher.logged].map((one) => JSON.stringify(one))) {
+      expect(text).not.toContain(SECRET);
+      expect(text).not.toContain(SECRET.slice(6));
+      expect(text).not.toContain(SECRETS_KEY);
+    }
+    for (const text of [listed.items.map(({ spec }) => spec), await sealed('deploy')].map((one) => JSON.stringify(one)))
+      expect(text).not.toContain('hunter2');
+    expect(listed.items[0]?.spec).toMatchObject({ webhooks: [{ headers: { Authorization: '***', 'x-env': 'prod' }, secretSet: true }] });
+    expect(JSON.stringify(dispatcher.logged)).not.toContain('in-query');
+  });
+
+  it('stay when an update leaves them out or sends them masked, and change when it gives others', async () => {
+    await create('deploy', { webhooks: [{ ...hook, secret: SECRET, headers: { Authorization: 'Bearer hunter2' } }] });
+    const before = await sealed('deploy');
+    await change('deploy', { paused: true });
+    await change('deploy', { webhooks: [{ ...hook, secret: '***', headers: { Authorization: '***' } }] });
+    expect(await sealed('deploy')).toEqual(before);
+
+    const other = await change('deploy', {
+      webhooks: [{ ...hook, secret: SECRET.replace('BQUF', 'AAAA'), headers: { Authorization: '***' } }],
+    });
+
+    expect(await sealed('deploy')).not.toEqual(before);
+    expect(other.object.metadata['generation']).toBe(3);
+  });
+
+  it('that are masked where none is kept are refused', async () => {
+    expect(await create('deploy', { webhooks: [{ ...hook, secret: '***' }] })).toMatchObject({ code: 422 });
+    expect(await create('deploy', { webhooks: [{ ...hook, headers: { Authorization: '***' } }] })).toMatchObject({ code: 422 });
+  });
+});

@@ -1,0 +1,187 @@
+import { Injectable } from '@nestjs/common';
+import { TagMoved } from '@millrace/contracts/events';
+import { CurrentTag } from '@millrace/contracts/requests';
+import { StatusError, unavailable } from '@millrace/domain/status';
+import { decideBaseline, decideFiring } from '@millrace/domain/trigger-matching';
+import { AskError, Bus } from '@millrace/platform/bus';
+import type { FactBatch } from '@millrace/platform/facts';
+import { Store, type Tx } from '@millrace/platform/store';
+import { currentTrace, freshTrace } from '@millrace/platform/trace';
+import { Changes } from './changes.ts';
+import { Firings, type Firing } from './firings.ts';
+import { heldBy, positionOf, standingOf, TRIGGER_COLUMNS, triggerObject, type TriggerRecord } from './trigger-record.ts';
+
+const ASK_MS = 2_000;
+
+/** Acts on moves of tags: which triggers fire, which hold the move back, and where a new one begins. */
+@Injectable()
+export class Triggers {
+  constructor(
+    private readonly store: Store,
+    private readonly bus: Bus,
+    private readonly changes: Changes,
+    private readonly firings: Firings,
+  ) {}
+
+  /** Fires what the moves fire, each once: a repeat of a fact finds its generation planned. */
+  async plan(batch: FactBatch<typeof TagMoved>): Promise<void> {
+    await this.store.transaction(async (tx) => {
+      // First, because it is also the lock against whoever begins to follow a tag; see holdFacts.
+      await batch.settle(tx);
+      const followers = await followersOf(
+        tx,
+        batch.facts.map((fact) => fact.data),
+      );
+      const round = new Round();
+      for (const { data, traceparent } of batch.facts)
+        for (const trigger of followers.get(tagOf(data)) ?? []) round.consider(trigger, data, traceparent || freshTrace());
+      await this.write(tx, round);
+    });
+  }
+
+  /**
+   * Keeps moves from being acted on until the transaction ends; to be taken before any trigger is locked. So a move is either among
+   * those acted on before the question where the tag stands, and in its answer, or it is acted on after the trigger is there. Several
+   * transactions may hold it at once.
+   */
+  async holdFacts(tx: Tx): Promise<void> {
+    await tx.query('LOCK TABLE fact_position IN SHARE MODE');
+  }
+
+  /**
+   * Begins to follow a tag where it stands now; its present image fires only where the trigger says so. Facts must be held, and
+   * the trigger's row and webhooks written. Throws StatusError 503 when tag-store cannot be asked.
+   */
+  async begin(tx: Tx, trigger: TriggerRecord): Promise<void> {
+    const current = await this.currentMove(trigger);
+    await tx.run('DELETE FROM trigger_tag WHERE trigger_uid = $1', [trigger.uid]);
+    Object.assign(trigger, {
+      planned: [],
+      held: null,
+      baseline: current ? standingOf(current) : { generation: 0, at: new Date().toISOString() },
+    });
+    const round = new Round();
+    round.touched.add(trigger);
+    const traceparent = currentTrace() ?? freshTrace();
+    const decision = decideBaseline(trigger.spec, current && positionOf(current));
+    if (current && decision.kind === 'fire') round.fire({ trigger, move: current, traceparent });
+    else if (current && decision.kind === 'hold') {
+      // What came before the held move is not missed: the trigger was not there.
+      trigger.planned = [{ ...positionOf(current), generation: current.generation - 1 }];
+      round.hold(trigger, current, traceparent);
+    } else if (current) trigger.planned = [positionOf(current)];
+    await this.write(tx, round);
+  }
+
+  /** After a trigger is no longer paused: the newest move that it held back fires, once. */
+  async release(tx: Tx, trigger: TriggerRecord): Promise<void> {
+    const held = heldBy(trigger);
+    const round = new Round();
+    round.touched.add(trigger);
+    trigger.held = null;
+    if (held) round.consider(trigger, held.move, held.traceparent);
+    await this.write(tx, round);
+  }
+
+  /** Where the tag stands. Throws StatusError 503. */
+  async currentMove(trigger: Pick<TriggerRecord, 'fromNamespace' | 'fromStream' | 'fromTag'>): Promise<TagMoved | null> {
+    const question = { namespace: trigger.fromNamespace, stream: trigger.fromStream, tag: trigger.fromTag };
+    const cannot = (why: string, cause: unknown) =>
+      new StatusError(
+        unavailable(
+          `tag-store cannot be asked where ${question.namespace}/${question.stream}:${question.tag} stands, so that the trigger knows what is new: ${why}`,
+        ),
+        { cause },
+      );
+    try {
+      const { move } = await this.bus.ask(CurrentTag, question, { timeoutMs: ASK_MS });
+      if (move === null || move === undefined) return null;
+      const parsed = TagMoved.data.safeParse(move);
+      if (parsed.success) return parsed.data;
+      throw cannot('its answer is not a tag.moved', parsed.error);
+    } catch (error) {
+      throw error instanceof AskError ? cannot(error.message, error) : error;
+    }
+  }
+
+  private async write(tx: Tx, { firings, touched }: Round): Promise<void> {
+    if (!touched.size) return;
+    const triggers = [...touched];
+    const planned = triggers.flatMap((trigger) => (trigger.planned ?? []).map((one) => ({ ...one, uid: trigger.uid })));
+    await tx.query(
+      `WITH planned AS (
+         INSERT INTO trigger_tag (trigger_uid, stream_uid, generation, moved_at)
+         SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[])
+         ON CONFLICT (trigger_uid, stream_uid) DO UPDATE SET generation = excluded.generation, moved_at = excluded.moved_at
+      )
+      UPDATE trigger t SET last_triggered = one.last_triggered::jsonb, held = one.held, baseline = one.baseline::jsonb
+        FROM unnest($5::uuid[], $6::text[], $7::text[], $8::text[]) AS one (uid, last_triggered, held, baseline) WHERE t.uid = one.uid`,
+      [
+        planned.map((one) => one.uid),
+        planned.map((one) => one.streamUid),
+        planned.map((one) => one.generation),
+        planned.map((one) => one.movedAt),
+        triggers.map((trigger) => trigger.uid),
+        triggers.map((trigger) => trigger.lastTriggered && JSON.stringify(trigger.lastTriggered)),
+        triggers.map((trigger) => trigger.held),
+        triggers.map((trigger) => trigger.baseline && JSON.stringify(trigger.baseline)),
+      ],
+    );
+    await this.firings.write(tx, firings);
+    for (const trigger of triggers)
+      this.changes.record(tx, { ...trigger, type: 'MODIFIED', object: triggerObject(trigger), oldLabels: trigger.labels });
+  }
+}
+
+/** What a transaction has decided, to be written at once. */
+class Round {
+  readonly firings: Firing[] = [];
+  readonly touched = new Set<TriggerRecord>();
+
+  consider(trigger: TriggerRecord, move: TagMoved, traceparent: string): void {
+    const held = heldBy(trigger);
+    const state = { paused: trigger.spec.paused, planned: trigger.planned ?? [], ...(held ? { held: positionOf(held.move) } : {}) };
+    const decision = decideFiring(state, positionOf(move));
+    switch (decision.kind) {
+      case 'fire':
+        return this.fire({ trigger, move, traceparent, ...(decision.missed ? { missed: decision.missed } : {}) });
+      case 'hold':
+        return this.hold(trigger, move, traceparent);
+      case 'ignore':
+        return;
+      default:
+        decision satisfies never;
+    }
+  }
+
+  fire(firing: Firing): void {
+    const { trigger, move } = firing;
+    const others = (trigger.planned ?? []).filter((one) => one.streamUid !== move.streamUid);
+    trigger.planned = [...others, positionOf(move)];
+    trigger.lastTriggered = { ...standingOf(move), at: new Date().toISOString() };
+    // What was held is the same move, or one before it.
+    trigger.held = null;
+    this.firings.push(firing);
+    this.touched.add(trigger);
+  }
+
+  hold(trigger: TriggerRecord, move: TagMoved, traceparent: string): void {
+    trigger.held = JSON.stringify({ move, traceparent });
+    this.touched.add(trigger);
+  }
+}
+
+const tagOf = ({ namespace, stream, tag }: Pick<TagMoved, 'namespace' | 'stream' | 'tag'>): string => `${namespace}/${stream}:${tag}`;
+
+/** The triggers of these tags, by tag, locked. */
+async function followersOf(tx: Tx, moves: readonly TagMoved[]): Promise<Map<string, TriggerRecord[]>> {
+  const tags = [...new Map(moves.map((move) => [tagOf(move), move])).values()];
+  const rows = await tx.query<TriggerRecord>(
+    `SELECT ${TRIGGER_COLUMNS} FROM trigger t
+       JOIN unnest($1::text[], $2::text[], $3::text[]) AS moved (namespace, stream, tag)
+         ON t.from_namespace = moved.namespace AND t.from_stream = moved.stream AND t.from_tag = moved.tag
+      ORDER BY t.uid FOR UPDATE OF t`,
+    [tags.map((tag) => tag.namespace), tags.map((tag) => tag.stream), tags.map((tag) => tag.tag)],
+  );
+  return Map.groupBy(rows, (row) => tagOf({ namespace: row.fromNamespace, stream: row.fromStream, tag: row.fromTag }));
+}

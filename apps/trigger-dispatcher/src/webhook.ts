@@ -1,0 +1,191 @@
+import { createHmac } from 'node:crypto';
+import { lookup as systemLookup, Resolver, type LookupAddress } from 'node:dns';
+import { isIP, type LookupFunction } from 'node:net';
+import { Inject, Injectable } from '@nestjs/common';
+import { Agent, request, type Dispatcher } from 'undici';
+import { addressKind, BlockedAddress, isAllowedAddress } from '@millrace/domain/address';
+import type { AttemptOutcome } from '@millrace/domain/delivery-retry';
+import { pause } from '@millrace/platform/backoff';
+import { guardedConnector } from '@millrace/platform/guarded-connector';
+import { CONFIG } from '@millrace/platform/service';
+import type { DispatcherConfig } from './config.ts';
+import type { WebhookSecrets } from './sealing.ts';
+
+/** One call: the event as JSON, and where it goes. */
+export interface Call extends WebhookSecrets {
+  url: string;
+  /** The same for every repeat: the receiver tells repeats by it. */
+  id: string;
+  event: string;
+  traceparent: string;
+  timeoutMs: number;
+}
+
+export interface Called {
+  outcome: AttemptOutcome;
+  /** First 2 kB of what was answered. */
+  answer: string;
+  ms: number;
+}
+
+const ANSWER_KEPT_BYTES = 2_048;
+/** A short answer is read to its end, so that the connection can be used again; a longer one is cut. */
+const ANSWER_READ_BYTES = 64 * 1_024;
+/** The status is the answer; what follows it is not waited for much longer. */
+const ANSWER_READ_MS = 2_000;
+const HEADER_BYTES = 16 * 1_024;
+const RESOLVE_MS = 2_000;
+
+/** Calls webhooks: signed as Standard Webhooks says, bounded in time and size, to allowed addresses only, following no redirects. */
+@Injectable()
+export class Webhooks {
+  private readonly agent: Agent;
+
+  constructor(@Inject(CONFIG) private readonly config: Pick<DispatcherConfig, 'WEBHOOK_ALLOW_ADDRESSES' | 'WEBHOOK_PARALLEL_PER_HOST'>) {
+    this.agent = new Agent({
+      connect: guardedConnector({ allow: config.WEBHOOK_ALLOW_ADDRESSES, lookup }, { timeout: 10_000 }),
+      connections: config.WEBHOOK_PARALLEL_PER_HOST,
+      pipelining: 1,
+      maxHeaderSize: HEADER_BYTES,
+      keepAliveTimeout: 10_000,
+      keepAliveMaxTimeout: 60_000,
+      allowH2: false,
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.agent.destroy();
+  }
+
+  /** Makes one attempt. Resolves whatever happens; what did is the outcome. Rejects only when `signal` aborts. */
+  async call(call: Call, signal: AbortSignal): Promise<Called> {
+    const started = performance.now();
+    const ms = () => Math.round(performance.now() - started);
+    const deadline = AbortSignal.timeout(call.timeoutMs);
+    try {
+      const response = await request(call.url, {
+        dispatcher: this.agent,
+        method: 'POST',
+        headers: { ...call.headers, ...headersOf(call, Math.floor(Date.now() / 1_000)) },
+        body: call.event,
+        headersTimeout: call.timeoutMs,
+        bodyTimeout: ANSWER_READ_MS,
+        signal: AbortSignal.any([deadline, signal]),
+      });
+      const answered = ms();
+      const retryAfter = response.headers['retry-after'];
+      return {
+        outcome: {
+          kind: 'answered',
+          status: response.statusCode,
+          ...(retryAfter === undefined ? {} : { retryAfter: String(retryAfter) }),
+        },
+        answer: await beginningOf(response.body),
+        ms: answered,
+      };
+    } catch (error) {
+      if (signal.aborted) throw error;
+      const message = deadline.aborted ? `no answer within ${call.timeoutMs / 1_000} s` : reasonOf(error);
+      return { outcome: { kind: 'failed', error: message }, answer: '', ms: ms() };
+    }
+  }
+
+  /**
+   * Why the host of a URL may not be called, as far as can be told now; undefined when it may, or is not known yet. Each call
+   * checks again, on the address that it connects to.
+   */
+  async refusedHost(url: string): Promise<string | undefined> {
+    const host = new URL(url).hostname.replace(/^\[(.*)\]$/, '$1');
+    if (isIP(host)) return undefined;
+    const found = new Promise<LookupAddress[]>((resolve) =>
+      lookup(host, { all: true }, (error, addresses) => resolve(error || !Array.isArray(addresses) ? [] : addresses)),
+    );
+    const addresses = await Promise.race([found, pause(RESOLVE_MS).then((): LookupAddress[] => [])]);
+    const policy = this.config.WEBHOOK_ALLOW_ADDRESSES;
+    const refused = addresses.find(({ address }) => !isAllowedAddress(address, policy));
+    return refused && new BlockedAddress(host, refused.address, addressKind(refused.address), policy).message;
+  }
+}
+
+function headersOf(call: Call, timestamp: number): Record<string, string> {
+  return {
+    'content-type': 'application/cloudevents+json; charset=utf-8',
+    'user-agent': 'Millrace',
+    'webhook-id': call.id,
+    'webhook-timestamp': String(timestamp),
+    'webhook-signature': signature(call, timestamp),
+    traceparent: call.traceparent,
+  };
+}
+
+/** `v1,` and base64 of HMAC-SHA256 over id, timestamp and body, as Standard Webhooks 1.0 says. */
+export function signature({ id, event, secret }: Pick<Call, 'id' | 'event' | 'secret'>, timestamp: number): string {
+  const key = Buffer.from(secret.replace(/^whsec_/, ''), 'base64');
+  return `v1,${createHmac('sha256', key).update(`${id}.${timestamp}.${event}`).digest('base64')}`;
+}
+
+/** Reads as much of an answer as is worth it, and drops the rest with the connection. */
+async function beginningOf(body: Dispatcher.ResponseData['body']): Promise<string> {
+  const kept: Buffer[] = [];
+  let bytes = 0;
+  const patience = setTimeout(() => body.destroy(), ANSWER_READ_MS);
+  try {
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      if (bytes < ANSWER_KEPT_BYTES) kept.push(chunk.subarray(0, ANSWER_KEPT_BYTES - bytes));
+      bytes += chunk.length;
+      if (bytes > ANSWER_READ_BYTES) break;
+    }
+  } catch {
+    // It broke off; its status came before.
+  } finally {
+    clearTimeout(patience);
+    body.destroy();
+  }
+  return printable(Buffer.concat(kept).toString());
+}
+
+/** What went wrong, with the cause that drivers hide behind a general word; never the URL's query. */
+function reasonOf(error: unknown): string {
+  const { message, code, cause, errors } = error as { message?: string; code?: string; cause?: unknown; errors?: unknown[] };
+  const inner = cause ?? errors?.[0];
+  const text = message || code || 'the call failed';
+  return printable(inner && inner !== error && !(error instanceof BlockedAddress) ? `${text}: ${reasonOf(inner)}` : text).slice(0, 500);
+}
+
+/** A NUL cannot be stored in a Postgres text. */
+const printable = (text: string): string => text.replaceAll('\0', '\uFFFD');
+
+const resolver = new Resolver({ timeout: 2_000, tries: 2 });
+
+/**
+ * Asks the name servers directly, for names with a dot. The system's resolver, which also knows the hosts file and search domains, is asked when they
+ * do not know the name; not when they are silent: it has four threads for the whole process, and a name whose servers hang must
+ * not take them.
+ */
+export const lookup: LookupFunction = (hostname, options, callback) => {
+  const give = (addresses: LookupAddress[]) => {
+    const [first] = addresses;
+    if (options.all) callback(null, addresses);
+    else callback(null, first?.address ?? '', first?.family);
+  };
+  if (!hostname.includes('.') || hostname.endsWith('.localhost')) return systemLookup(hostname, options, callback as never);
+  void Promise.all([resolved(hostname, 4), resolved(hostname, 6)]).then((parts) => {
+    const addresses = parts.flatMap((part) => part.addresses);
+    if (addresses.length) return give(addresses);
+    if (parts.some((part) => part.silent)) {
+      const error: NodeJS.ErrnoException = new Error(`the name servers did not answer for ${hostname}`);
+      error.code = 'ETIMEOUT';
+      return callback(error, '', 0);
+    }
+    return systemLookup(hostname, options, callback as never);
+  });
+};
+
+function resolved(hostname: string, family: 4 | 6): Promise<{ addresses: LookupAddress[]; silent: boolean }> {
+  return new Promise((resolve) => {
+    const done = (error: NodeJS.ErrnoException | null, found: string[]) =>
+      resolve({ addresses: error ? [] : found.map((address) => ({ address, family })), silent: error?.code === 'ETIMEOUT' });
+    if (family === 4) resolver.resolve4(hostname, done);
+    else resolver.resolve6(hostname, done);
+  });
+}

@@ -1,0 +1,53 @@
+import { TagMoved } from '@millrace/contracts/events';
+import { CurrentTag } from '@millrace/contracts/requests';
+import { aPeer } from './service.ts';
+
+type Peer = Awaited<ReturnType<typeof aPeer>>;
+
+/** Stands where tag-store does: moves tags, tells it on NATS, and answers where they are. */
+export class TagMoves {
+  private readonly last = new Map<string, TagMoved>();
+  /** How it answers; replaced to let it fail. */
+  answer: (question: { namespace: string; stream: string; tag: string }) => TagMoved | null = ({ namespace, stream, tag }) =>
+    this.last.get(`${namespace}/${stream}:${tag}`) ?? null;
+
+  constructor(private readonly peer: Peer) {}
+
+  serve(): void {
+    this.peer.answer(CurrentTag, async (question) => ({ move: this.answer(question) }));
+  }
+
+  /** The next move of a tag, without telling it: `demo/web:latest`. */
+  make(tag: string, over: Partial<TagMoved> = {}): TagMoved {
+    const [, namespace = '', stream = '', name = ''] = /^(.*)\/(.*):(.*)$/.exec(tag) ?? [];
+    const before = this.last.get(tag);
+    const generation = over.generation ?? (before?.generation ?? 0) + 1;
+    const image = `sha256:${String(generation).padStart(64, '0')}`;
+    const movedAt = new Date().toISOString();
+    const move: TagMoved = {
+      ...{ namespace, stream, tag: name, streamUid: before?.streamUid ?? `uid-of-${stream}`, generation, streamGeneration: 1 },
+      previous: before?.current ?? null,
+      current: { image, dockerImageReference: `registry.example.com/${namespace}/${stream}@${image}`, created: movedAt },
+      pullSpec: `registry.example.com/${namespace}/${stream}@${image}`,
+      labels: {},
+      cause: { kind: 'push', id: `push-${generation}` },
+      movedAt,
+      ...over,
+    };
+    this.last.set(tag, move);
+    return move;
+  }
+
+  async tell(move: TagMoved, traceparent?: string): Promise<void> {
+    await this.peer.tell(TagMoved, move, {
+      id: `${move.streamUid}.${move.tag}.${move.generation}`,
+      ...(traceparent ? { traceparent } : {}),
+    });
+  }
+
+  async push(tag: string, over: Partial<TagMoved> = {}): Promise<TagMoved> {
+    const move = this.make(tag, over);
+    await this.tell(move);
+    return move;
+  }
+}
