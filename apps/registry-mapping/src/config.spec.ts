@@ -44,7 +44,11 @@ describe('REGISTRIES', () => {
   });
 
   it('tells every problem at once, and no secret', () => {
-    const act = () => read([{ ...main, url: 'x' }, { ...main, name: 'two', secret: 'geheim', header: 'a b' }]);
+    const act = () =>
+      read([
+        { ...main, url: 'x' },
+        { ...main, name: 'two', secret: 'geheim', header: 'a b' },
+      ]);
 
     expect(act).toThrow(ConfigError);
     expect(act).toThrow(/registry 1.url.*registry 2.secret.*registry 2.header/);

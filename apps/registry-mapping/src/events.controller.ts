@@ -10,7 +10,7 @@ export class EventsController {
   constructor(private readonly mapping: RegistryMapping) {}
 
   @OnEvent(MappingSubmitted, { batch: 500 })
-  submitted(batch: FactBatch<typeof MappingSubmitted>): Promise<void> {
+  submitted(batch: FactBatch<typeof MappingSubmitted>): Promise<unknown> {
     return this.mapping.submit(batch);
   }
 }

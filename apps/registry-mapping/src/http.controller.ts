@@ -40,7 +40,10 @@ export class HttpController {
     if (!registry) {
       const known = this.registries.named(name) !== undefined;
       this.measures.notified.inc({ registry: known ? name : '', outcome: 'refused' });
-      this.log.warn({ registry: name.slice(0, 64), reason: known ? 'wrong secret' : 'no such registry', from: request.ip }, 'notification.refused');
+      this.log.warn(
+        { registry: name.slice(0, 64), reason: known ? 'wrong secret' : 'no such registry', from: request.ip },
+        'notification.refused',
+      );
       // Nothing of the body was read, and nothing will be.
       void reply.header('connection', 'close');
       throw new UnauthorizedException();

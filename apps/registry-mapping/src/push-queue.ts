@@ -84,7 +84,11 @@ export class PushQueue {
    * Ends a push; the next one of its tag becomes due. False where it is no longer ours to end: another instance has taken it over, somebody
    * has dropped it, or an earlier one of its tag was replayed meanwhile.
    */
-  async end(tx: Tx, push: ClaimedPush, as: { state: 'mapped' } | { state: 'quarantined'; reason: string }): Promise<{ ended: boolean; next: boolean }> {
+  async end(
+    tx: Tx,
+    push: ClaimedPush,
+    as: { state: 'mapped' } | { state: 'quarantined'; reason: string },
+  ): Promise<{ ended: boolean; next: boolean }> {
     const [row] = await tx.query<{ ended: boolean; next: boolean }>(
       `WITH ended AS (
          UPDATE push p SET state = $3, reason = $4, attempts = attempts + 1, claimed_by = NULL, next_attempt_at = NULL, ended = now()

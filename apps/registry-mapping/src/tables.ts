@@ -17,7 +17,11 @@ export class PushRow {
   id!: string;
   @Column({ type: 'text' })
   registry!: string;
-  @Column({ name: 'event_id', type: 'text', comment: 'The registry’s own id of the event; made from the content where it gave no usable one' })
+  @Column({
+    name: 'event_id',
+    type: 'text',
+    comment: 'The registry’s own id of the event; made from the content where it gave no usable one',
+  })
   eventId!: string;
   @Column({ type: 'text', default: '' })
   repository!: string;
@@ -31,7 +35,11 @@ export class PushRow {
   occurredAt!: string;
   @Column({ type: 'text', nullable: true })
   actor!: string | null;
-  @Column({ type: 'text', nullable: true, comment: 'Which process of the registry told it, and under which host name it was pushed to, as JSON' })
+  @Column({
+    type: 'text',
+    nullable: true,
+    comment: 'Which process of the registry told it, and under which host name it was pushed to, as JSON',
+  })
   origin!: string | null;
   @Column({ type: 'text' })
   traceparent!: string;
@@ -41,7 +49,12 @@ export class PushRow {
   reason!: string | null;
   @Column({ type: 'integer', default: 0 })
   attempts!: number;
-  @Column({ name: 'next_attempt_at', type: 'timestamptz', nullable: true, comment: 'Null while an earlier push of the same tag has not ended' })
+  @Column({
+    name: 'next_attempt_at',
+    type: 'timestamptz',
+    nullable: true,
+    comment: 'Null while an earlier push of the same tag has not ended',
+  })
   nextAttemptAt!: Date | null;
   @Column({ name: 'claimed_by', type: 'integer', nullable: true, comment: 'Instance that looks it up now; see Lease' })
   claimedBy!: number | null;

@@ -8,14 +8,21 @@ const after = (code: string | undefined, attempts: number, ageMs = 0, retryAfter
 };
 
 describe('a registry that may answer later is asked again', () => {
-  it.each(['unreachable', 'timeout', 'server-error', 'rate-limited', 'unauthorized', 'credentials-refused', 'forbidden', 'blocked-address', 'tls'])(
-    '%s: with growing waits, ten minutes at most',
-    (code) => {
-      expect([1, 2, 3, 4, 10, 11, 12, 60].map((attempts) => after(code, attempts))).toEqual([
-        500, 1_000, 2_000, 4_000, 256_000, 512_000, 600_000, 600_000,
-      ]);
-    },
-  );
+  it.each([
+    'unreachable',
+    'timeout',
+    'server-error',
+    'rate-limited',
+    'unauthorized',
+    'credentials-refused',
+    'forbidden',
+    'blocked-address',
+    'tls',
+  ])('%s: with growing waits, ten minutes at most', (code) => {
+    expect([1, 2, 3, 4, 10, 11, 12, 60].map((attempts) => after(code, attempts))).toEqual([
+      500, 1_000, 2_000, 4_000, 256_000, 512_000, 600_000, 600_000,
+    ]);
+  });
 
   it.each<[number, number, number]>([
     [1, 7_000, 7_000],

@@ -45,6 +45,7 @@ export interface FieldError {
     | 'FieldValueForbidden'
     | 'FieldValueDuplicate'
     | 'FieldValueNotSupported'
+    | 'FieldValueTooLong'
     | 'InternalError';
   field: string;
   text: string;

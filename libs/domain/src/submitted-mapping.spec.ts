@@ -35,7 +35,13 @@ describe('a submitted mapping is used', () => {
     ['has a pull spec by tag', { image: { metadata: { name: DIGEST }, dockerImageReference: 'r.example.com/demo/web:1.0' } }],
     ['has its image’s name only in the pull spec', { image: { dockerImageReference: `r.example.com/demo/web@${DIGEST}` } }],
   ])('that %s', (_title, change) => {
-    expect(read(change)).toMatchObject({ kind: 'mapping', namespace: 'demo', stream: 'web', tag: '1.0', image: { metadata: { name: DIGEST } } });
+    expect(read(change)).toMatchObject({
+      kind: 'mapping',
+      namespace: 'demo',
+      stream: 'web',
+      tag: '1.0',
+      image: { metadata: { name: DIGEST } },
+    });
   });
 });
 

@@ -34,7 +34,8 @@ export function readSubmittedMapping(body: ImageStreamMapping, address: { namesp
     else if (!reference?.name) problems.push(`image.dockerImageReference: ${JSON.stringify(pullSpec.slice(0, 300))} is no pull spec`);
     if (!name) problems.push('image.metadata.name: is required where the pull spec has no digest');
     else if (!isDigest(name)) problems.push(`image.metadata.name: ${JSON.stringify(name.slice(0, 200))} is no digest`);
-    else if (reference?.id && reference.id !== name) problems.push(`image.metadata.name: is ${name}, but the pull spec is of ${reference.id}`);
+    else if (reference?.id && reference.id !== name)
+      problems.push(`image.metadata.name: is ${name}, but the pull spec is of ${reference.id}`);
   }
   if (problems.length || !image) return { kind: 'unusable', reason: problems.join('; ') };
   const named = image.metadata.name ? image : { ...image, metadata: { ...image.metadata, name } };
