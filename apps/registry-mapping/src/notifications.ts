@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common';
+import { MappingPublished } from '@millrace/contracts/events';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
 import { RegistryNotifications as Resource } from '@millrace/contracts/resources';
 import { type LabelRequirement, matchesLabels, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
@@ -18,7 +19,7 @@ type Row = Omit<PushRow, 'body' | 'claimedBy'> & { uid: string; version: string;
 const PAGE_MAX = 5_000;
 const API_VERSION = `${Resource.group}/${Resource.version}`;
 const LABELS: Record<string, string> = { state: 'state', registry: 'registry' };
-const FACT_LABELS = { state: 'quarantined', registry: NATS_SOURCE };
+const FACTS_AT_ONCE = 500;
 /** The version is that of the row itself: every write gives it another one. */
 const COLUMNS = `id, registry, event_id AS "eventId", repository, tag, digest, media_type AS "mediaType", occurred_at AS "occurredAt", actor, origin,
   traceparent, state, reason, attempts, next_attempt_at AS "nextAttemptAt", received, since, ended,
@@ -73,9 +74,10 @@ export class Notifications {
     const named = fields.find(({ kind }) => kind === 'is')?.value;
     const rows = after?.kind === 'fact' ? [] : await this.rows(labels, { before: after?.id, named, limit: limit + 1 });
     const items: { metadata: { name: string } }[] = rows.map((row) => pushObject(row)).filter(({ metadata }) => takes(metadata.name));
-    if (items.length <= limit && matchesLabels(labels, FACT_LABELS)) {
-      const facts = await this.facts.list(after?.kind === 'fact' ? after.id : '0', limit + 1 - items.length);
-      items.push(...facts.map((fact) => factObject({ ...fact, body: undefined })).filter(({ metadata }) => takes(metadata.name)));
+    for await (const fact of this.everyFact(after?.kind === 'fact' ? after.id : '0')) {
+      if (items.length > limit) break;
+      const object = factObject({ ...fact, body: undefined });
+      if (matchesLabels(labels, object.metadata.labels) && takes(object.metadata.name)) items.push(object);
     }
     const page = items.slice(0, limit);
     const [now] = await this.store.query<{ version: string }>('SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS version');
@@ -85,6 +87,16 @@ export class Notifications {
       resourceVersion: now?.version ?? '0',
       ...(items.length > limit ? { continue: page.at(-1)?.metadata.name } : {}),
     };
+  }
+
+  private async *everyFact(after: string): AsyncGenerator<DeadFact> {
+    for (;;) {
+      const facts = await this.facts.list(after, FACTS_AT_ONCE);
+      yield* facts;
+      const last = facts.at(-1);
+      if (!last || facts.length < FACTS_AT_ONCE) return;
+      after = last.id;
+    }
   }
 
   private rows(labels: readonly LabelRequirement[], of: { before?: string; named?: string; limit: number }): Promise<Row[]> {
@@ -252,11 +264,14 @@ function pushObject(row: Row) {
 }
 
 function factObject({ body, ...fact }: Omit<DeadFact, 'body'> & { body?: string }) {
+  // What was to be published begins with the name of the registry that told it; what was submitted came from NATS.
+  const registry = fact.event === MappingPublished.name ? (fact.eventId.split('.')[0] ?? '') : NATS_SOURCE;
+  const state = 'quarantined';
   return {
     apiVersion: API_VERSION,
     kind: Resource.kind,
-    metadata: { name: `f-${fact.id}`, creationTimestamp: inSeconds(fact.created), labels: FACT_LABELS },
-    spec: { registry: NATS_SOURCE, eventId: fact.eventId, subject: fact.subject, receivedAt: fact.created.toISOString(), body },
-    status: { state: FACT_LABELS.state, reason: fact.reason, attempts: fact.attempts },
+    metadata: { name: `f-${fact.id}`, creationTimestamp: inSeconds(fact.created), labels: { registry, state } as Record<string, string> },
+    spec: { registry, eventId: fact.eventId, subject: fact.subject, receivedAt: fact.created.toISOString(), body },
+    status: { state, reason: fact.reason, attempts: fact.attempts },
   };
 }

@@ -35,7 +35,8 @@ export class Timers implements Worker {
     const { signal } = this.stopping;
     while (!signal.aborted) {
       try {
-        if (await this.lease.leads('cleaning')) while ((await this.queue.clean(this.config.MAPPED_RETENTION_HOURS)) && !signal.aborted);
+        let rows = (await this.lease.leads('cleaning')) ? 1 : 0;
+        while (rows > 0 && !signal.aborted) rows = await this.queue.clean(this.config.MAPPED_RETENTION_HOURS);
       } catch (error) {
         if (!isTransient(error) && !signal.aborted) this.log.warn({ err: error }, 'pushes.not-cleaned');
       }
