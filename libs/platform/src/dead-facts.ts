@@ -1,4 +1,5 @@
 import type { EventContract } from '@millrace/contracts/define';
+import { events } from '@millrace/contracts/events';
 import type { FactHandler } from './facts.ts';
 import type { Store } from './store.ts';
 
@@ -45,7 +46,8 @@ export class DeadFacts {
   async replay(id: string): Promise<boolean> {
     const row = await this.get(id);
     const door = row && this.handlers.get(row.event);
-    if (!row || !door) return false;
+    if (!row) return false;
+    if (!door) return this.publishAgain(id, row.event);
     const parsed = door.contract.data.safeParse(JSON.parse(row.body));
     if (!parsed.success) throw new Error(`the fact is still malformed: ${parsed.error.issues[0]?.message ?? 'unknown'}`);
     const fact = { id: row.eventId, subject: row.subject, data: parsed.data, time: row.created, traceparent: '' };
@@ -55,5 +57,18 @@ export class DeadFacts {
       refuse: (_tx, _fact, reason) => Promise.reject(new Error(reason)),
     });
     return true;
+  }
+
+  /** A fact without a door here is one that this service told and NATS did not take: back into the outbox with it. */
+  private async publishAgain(id: string, event: string): Promise<boolean> {
+    const contract = events.find((one) => one.name === event);
+    if (!contract) return false;
+    const rows = await this.store.query(
+      `WITH fact AS (DELETE FROM dead_fact WHERE id = $1 RETURNING *)
+       INSERT INTO outbox (event, stream, subject, event_id, headers, body) SELECT event, $2, subject, event_id, headers, body FROM fact RETURNING id`,
+      [id, contract.stream],
+    );
+    if (rows.length) this.store.outbox.wake();
+    return rows.length > 0;
   }
 }

@@ -34,6 +34,11 @@ export class Lease {
     return this.current;
   }
 
+  /** The same without waiting; undefined while Postgres is away. */
+  get present(): number | undefined {
+    return this.client ? this.current : undefined;
+  }
+
   /** True while this process is the one holder of the named role; asks Postgres until it is. */
   async leads(role: string): Promise<boolean> {
     await this.connected();

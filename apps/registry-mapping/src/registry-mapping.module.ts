@@ -1,0 +1,18 @@
+import { Module } from '@nestjs/common';
+import { EventsController } from './events.controller.ts';
+import { HttpController } from './http.controller.ts';
+import { MappingWorkers } from './mapping-workers.ts';
+import { Measures } from './measures.ts';
+import { Notifications } from './notifications.ts';
+import { PushQueue } from './push-queue.ts';
+import { Registries } from './registries.ts';
+import { RegistryMapping } from './registry-mapping.ts';
+import { RequestsController } from './requests.controller.ts';
+import { Timers } from './timers.ts';
+
+/** What is in the service. */
+@Module({
+  controllers: [HttpController, EventsController, RequestsController],
+  providers: [RegistryMapping, MappingWorkers, PushQueue, Registries, Notifications, Measures, Timers],
+})
+export class RegistryMappingModule {}
