@@ -308,7 +308,7 @@ function versioned(object: JsonObject, { kind, resource }: Target): { object: Js
     );
   }
   return {
-    object: { ...object, kind, apiVersion: version },
+    object: { ...object, kind, apiVersion: legacy ? given : version },
     warnings: legacy ? [`${kind} in apiVersion "v1" is deprecated: use ${version}`] : [],
   };
 }

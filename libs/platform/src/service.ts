@@ -114,7 +114,7 @@ export async function startService(
     } as never);
     const root: DynamicModule = { module: class Root {}, imports: [platform, definition.module] };
     const app = await NestFactory.create<NestFastifyApplication>(root, adapter, {
-      logger: ['error', 'fatal'],
+      logger: false,
       bodyParser: false,
       abortOnError: false,
     });
