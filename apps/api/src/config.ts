@@ -13,7 +13,7 @@ const list = () =>
     );
 
 /** Environment of the api. */
-export const apiConfig = {
+export const config = {
   HTTP_PORT: integer(0, 65_535).default(8443).describe('Port of the API, always TLS; 0 takes a free one.'),
   DATA_DIR: z
     .string()

@@ -13,7 +13,7 @@ import type { Log } from '@millrace/platform/log';
 import { CONFIG, LOG } from '@millrace/platform/service';
 import { withTrace } from '@millrace/platform/trace';
 import { stringify as toYaml } from 'yaml';
-import { apiConfig } from './config.ts';
+import { config } from './config.ts';
 import { ADMIN, adminToken, Credentials, parseTokens } from './credentials.ts';
 import { discoveryOf, Namespaces as NAMESPACES } from './discovery.ts';
 import { negotiate, type Representation } from './media.ts';
@@ -57,7 +57,7 @@ export class FrontDoor {
     private readonly objects: Objects,
     private readonly namespaces: Namespaces,
     private readonly watches: Watches,
-    @Inject(CONFIG) config: Config<typeof apiConfig>,
+    @Inject(CONFIG) config: Config<typeof config>,
     @Inject(LOG) private readonly log: Log,
     @Inject(METRICS) metrics: Registry,
   ) {

@@ -1,12 +1,12 @@
 import type { ServiceDefinition } from '@millrace/platform/service';
 import { ApiModule } from './api.module.ts';
-import { apiConfig } from './config.ts';
+import { config } from './config.ts';
 import { openDoor, serverOptions } from './server.ts';
 
 /** The one HTTP front door: Kubernetes-style protocol, identity, access, watch. */
-export const service: ServiceDefinition<typeof apiConfig> = {
+export const service: ServiceDefinition<typeof config> = {
   name: 'api',
-  config: apiConfig,
+  config: config,
   module: ApiModule,
   http: serverOptions,
   prepare: openDoor,

@@ -9,7 +9,7 @@ import { AskError, Bus } from '@millrace/platform/bus';
 import type { Config } from '@millrace/platform/config';
 import { CONFIG } from '@millrace/platform/service';
 import { decodeBody } from './body.ts';
-import { apiConfig } from './config.ts';
+import { config } from './config.ts';
 import { unknownFields } from './fields.ts';
 import { decodePatch, namesVersion, patched, type Json, type Patch } from './patch.ts';
 import { isDryRun, positive, selectionOf, type Target } from './protocol.ts';
@@ -59,7 +59,7 @@ type Answered<K extends ObjectAnswer['kind']> = Extract<ObjectAnswer, { kind: K 
 export class Objects {
   constructor(
     private readonly bus: Bus,
-    @Inject(CONFIG) private readonly config: Config<typeof apiConfig>,
+    @Inject(CONFIG) private readonly config: Config<typeof config>,
   ) {}
 
   /** @throws StatusError with what the client is to be told */

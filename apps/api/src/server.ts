@@ -7,11 +7,11 @@ import { badRequest, type Status } from '@millrace/domain/status';
 import { ConfigError, type Config } from '@millrace/platform/config';
 import { CONFIG } from '@millrace/platform/service';
 import { serverCertificate, serverNames, type ServerCertificate } from './certificates.ts';
-import { apiConfig } from './config.ts';
+import { config } from './config.ts';
 import { adminToken, writeKubeconfig } from './credentials.ts';
 import { FrontDoor } from './front-door.ts';
 
-type ApiConfig = Config<typeof apiConfig>;
+type ApiConfig = Config<typeof config>;
 
 /** How long a client may take for TLS, for its headers, and for a whole request. */
 const HANDSHAKE_MS = 10_000;

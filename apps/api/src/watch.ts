@@ -6,7 +6,7 @@ import { StatusError, type Status } from '@millrace/domain/status';
 import { pause } from '@millrace/platform/backoff';
 import type { Config } from '@millrace/platform/config';
 import { CONFIG } from '@millrace/platform/service';
-import { apiConfig } from './config.ts';
+import { config } from './config.ts';
 import type { Representation } from './media.ts';
 import { Objects, type ObjectRequest } from './objects.ts';
 import { positive, selectionOf, type Selection, type Target } from './protocol.ts';
@@ -39,7 +39,7 @@ export class Watches implements OnModuleDestroy {
 
   constructor(
     private readonly objects: Objects,
-    @Inject(CONFIG) private readonly config: Config<typeof apiConfig>,
+    @Inject(CONFIG) private readonly config: Config<typeof config>,
   ) {}
 
   get count(): number {
