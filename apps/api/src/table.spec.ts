@@ -96,6 +96,34 @@ describe('a table', () => {
     ['images', { metadata, dockerImageReference: 'r' }, ['n', 'r']],
   ])('of %s', (resource, object, expected) => expect(row('image.openshift.io', resource, object)).toEqual(expected));
 
+  it('of triggers and deliveries shows what fires and where it goes', () => {
+    const from = { namespace: 'lib', name: 'base:1' };
+    const trigger = { metadata: { ...metadata, namespace: 'demo' }, spec: { kind: 'Build', from, webhooks: [{}, {}] } };
+    const delivery = {
+      metadata: { ...metadata, namespace: 'demo' },
+      spec: { trigger: { name: 't' }, from: { namespace: 'demo', name: 'web:1' }, generation: 3, url: 'https://ci.example.org/hook' },
+      status: { state: 'Waiting', attempts: 2, nextAttemptAt: before(-90 * S) },
+    };
+
+    expect(row('triggers.millrace.dev', 'imagetriggers', trigger)).toEqual(['n', 'lib/base:1', 'Build', false, 2, '', '3d']);
+    expect(row('triggers.millrace.dev', 'deliveries', delivery)).toEqual([
+      'n',
+      't',
+      'web:1 #3',
+      'https://ci.example.org/hook',
+      'Waiting',
+      2,
+      'in 90s',
+      '3d',
+    ]);
+    expect(row('ops.millrace.dev', 'deadfacts', { metadata, spec: { event: 'tag.moved' }, status: { reason: 'why' } })).toEqual([
+      'n',
+      'tag.moved',
+      'why',
+      '3d',
+    ]);
+  });
+
   it('of an unknown kind has name and age', () => {
     expect(row('x', 'y', { metadata })).toEqual(['n', '3d']);
     expect(row('x', 'y', {})).toEqual(['', '<unknown>']);

@@ -148,25 +148,29 @@ const COLUMNS: Record<string, readonly Column[]> = {
   'triggers.millrace.dev/imagetriggers': [
     NAME,
     column('From', fromOf, { description: 'The tag whose moves fire the trigger.' }),
-    column('Kind', (trigger) => text(trigger, 'spec.kind', 'spec.type'), { description: 'What it asks for: a build or a deployment.' }),
+    column('Kind', (trigger) => text(trigger, 'spec.kind'), { description: 'What it asks for: a build or a deployment.' }),
     column('Paused', (trigger) => at(trigger, 'spec.paused') === true, {
       type: 'boolean',
       description: 'Whether moves pass without firing.',
     }),
     column('Webhooks', (trigger) => list(trigger, 'spec.webhooks').length, { type: 'integer', description: 'How many are called.' }),
-    column('Last fired', (trigger, now) => ago(text(trigger, 'status.lastFiredAt', 'status.lastFired.at', 'status.lastFiredTime'), now), {
-      description: 'When a move last fired it.',
-    }),
+    column(
+      'Last fired',
+      (trigger, now) => ago(text(trigger, 'status.lastTriggered.at', 'status.lastTriggered.movedAt', 'status.lastTriggered'), now),
+      {
+        description: 'When a move last fired it.',
+      },
+    ),
     AGE,
   ],
   'triggers.millrace.dev/deliveries': [
     NAME,
-    column('Trigger', (delivery) => text(delivery, 'spec.trigger.name', 'spec.trigger'), { description: 'The trigger that fired.' }),
-    column('Event', (delivery) => text(delivery, 'spec.event.type', 'spec.event.id', 'spec.event'), { description: 'What is told.' }),
-    column('Target', (delivery) => text(delivery, 'spec.target.url', 'spec.target', 'spec.url'), { description: 'Where it is sent.' }),
+    column('Trigger', (delivery) => text(delivery, 'spec.trigger.name'), { description: 'The trigger that fired.' }),
+    column('Event', eventOf, { description: 'Which tag moved, and which of its moves it is.' }),
+    column('Target', (delivery) => text(delivery, 'spec.url', 'spec.webhook'), { description: 'Where it is sent.' }),
     column('State', (delivery) => text(delivery, 'status.state'), { description: 'Whether it waits, arrived or was given up.' }),
     column('Attempts', (delivery) => Number(at(delivery, 'status.attempts') ?? 0), { type: 'integer', description: 'Calls made so far.' }),
-    column('Next', (delivery, now) => until(text(delivery, 'status.nextAttemptAt', 'status.next'), now), {
+    column('Next', (delivery, now) => until(text(delivery, 'status.nextAttemptAt'), now), {
       description: 'Time until the next attempt.',
     }),
     AGE,
@@ -196,7 +200,12 @@ const DEFAULT_COLUMNS: readonly Column[] = [NAME, AGE];
 const columnsOf = ({ group, resource }: Pick<Resource, 'group' | 'resource'>): readonly Column[] =>
   COLUMNS[`${group}/${resource}`] ?? DEFAULT_COLUMNS;
 
-/** A trigger's source: `stream:tag`, in another namespace `namespace/stream:tag`. */
+function eventOf(delivery: Printed): string {
+  const generation = text(delivery, 'spec.generation');
+  return `${fromOf(delivery)}${generation ? ` #${generation}` : ''}`;
+}
+
+/** A source: `stream:tag`, in another namespace `namespace/stream:tag`. */
 function fromOf(trigger: Printed): string {
   const name = text(trigger, 'spec.from.name', 'spec.from');
   const namespace = text(trigger, 'spec.from.namespace');
