@@ -1,4 +1,4 @@
-import { integer, secret, type ConfigShape } from '@millrace/platform/config';
+import { integer, secret, type Config, type ConfigShape } from '@millrace/platform/config';
 import { z } from 'zod';
 
 const list = () =>
@@ -42,3 +42,4 @@ export const config = {
     .describe('Largest request body; NATS must carry as much (max_payload).'),
   WATCH_LIMIT: integer(1, 100_000).default(1_000).describe('Watches that one api process serves at a time; more are answered 429.'),
 } as const satisfies ConfigShape;
+export type ApiConfig = Config<typeof config>;

@@ -7,13 +7,12 @@ import { constants, gzip } from 'node:zlib';
 import { resources } from '@millrace/contracts/resources';
 import { decideAccess, MASTERS, type Identity } from '@millrace/domain/access';
 import { internalError, noSuchPath, methodNotAllowed, StatusError, type Status } from '@millrace/domain/status';
-import type { Config } from '@millrace/platform/config';
 import { METRICS } from '@millrace/platform/health';
 import type { Log } from '@millrace/platform/log';
 import { CONFIG, LOG } from '@millrace/platform/service';
 import { withTrace } from '@millrace/platform/trace';
 import { stringify as toYaml } from 'yaml';
-import { config } from './config.ts';
+import type { ApiConfig } from './config.ts';
 import { ADMIN, adminToken, Credentials, parseTokens } from './credentials.ts';
 import { discoveryOf, Namespaces as NAMESPACES } from './discovery.ts';
 import { negotiate, type Representation } from './media.ts';
@@ -57,7 +56,7 @@ export class FrontDoor {
     private readonly objects: Objects,
     private readonly namespaces: Namespaces,
     private readonly watches: Watches,
-    @Inject(CONFIG) config: Config<typeof config>,
+    @Inject(CONFIG) config: ApiConfig,
     @Inject(LOG) private readonly log: Log,
     @Inject(METRICS) metrics: Registry,
   ) {

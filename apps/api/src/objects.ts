@@ -6,10 +6,9 @@ import type { Resource } from '@millrace/contracts/resources';
 import type { Identity } from '@millrace/domain/access';
 import { badRequest, internalError, noSuchPath, notFound, StatusError, tooLarge, unavailable, type Status } from '@millrace/domain/status';
 import { AskError, Bus } from '@millrace/platform/bus';
-import type { Config } from '@millrace/platform/config';
 import { CONFIG } from '@millrace/platform/service';
 import { decodeBody } from './body.ts';
-import { config } from './config.ts';
+import type { ApiConfig } from './config.ts';
 import { unknownFields } from './fields.ts';
 import { decodePatch, namesVersion, patched, type Json, type Patch } from './patch.ts';
 import { isDryRun, positive, selectionOf, type Target } from './protocol.ts';
@@ -59,7 +58,7 @@ type Answered<K extends ObjectAnswer['kind']> = Extract<ObjectAnswer, { kind: K 
 export class Objects {
   constructor(
     private readonly bus: Bus,
-    @Inject(CONFIG) private readonly config: Config<typeof config>,
+    @Inject(CONFIG) private readonly config: ApiConfig,
   ) {}
 
   /** @throws StatusError with what the client is to be told */

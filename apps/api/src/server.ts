@@ -4,14 +4,12 @@ import type { Server } from 'node:https';
 import { join } from 'node:path';
 import type { Socket } from 'node:net';
 import { badRequest, type Status } from '@millrace/domain/status';
-import { ConfigError, type Config } from '@millrace/platform/config';
+import { ConfigError } from '@millrace/platform/config';
 import { CONFIG } from '@millrace/platform/service';
 import { serverCertificate, serverNames, type ServerCertificate } from './certificates.ts';
-import { config } from './config.ts';
+import type { ApiConfig } from './config.ts';
 import { adminToken, writeKubeconfig } from './credentials.ts';
 import { FrontDoor } from './front-door.ts';
-
-type ApiConfig = Config<typeof config>;
 
 /** How long a client may take for TLS, for its headers, and for a whole request. */
 const HANDSHAKE_MS = 10_000;

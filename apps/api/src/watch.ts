@@ -4,9 +4,8 @@ import type { ServerResponse } from 'node:http';
 import type { ObjectQuestion } from '@millrace/contracts/requests';
 import { StatusError, type Status } from '@millrace/domain/status';
 import { pause } from '@millrace/platform/backoff';
-import type { Config } from '@millrace/platform/config';
 import { CONFIG } from '@millrace/platform/service';
-import { config } from './config.ts';
+import type { ApiConfig } from './config.ts';
 import type { Representation } from './media.ts';
 import { Objects, type ObjectRequest } from './objects.ts';
 import { positive, selectionOf, type Selection, type Target } from './protocol.ts';
@@ -39,7 +38,7 @@ export class Watches implements OnModuleDestroy {
 
   constructor(
     private readonly objects: Objects,
-    @Inject(CONFIG) private readonly config: Config<typeof config>,
+    @Inject(CONFIG) private readonly config: ApiConfig,
   ) {}
 
   get count(): number {
