@@ -7,7 +7,7 @@ import type { Figure } from './figures.ts';
 import { dial, makeStream, makeTrigger, mappingOf, submit } from './work.ts';
 
 const STREAMS = 1_000;
-const MAPPINGS = 20_000;
+const MAPPINGS = Number(process.env['BENCH_MAPPINGS'] ?? 20_000);
 const METADATA_BYTES = 20_000;
 const BARE_SECONDS = 5;
 

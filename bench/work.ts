@@ -9,12 +9,9 @@ import type { Product } from '@millrace/testing/product';
 /** `sha256:` and 32 random bytes: an image nobody has seen. */
 export const freshDigest = (): string => `sha256:${randomBytes(32).toString('hex')}`;
 
-/** An ImageStreamMapping whose image metadata is about `bytes` long. */
+/** An ImageStreamMapping whose image metadata is about `bytes` long: some labels, and the rest environment and build history, as images have it. */
 export function mappingOf(namespace: string, stream: string, tag: string, bytes: number): unknown {
   const digest = freshDigest();
-  const labels: Record<string, string> = {};
-  for (let i = 0; JSON.stringify(labels).length < bytes - 600; i++)
-    labels[`org.example.label.${i}`] = `value number ${i} of an image built by some pipeline somewhere`;
   return {
     kind: 'ImageStreamMapping',
     apiVersion: 'image.openshift.io/v1',
@@ -29,7 +26,7 @@ export function mappingOf(namespace: string, stream: string, tag: string, bytes:
         Id: digest,
         Created: '2026-01-02T03:04:05Z',
         ContainerConfig: {},
-        Config: { Labels: labels },
+        Config: configOf(bytes),
         Architecture: 'amd64',
         Size: 1000,
       },
@@ -38,6 +35,25 @@ export function mappingOf(namespace: string, stream: string, tag: string, bytes:
       dockerImageManifestMediaType: 'application/vnd.oci.image.manifest.v1+json',
     },
   };
+}
+
+const configs = new Map<number, unknown>();
+
+function configOf(bytes: number): unknown {
+  const labels = Object.fromEntries(
+    Array.from({ length: Math.min(20, bytes / 200) }, (_, i) => [
+      `org.example.label.${i}`,
+      `value number ${i} of an image that some pipeline built`,
+    ]),
+  );
+  const left = Math.max(0, bytes - JSON.stringify(labels).length - 700);
+  const made = configs.get(bytes) ?? {
+    Labels: labels,
+    Env: Array.from({ length: Math.ceil(left / 100) }, (_, i) => `VARIABLE_NUMBER_${i}=`.padEnd(96, `${i} words of some value `)),
+    Cmd: ['run'],
+  };
+  configs.set(bytes, made);
+  return made;
 }
 
 export async function dial(url: string): Promise<NatsConnection> {

@@ -1,7 +1,10 @@
 /** Writes docs/generated from the code; `--check` fails when what is committed differs. Run by the pinned Node, which strips types itself. */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { documentOf } from '@millrace/api/openapi';
 import { asyncApiDocument } from '@millrace/contracts/async-document';
 import { events } from '@millrace/contracts/events';
+import { resources } from '@millrace/contracts/resources';
 import { commonConfig, databaseConfig, isSecret, type ConfigShape } from '@millrace/platform/config';
 
 const root = new URL('../', import.meta.url);
@@ -14,6 +17,7 @@ const examples = Object.fromEntries(
 
 const documents: Record<string, string> = {
   'asyncapi.json': `${JSON.stringify(asyncApiDocument(version, examples), null, 2)}\n`,
+  'openapi.json': `${JSON.stringify(openApiDocument(), null, 2)}\n`,
   'configuration.md': await configurationPage(),
 };
 
@@ -33,7 +37,54 @@ for (const [name, text] of Object.entries(documents)) {
     console.error(`${path} is stale: run "npm run docs" and commit it`);
   } else writeFileSync(new URL(path, root), text);
 }
+if (process.argv.includes('--check')) stale += missingPaths();
 process.exit(stale ? 1 : 0);
+
+/** Paths that a page names, in backquotes or as a link, and that are not there. */
+function missingPaths(): number {
+  const pages = [
+    'README.md',
+    'CONTRIBUTING.md',
+    ...readdirSync(new URL('docs/', root), { recursive: true }).map((file) => `docs/${String(file)}`),
+  ];
+  let missing = 0;
+  for (const page of pages.filter((file) => file.endsWith('.md'))) {
+    const text = read(page);
+    const named = [...text.matchAll(/`((?:apps|libs|tools|bench|docs|conformance|examples|deploy)\/[\w./-]+)`/g)].map(
+      (match) => new URL(match[1] ?? '', root),
+    );
+    const linked = [...text.matchAll(/\]\(([^):#]+)(?:#[^)]*)?\)/g)].map((match) => new URL(match[1] ?? '', new URL(page, root)));
+    for (const path of [...named, ...linked].filter((url) => !existsSync(url))) {
+      console.error(`${page} names ${fileURLToPath(path).slice(fileURLToPath(root).length)}, which is not there`);
+      missing++;
+    }
+  }
+  return missing;
+}
+
+/** What the API serves a group at a time under /openapi/v3, as one document. */
+function openApiDocument(): object {
+  type Document = { paths: object; components: { schemas: object; securitySchemes: object }; security: object[] };
+  const groups = [...new Set(resources.map((resource) => resource.group))]
+    .sort()
+    .map((group) => documentOf(group, resources, version) as Document);
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Millrace API',
+      version,
+      description: 'Kubernetes-style: kubectl and oc speak it. Errors are `Status` objects. GET /apis lists the groups.',
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+    },
+    servers: [{ url: 'https://127.0.0.1:8443' }],
+    paths: Object.assign({}, ...groups.map((group) => group.paths)) as object,
+    components: {
+      schemas: Object.assign({}, ...groups.map((group) => group.components.schemas)) as object,
+      securitySchemes: groups[0]?.components.securitySchemes,
+    },
+    security: groups[0]?.security,
+  };
+}
 
 /** One table a service: key, default, meaning. */
 async function configurationPage(): Promise<string> {

@@ -1,4 +1,5 @@
 import { Image } from '@millrace/domain/image';
+import { ImageTrigger } from '@millrace/domain/image-trigger';
 import { ImageStream, ImageStreamMapping, ImageStreamTag } from '@millrace/domain/image-stream';
 import type { z } from 'zod';
 import type { Owner } from './define.ts';
@@ -85,6 +86,7 @@ export const ImageTriggers: Resource = {
   shortNames: ['itrig'],
   categories: ['all'],
   kind: 'ImageTrigger',
+  schema: ImageTrigger,
   namespaced: true,
   verbs: all,
 };

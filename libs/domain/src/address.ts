@@ -21,15 +21,16 @@ const allowedKinds: Record<AddressPolicy, readonly AddressKind[]> = {
 export class BlockedAddress extends Error {
   override readonly name = 'BlockedAddress';
   readonly code = 'ERR_BLOCKED_ADDRESS';
+  readonly host: string;
+  readonly address: string;
+  readonly kind: AddressKind;
 
-  constructor(
-    readonly host: string,
-    readonly address: string,
-    readonly kind: AddressKind,
-    policy: AddressPolicy,
-  ) {
+  constructor(host: string, address: string, kind: AddressKind, policy: AddressPolicy) {
     const where = host === address ? host : `${host} (${address})`;
     super(`${where} is not allowed: a ${kind} address, and outgoing requests are limited to ${allowedKinds[policy].join(', ')} addresses`);
+    this.host = host;
+    this.address = address;
+    this.kind = kind;
   }
 }
 
