@@ -4,8 +4,8 @@ import { Writable } from 'node:stream';
 const told: Record<string, (line: Line) => string | undefined> = {
   'push.mapped': (line) => `push      ${line.repository}:${line.tag}`,
   'tag.moved': (line) => `tag       ${line.namespace}/${line.stream}:${line.tag} → ${short(line.image)} (move ${line.generation})`,
-  'trigger.fired': (line) => `${String(line.event).padEnd(9)} ${line.trigger} fired for ${line.namespace}/${line.stream}:${line.tag}`,
-  'delivery.attempted': (line) => `webhook   ${line.host} ${line.outcome}${line.status ? ` (${line.status})` : ''}`,
+  'trigger.fired': (line) => `trigger   ${line.trigger} fired a ${String(line.kind).toLowerCase()} for ${line.tag}`,
+  'delivery.attempted': (line) => `webhook   ${line.url} ${line.outcome}${line.status ? ` (${line.status})` : ''}`,
 };
 
 type Line = Record<string, unknown> & { msg?: string; level?: string; err?: { message?: string }; service?: string };

@@ -220,7 +220,8 @@ function welcome(at: {
   kubeconfig: string;
   health: Record<string, number>;
 }): string {
-  const kubeconfig = relative(process.cwd(), at.kubeconfig) || at.kubeconfig;
+  const below = relative(process.cwd(), at.kubeconfig);
+  const kubeconfig = below.startsWith('..') ? at.kubeconfig : below;
   const health = Object.entries(at.health)
     .filter(([name]) => name !== 'api')
     .map(([name, port]) => `${name} ${port}`)

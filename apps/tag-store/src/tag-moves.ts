@@ -203,6 +203,11 @@ export class TagMoves {
     return true;
   }
 
+  /** The moves, in their order. */
+  get told(): TagMoved[] {
+    return this.moves.map((move) => move.data);
+  }
+
   /** Stages the moves, in their order. */
   async tell(): Promise<void> {
     await this.label();

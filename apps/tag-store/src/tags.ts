@@ -1,7 +1,8 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { MoveCause, TagMoved } from '@millrace/contracts/events';
 import type { TagEvent } from '@millrace/domain/image-stream';
-import { CONFIG } from '@millrace/platform/service';
+import type { Log } from '@millrace/platform/log';
+import { CONFIG, LOG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
 import type { TagStoreConfig } from './config.ts';
@@ -41,6 +42,7 @@ export class Tags {
     private readonly store: Store,
     private readonly changes: Changes,
     @Inject(CONFIG) private readonly config: Pick<TagStoreConfig, 'INTERNAL_REGISTRY_HOST'>,
+    @Inject(LOG) private readonly log: Log,
   ) {}
 
   /** Locks the rows of the streams that exist; the keys of the answer are {@link streamKey}. */
@@ -60,6 +62,7 @@ export class Tags {
     for (const change of changes) outcomes.push(await work.apply(change));
     await work.write();
     await work.tell();
+    tx.afterCommit(() => this.logMoves(work.told));
     for (const stream of work.shown)
       this.changes.record(tx, {
         resource: 'imagestreams',
@@ -69,6 +72,11 @@ export class Tags {
         uid: stream.uid,
       });
     return outcomes;
+  }
+
+  private logMoves(moves: readonly TagMoved[]): void {
+    for (const { namespace, stream, tag, generation, previous, current, cause } of moves)
+      this.log.info({ namespace, stream, tag, generation, image: current.image, previous: previous?.image, cause }, 'tag.moved');
   }
 
   /**

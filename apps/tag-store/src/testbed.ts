@@ -5,6 +5,7 @@ import type { MappingPublished, TagMoved } from '@millrace/contracts/events';
 import type { TagReference } from '@millrace/domain/image-stream';
 import { Bus } from '@millrace/platform/bus';
 import type { Fact } from '@millrace/platform/facts';
+import { createLog } from '@millrace/platform/log';
 import { Store } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
 import { Mappings } from './mappings.ts';
@@ -36,7 +37,7 @@ export async function anInstance(urls: { database: string; nats: string }, host 
   await Promise.all([bus.open(), store.open()]);
   const config = { INTERNAL_REGISTRY_HOST: host, CHANGE_RETENTION_MINUTES: 60 };
   const changes = new Changes(store, bus, config, log);
-  const tags = new Tags(store, changes, config);
+  const tags = new Tags(store, changes, config, createLog('silent'));
   const mappings = new Mappings(store, tags, changes, config);
   changes.start();
   return {
