@@ -6,14 +6,11 @@ import { ImageStreams, ImageStreamTags } from '@millrace/contracts/resources';
 import type { RunningService } from '@millrace/platform/service';
 import { eventually } from '@millrace/testing/eventually';
 import { aNatsServer } from '@millrace/testing/servers';
+import { hasTool } from '@millrace/testing/tools';
 import { anApi, type Api } from './fixture-api.ts';
 import { anOwner, type MapOwner } from './fixture-owner.ts';
 
 const run = promisify(execFile);
-const installed = await run('kubectl', ['version', '--client']).then(
-  () => true,
-  () => false,
-);
 
 let nats: Awaited<ReturnType<typeof aNatsServer>>;
 let api: Api;
@@ -60,7 +57,7 @@ const manifest = (tags: string[], name = 'web') =>
     spec: { tags: tags.map((tag) => ({ name: tag, from: { kind: 'DockerImage', name: `quay.io/x/y:${tag}` } })) },
   });
 
-describe.skipIf(!installed)('kubectl', () => {
+describe.runIf(hasTool('kubectl'))('kubectl', () => {
   it('finds the kinds by discovery', async () => {
     const said = await kubectl('api-resources');
 

@@ -67,7 +67,7 @@ CREATE TABLE push (
   body text
 ) WITH (fillfactor=70);
 
-
+ALTER TABLE outbox ALTER COLUMN body SET STORAGE EXTERNAL;
 
 ALTER TABLE dead_fact ADD CONSTRAINT dead_fact_event_event_id_key UNIQUE (event, event_id);
 ALTER TABLE dead_fact ADD CONSTRAINT dead_fact_pkey PRIMARY KEY (id);

@@ -28,6 +28,7 @@ CREATE TABLE fact_position (
   stream text NOT NULL,
   stream_created text NOT NULL,
   sequence bigint NOT NULL,
+  event_id text NOT NULL DEFAULT ''::text,
   updated timestamp with time zone NOT NULL DEFAULT now()
 );
 

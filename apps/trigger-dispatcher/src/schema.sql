@@ -133,7 +133,7 @@ CREATE TABLE webhook (
   gone_at timestamp with time zone
 );
 
-
+ALTER TABLE outbox ALTER COLUMN body SET STORAGE EXTERNAL;
 
 ALTER TABLE change ADD CONSTRAINT change_pkey PRIMARY KEY (revision);
 ALTER TABLE change ADD CONSTRAINT change_type CHECK ((type = ANY (ARRAY['ADDED'::text, 'MODIFIED'::text, 'DELETED'::text])));
