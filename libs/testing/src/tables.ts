@@ -1,7 +1,51 @@
-import type { Store } from '@millrace/platform/store';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Store, type StoreOptions } from '@millrace/platform/store';
+import { aDatabase } from './servers.ts';
+
+/**
+ * Holds a service's tables against its committed dump, which shows in a diff what a migration does, and against its entities.
+ * `own` names what TypeORM cannot say, such as foreign keys without relations: the migrations' own.
+ */
+export function describeTables(
+  database: Pick<StoreOptions, 'schema' | 'entities' | 'migrations'>,
+  dumpFile: URL,
+  own: readonly string[],
+): void {
+  describe('the tables', () => {
+    let server: Awaited<ReturnType<typeof aDatabase>>;
+    let store: Store;
+
+    beforeAll(async () => {
+      server = await aDatabase();
+      store = new Store({ ...database, url: server.url, poolSize: 4 });
+      await store.open();
+    });
+    afterAll(async () => {
+      await store.close();
+      await server.drop();
+    });
+
+    it('are, once migrated, what schema.sql says (UPDATE_SCHEMA=1 writes it anew)', async () => {
+      const dump = await dumpSchema(store, database.schema);
+      if (process.env['UPDATE_SCHEMA']) writeFileSync(dumpFile, dump);
+
+      expect(dump).toBe(readFileSync(dumpFile, 'utf8'));
+    });
+
+    it('have the columns that the entities say', async () => {
+      const { upQueries } = await store.dataSource.driver.createSchemaBuilder().log();
+
+      const wanted = upQueries
+        .map((one) => one.query)
+        .filter((query) => !own.some((name) => new RegExp(`DROP (INDEX .*|CONSTRAINT ")${name}"`).test(query)));
+      expect(wanted).toEqual([]);
+    });
+  });
+}
 
 /** Tables, constraints and indexes in a form that reads and compares well; Postgres' own tools are not needed. */
-export async function dumpSchema(of: Store, schema: string): Promise<string> {
+async function dumpSchema(of: Store, schema: string): Promise<string> {
   const columns = await of.query<{ table: string; definition: string }>(
     `SELECT c.relname AS table, string_agg(format('  %s %s%s%s%s', a.attname, format_type(a.atttypid, a.atttypmod),
               CASE WHEN a.attcollation <> t.typcollation THEN format(' COLLATE "%s"', l.collname) ELSE '' END,
