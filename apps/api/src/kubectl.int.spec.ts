@@ -1,6 +1,5 @@
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ImageStreams, ImageStreamTags } from '@millrace/contracts/resources';
 import type { RunningService } from '@millrace/platform/service';
@@ -10,7 +9,6 @@ import { hasTool } from '@millrace/testing/tools';
 import { anApi, type Api } from './fixture-api.ts';
 import { anOwner, type MapOwner } from './fixture-owner.ts';
 
-const run = promisify(execFile);
 
 let nats: Awaited<ReturnType<typeof aNatsServer>>;
 let api: Api;
