@@ -9,7 +9,6 @@ import { hasTool } from '@millrace/testing/tools';
 import { anApi, type Api } from './fixture-api.ts';
 import { anOwner, type MapOwner } from './fixture-owner.ts';
 
-
 let nats: Awaited<ReturnType<typeof aNatsServer>>;
 let api: Api;
 let owner: MapOwner;
