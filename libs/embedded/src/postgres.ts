@@ -84,6 +84,12 @@ const SETTINGS: Readonly<Record<string, string>> = {
   max_connections: '100',
   shared_buffers: '128MB',
   fsync: 'on',
+  // A checkpoint writes what changed, and has every page that changes after it logged whole: rarely, and spread out.
+  max_wal_size: '4GB',
+  checkpoint_timeout: '15min',
+  wal_buffers: '16MB',
+  // Statements here are short; compiling them takes longer than running them.
+  jit: 'off',
   timezone: 'UTC',
   log_timezone: 'UTC',
   logging_collector: 'off',
