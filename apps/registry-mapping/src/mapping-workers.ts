@@ -191,8 +191,8 @@ export class MappingWorkers implements Worker {
       tx.publishLater(MappingPublished, mapping, { id, traceparent: push.traceparent });
       return outcome;
     });
-    if (next) this.wake(push.registry);
     if (!ended) return this.queue.release(push);
+    await this.wakeNext(push, next);
 
     const seconds = (push.age_ms + performance.now() - begun) / 1000;
     this.measures.attempts.inc({ registry: push.registry, outcome: 'mapped' });
@@ -230,11 +230,17 @@ export class MappingWorkers implements Worker {
 
   private async quarantine(lane: Lane, push: ClaimedPush, reason: string): Promise<void> {
     const { ended, next } = await this.store.transaction((tx) => this.queue.end(tx, push, { state: 'quarantined', reason }));
-    if (next) this.wake(push.registry);
     if (!ended) return this.queue.release(push);
+    await this.wakeNext(push, next);
     lane.more ||= next;
     this.measures.attempts.inc({ registry: push.registry, outcome: 'quarantined' });
     this.log.warn({ ...named(push), reason, attempts: push.attempts + 1 }, 'push.quarantined');
+  }
+
+  /** The next push of the same tag may have been stored while this one ended. */
+  private async wakeNext({ registry, repository, tag }: ClaimedPush, next: boolean): Promise<void> {
+    // It has ended, whatever comes of this; a sweep finds what is missed here.
+    if (next || (await this.queue.unblock(registry, repository, tag).catch(() => false))) this.wake(registry);
   }
 
   private async recovered(lane: Lane): Promise<void> {

@@ -59,6 +59,9 @@ export class PushQueue {
     const rows = await this.store.query<ClaimedPush & { state: string }>(...insertion(registry, pushes, by));
     const claimed = rows.filter((row) => row.claimed_by !== null);
     const quarantined = rows.filter((row) => row.state === 'quarantined').length;
+    const behind = rows.filter((row) => row.claimed_by === null && row.state === 'pending');
+    for (const { repository, tag } of new Map(behind.map((row) => [`${row.repository}:${row.tag}`, row])).values())
+      await this.unblock(registry, repository, tag);
     return { claimed, quarantined, waiting: rows.length - claimed.length - quarantined, repeated: pushes.length - rows.length };
   }
 
@@ -103,6 +106,20 @@ export class PushQueue {
       [push.id, push.claimed_by, as.state, as.state === 'quarantined' ? as.reason : null],
     );
     return row ?? { ended: false, next: false };
+  }
+
+  /**
+   * Makes the oldest push of a tag due that still waits for one which has ended. To be called after the commit of an end that saw no next push, and
+   * after the commit that stored a push behind another: of two that happen at the same time, neither sees the other, but the later call sees both.
+   */
+  async unblock(registry: string, repository: string, tag: string): Promise<boolean> {
+    const rows = await this.store.query(
+      `UPDATE push SET next_attempt_at = now()
+        WHERE id = (SELECT min(id) FROM push WHERE state = 'pending' AND registry = $1 AND repository = $2 AND tag = $3)
+          AND state = 'pending' AND claimed_by IS NULL AND next_attempt_at IS NULL RETURNING id`,
+      [registry, repository, tag],
+    );
+    return rows.length > 0;
   }
 
   /** Puts a failed push back, to be tried again after `delayMs`. */
