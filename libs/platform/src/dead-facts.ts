@@ -68,7 +68,7 @@ export class DeadFacts {
        INSERT INTO outbox (event, stream, subject, event_id, headers, body) SELECT event, $2, subject, event_id, headers, body FROM fact RETURNING id`,
       [id, contract.stream],
     );
-    if (rows.length) this.store.outbox.wake();
+    if (rows.length) this.store.outbox.wake([]);
     return rows.length > 0;
   }
 }

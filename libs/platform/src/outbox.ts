@@ -13,6 +13,17 @@ export interface Staged {
   body: string;
 }
 
+/** A fact in the outbox that JetStream has not stored yet; in the order of `id`. */
+export interface Waiting {
+  id: string;
+  event: string;
+  stream: string;
+  subject: string;
+  eventId: string;
+  headers: Record<string, string>;
+  body: Buffer;
+}
+
 /** The longest list that one INSERT takes: seven parameters a row, 65,535 in all. */
 const ROWS_PER_INSERT = 1_000;
 
@@ -22,7 +33,7 @@ const ROWS_PER_INSERT = 1_000;
  * before they write here, so that order is the order of commits wherever it matters.
  */
 export class Outbox {
-  private wakers: (() => void)[] = [];
+  private wakers: ((facts: readonly Waiting[]) => void)[] = [];
 
   stage<C extends EventContract>(contract: C, data: EventData<C>, meta: { id: string; time?: Date; traceparent?: string }): Staged {
     return {
@@ -44,20 +55,27 @@ export class Outbox {
     };
   }
 
-  async insert(tx: Tx, staged: readonly Staged[]): Promise<void> {
+  /** Resolves to the facts with the ids that they got. */
+  async insert(tx: Tx, staged: readonly Staged[]): Promise<Waiting[]> {
+    const waiting: Waiting[] = [];
     for (let from = 0; from < staged.length; from += ROWS_PER_INSERT) {
-      const rows = staged.slice(from, from + ROWS_PER_INSERT);
-      const values = valuesList(rows.map((s) => [s.event, s.stream, s.subject, s.id, JSON.stringify(s.headers), Buffer.from(s.body)]));
-      await tx.run(`INSERT INTO outbox (event, stream, subject, event_id, headers, body) VALUES ${values.sql}`, values.parameters);
+      const part = staged.slice(from, from + ROWS_PER_INSERT).map(({ id, body, ...rest }) => ({ ...rest, eventId: id, body: Buffer.from(body) }));
+      const values = valuesList(part.map((s) => [s.event, s.stream, s.subject, s.eventId, JSON.stringify(s.headers), s.body]));
+      const rows = await tx.query<{ id: string }>(
+        `INSERT INTO outbox (event, stream, subject, event_id, headers, body) VALUES ${values.sql} RETURNING id`,
+        values.parameters,
+      );
+      part.forEach((one, i) => waiting.push({ ...one, id: rows[i]?.id ?? '' }));
     }
+    return waiting;
   }
 
-  /** Called after every commit that staged something. */
-  onWake(waker: () => void): void {
+  /** Called after every commit that staged something, with what it staged. */
+  onWake(waker: (facts: readonly Waiting[]) => void): void {
     this.wakers.push(waker);
   }
 
-  wake(): void {
-    for (const waker of this.wakers) waker();
+  wake(facts: readonly Waiting[]): void {
+    for (const waker of this.wakers) waker(facts);
   }
 }

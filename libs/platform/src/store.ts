@@ -4,9 +4,9 @@ import {
   type EntitySchema,
   type MixedList,
   QueryFailedError,
-  type QueryResult,
   type QueryRunner,
 } from 'typeorm';
+import type pg from 'pg';
 import type { EventContract, EventData } from '@millrace/contracts/define';
 import { Outbox, type Staged } from './outbox.ts';
 import { PlatformTables1763683200000 } from './platform-tables.ts';
@@ -67,7 +67,10 @@ export class Store {
       logging: false,
       extra: {
         max: options.poolSize,
-        options: `-c search_path=${options.schema}`,
+        // Plans are kept, and one made while a table was small must not read through it when it has grown. Nothing here is worth compiling.
+        options: `-c search_path=${options.schema} -c enable_seqscan=off -c jit=off`,
+        // Statements that do not wait for each other's answers share a round trip.
+        pipeline: true,
         application_name: `millrace ${options.schema}`,
         connectionTimeoutMillis: 5_000,
         statement_timeout: 60_000,
@@ -102,19 +105,26 @@ export class Store {
     const staged: Staged[] = [];
     const ends: Ends = { before: [], after: [] };
     try {
-      await runner.connect();
-      await runner.query(`BEGIN${options.isolation ? ` ISOLATION LEVEL ${options.isolation}` : ''}${options.readOnly ? ' READ ONLY' : ''}`);
+      const client = (await runner.connect()) as pg.PoolClient;
+      // Not waited for: the first statement travels with it. Where it fails, so does the commit, or the connection is gone.
+      const begun = settled(
+        client.query(`BEGIN${options.isolation ? ` ISOLATION LEVEL ${options.isolation}` : ''}${options.readOnly ? ' READ ONLY' : ''}`),
+      );
       try {
-        const tx = transactionOn(runner, staged, this.outbox, ends);
+        const tx = transactionOn(runner, client, staged, this.outbox, ends);
         const result = await work(tx);
-        if (staged.length) await this.outbox.insert(tx, staged);
+        // Nor is this: the last statements follow it at once, and an error of either ends the transaction.
+        const told = settled(staged.length ? this.outbox.insert(tx, staged) : Promise.resolve([]));
         for (const last of ends.before) await last();
-        await runner.query('COMMIT');
-        if (staged.length) this.outbox.wake();
+        const facts = await told();
+        await begun();
+        const { command } = await client.query('COMMIT');
+        if (command !== 'COMMIT') throw new Error('the transaction was rolled back: a statement of it has failed, and nobody was told');
+        if (staged.length) this.outbox.wake(facts);
         for (const after of ends.after) after();
         return result;
       } catch (error) {
-        await runner.query('ROLLBACK').catch(() => undefined);
+        await client.query('ROLLBACK').catch(() => undefined);
         throw error;
       }
     } finally {
@@ -126,31 +136,52 @@ export class Store {
   async query<T = Record<string, unknown>>(sql: string, parameters: unknown[] = []): Promise<T[]> {
     const runner = this.dataSource.createQueryRunner();
     try {
-      return ((await runQuery(runner, sql, parameters)).records ?? []) as T[];
+      return (await runQuery((await runner.connect()) as pg.PoolClient, sql, parameters)).rows as T[];
     } finally {
       await runner.release().catch(() => undefined);
     }
   }
 }
 
+/** Waits later for what is under way; that it failed is told then, and not before. */
+function settled<T>(work: Promise<T>): () => Promise<T> {
+  work.catch(() => undefined);
+  return () => work;
+}
+
 /** How much of a statement an error repeats. */
 const SHOWN_SQL = 200;
+/** Longer texts are lists of many rows, each of its own length. */
+const PREPARED_LENGTH_MAX = 6_000;
+const PREPARED_MAX = 300;
+const SEEN_MAX = 1_000;
+
+const seen = new Map<string, number>();
+const prepared = new Map<string, string>();
+
+/** The name under which connections keep a statement parsed and planned; undefined for one that does not come often. */
+function nameOf(sql: string): string | undefined {
+  if (sql.length > PREPARED_LENGTH_MAX) return undefined;
+  const name = prepared.get(sql);
+  if (name !== undefined || prepared.size >= PREPARED_MAX) return name;
+  const times = (seen.get(sql) ?? 0) + 1;
+  if (times < 3) {
+    if (seen.size >= SEEN_MAX) seen.clear();
+    seen.set(sql, times);
+    return undefined;
+  }
+  seen.delete(sql);
+  prepared.set(sql, `s${prepared.size}`);
+  return prepared.get(sql);
+}
 
 /** Runs a statement; its error names the beginning of it, and none of the data, which may be megabytes and is not for a log. */
-async function runQuery(runner: QueryRunner, sql: string, parameters: unknown[]): Promise<QueryResult> {
+async function runQuery(client: pg.PoolClient, sql: string, parameters: unknown[]): Promise<pg.QueryResult> {
   try {
-    return await runner.query(sql, parameters, true);
+    return await client.query({ name: nameOf(sql), text: sql, values: parameters });
   } catch (error) {
-    if (error instanceof QueryFailedError) {
-      Object.assign(error, {
-        query: sql.replaceAll(/\s+/g, ' ').slice(0, SHOWN_SQL),
-        parameters: undefined,
-        where: undefined,
-        detail: undefined,
-      });
-      Object.assign(error.driverError, { where: undefined, detail: undefined });
-    }
-    throw error;
+    Object.assign(error as Error, { where: undefined, detail: undefined });
+    throw new QueryFailedError(sql.replaceAll(/\s+/g, ' ').slice(0, SHOWN_SQL), undefined, error as Error);
   }
 }
 
@@ -159,11 +190,11 @@ interface Ends {
   after: (() => void)[];
 }
 
-function transactionOn(runner: QueryRunner, staged: Staged[], outbox: Outbox, ends: Ends): Tx {
+function transactionOn(runner: QueryRunner, client: pg.PoolClient, staged: Staged[], outbox: Outbox, ends: Ends): Tx {
   return {
     manager: runner.manager,
-    query: async <T>(sql: string, parameters: unknown[] = []) => ((await runQuery(runner, sql, parameters)).records ?? []) as T[],
-    run: async (sql, parameters = []) => (await runQuery(runner, sql, parameters)).affected ?? 0,
+    query: async <T>(sql: string, parameters: unknown[] = []) => (await runQuery(client, sql, parameters)).rows as T[],
+    run: async (sql, parameters = []) => (await runQuery(client, sql, parameters)).rowCount ?? 0,
     publishLater: (contract, data, meta) => void staged.push(outbox.stage(contract, data, meta)),
     beforeCommit: (work) => void ends.before.push(work),
     afterCommit: (work) => void ends.after.push(work),
