@@ -6,24 +6,26 @@ import { positionOf } from '@millrace/contracts/requests';
 import { Bell, pause } from './backoff.ts';
 import type { Bus } from './bus.ts';
 import type { Lease } from './lease.ts';
+import { FreshFacts } from './fresh-facts.ts';
 import type { Log } from './log.ts';
+import type { Waiting } from './outbox.ts';
 import { isTransient, type Store, type Tx } from './store.ts';
 
 const BATCH_ROWS = 500;
 const BATCH_BYTES = 16 * 1024 * 1024;
 const POLL_MS = 1_000;
+/** With more than this, marks are waited for. */
+const MARKS_MAX = 5_000;
 const CLEAN_EVERY_MS = 3_600_000;
 /** What JetStream adds to a message's own bytes is far less. */
 const HEADER_ROOM_BYTES = 8 * 1024;
 
-interface Row {
+type Row = Omit<Waiting, 'headers'> & { headers: string };
+
+/** What JetStream has stored, to be written down. */
+interface Mark {
   id: string;
-  event: string;
-  stream: StreamName;
-  subject: string;
-  event_id: string;
-  headers: string;
-  body: string;
+  sequence: number;
 }
 
 /**
@@ -37,6 +39,11 @@ export class Relay {
   private leading = false;
   private verified = false;
   private cleanedAt = 0;
+  /** What this instance committed itself need not be read back. */
+  private readonly fresh = new FreshFacts();
+  private marks: Mark[] = [];
+  private marking: Promise<void> | undefined;
+  private lookedAt = -Infinity;
 
   constructor(
     private readonly service: Owner,
@@ -50,12 +57,21 @@ export class Relay {
 
   start(): void {
     const nudge = `millrace.nudge.${this.service}.outbox`;
-    this.bus.onNudge(nudge, () => this.bell.ring());
+    this.bus.onNudge(nudge, () => {
+      this.lookedAt = -Infinity;
+      this.bell.ring();
+    });
     this.bus.onReconnect(() => {
       this.verified = false;
       this.bell.ring();
     });
-    this.store.outbox.onWake(() => (this.leading ? this.bell.ring() : this.bus.nudge(nudge)));
+    this.store.outbox.onWake((facts) => {
+      if (!this.leading) return this.bus.nudge(nudge);
+      // Facts that nobody has in memory.
+      if (!facts.length) this.lookedAt = -Infinity;
+      this.fresh.add(facts);
+      this.bell.ring();
+    });
     this.running = this.run();
   }
 
@@ -64,6 +80,7 @@ export class Relay {
     this.stopping.abort();
     this.bell.ring();
     await this.running;
+    await this.mark().catch((error: unknown) => this.log.warn({ err: error }, 'relay.not-marked'));
   }
 
   private async run(): Promise<void> {
@@ -73,19 +90,21 @@ export class Relay {
         this.leading = await this.lease.leads('relay');
         if (!this.leading) {
           this.verified = false;
+          this.fresh.clear();
           await pause(POLL_MS / 4, signal);
           continue;
         }
         if (!this.verified) await this.verifyStreams();
         const count = await this.sendBatch();
         failures = 0;
-        if (count === 0) {
-          if (Date.now() - this.cleanedAt > CLEAN_EVERY_MS) await this.clean();
-          await this.bell.wait(POLL_MS, signal);
-        }
+        if (count > 0) continue;
+        if (Date.now() - this.cleanedAt > CLEAN_EVERY_MS) await this.clean();
+        await this.bell.wait(Math.max(0, this.lookedAt + POLL_MS - performance.now()), signal);
       } catch (error) {
         if (signal.aborted) break;
         const waitMs = Math.min(5_000, 100 * 2 ** failures++);
+        this.lookedAt = -Infinity;
+        this.fresh.clear();
         this.log.warn({ err: error, waitMs, transient: isTransient(error) }, 'relay.waiting');
         await pause(waitMs, signal);
       }
@@ -93,53 +112,109 @@ export class Relay {
     this.leading = false;
   }
 
-  /** Publishes up to one batch; resolves to how many rows it was. */
+  /** Publishes up to one batch; resolves to how many facts it was, and 0 when nothing waits. */
   private async sendBatch(): Promise<number> {
-    const rows = await this.store.query<Row>(
-      `SELECT id, event, stream, subject, event_id, headers, body FROM (
-         SELECT *, sum(octet_length(body)) OVER (ORDER BY id) - octet_length(body) AS before
-         FROM (SELECT * FROM outbox WHERE sequence IS NULL ORDER BY id LIMIT ${BATCH_ROWS}) waiting
-       ) sized WHERE before < ${BATCH_BYTES} ORDER BY id`,
-    );
-    if (!rows.length) return 0;
-    const sequences = await Promise.allSettled(rows.map((row) => this.publish(row)));
-    const stored = sequences.flatMap((outcome, i) =>
-      outcome.status === 'fulfilled' ? [{ id: rows[i]?.id, sequence: outcome.value }] : [],
-    );
-    if (stored.length)
-      await this.store.query(
-        `UPDATE outbox o SET sequence = s.sequence FROM unnest($1::bigint[], $2::bigint[]) AS s (id, sequence) WHERE o.id = s.id`,
-        [stored.map((s) => s.id), stored.map((s) => s.sequence)],
-      );
-    this.sent(stored.length);
+    const due = performance.now() - this.lookedAt >= POLL_MS;
+    let facts = due ? [] : this.fresh.take(BATCH_ROWS, BATCH_BYTES);
+    // Where no id is missing, nobody else has told anything.
+    if (facts.length) this.lookedAt = performance.now();
+    else if (due || this.fresh.incomplete) facts = await this.look();
+    if (!facts.length) return 0;
+    const sequences = await Promise.allSettled(facts.map((fact) => this.publish(fact)));
+    let stored = 0;
+    for (const [i, outcome] of sequences.entries()) {
+      const id = facts[i]?.id;
+      if (outcome.status !== 'fulfilled' || id === undefined) continue;
+      this.marks.push({ id, sequence: outcome.value });
+      stored++;
+    }
+    this.sent(stored);
+    // Written down beside the next batch. After a crash they are published again, and JetStream drops the repeats by their ids.
+    const marked = this.mark();
+    if (this.marks.length > MARKS_MAX) await marked;
+    else marked.catch(() => undefined);
     const refused = sequences.find((outcome) => outcome.status === 'rejected');
-    // Nothing after the first refusal counts as out of order: JetStream drops the repeats by their ids.
+    // Nothing after the first refusal counts as out of order: it is published again too, and dropped as a repeat.
     if (refused) throw refused.reason;
-    return rows.length;
+    return facts.length;
   }
 
-  private async publish(row: Row): Promise<number> {
+  /** What waits in the outbox, oldest first, whoever committed it. */
+  private async look(): Promise<Waiting[]> {
+    // What is published, and not yet marked, does not wait.
+    await this.mark();
+    const begun = performance.now();
+    const [rows, [seen]] = await this.store.transaction(
+      async (tx) =>
+        Promise.all([
+          tx.query<Row>(
+            `SELECT id, event, stream, subject, event_id AS "eventId", headers, convert_to(body, 'UTF8') AS body FROM (
+               SELECT *, sum(octet_length(body)) OVER (ORDER BY id) - octet_length(body) AS before
+               FROM (SELECT * FROM outbox WHERE sequence IS NULL ORDER BY id LIMIT ${BATCH_ROWS}) waiting
+             ) sized WHERE before < ${BATCH_BYTES} ORDER BY id`,
+          ),
+          tx.query<{ oldest: string; next: string; last: string | null }>(
+            `SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS oldest, pg_snapshot_xmax(pg_current_snapshot())::text AS next,
+                    pg_sequence_last_value(pg_get_serial_sequence('outbox', 'id')) AS last`,
+          ),
+        ]),
+      { isolation: 'REPEATABLE READ', readOnly: true },
+    );
+    const facts = rows.map((row) => ({ ...row, headers: JSON.parse(row.headers) as Record<string, string> }));
+    const bytes = facts.reduce((sum, fact) => sum + fact.body.length, 0);
+    const complete = facts.length < BATCH_ROWS && bytes < BATCH_BYTES;
+    const { oldest = '0', next = '0', last = null } = seen ?? {};
+    this.fresh.looked(facts, { oldest: BigInt(oldest), next: BigInt(next), lastId: Number(last ?? 0), complete });
+    this.lookedAt = complete ? begun : -Infinity;
+    return facts;
+  }
+
+  /** Writes down what JetStream has stored: one statement at a time, and all there is with each. */
+  private async mark(): Promise<void> {
+    while (this.marking) await this.marking;
+    if (!this.marks.length) return;
+    const marks = this.marks.splice(0);
+    this.marking = this.store
+      .query(`UPDATE outbox o SET sequence = s.sequence FROM unnest($1::bigint[], $2::bigint[]) AS s (id, sequence) WHERE o.id = s.id`, [
+        marks.map((mark) => mark.id),
+        marks.map((mark) => mark.sequence),
+      ])
+      .then(
+        () => undefined,
+        (error: unknown) => {
+          this.marks.unshift(...marks);
+          throw error;
+        },
+      )
+      .finally(() => (this.marking = undefined));
+    return this.marking;
+  }
+
+  private async publish(row: Waiting): Promise<number> {
     const limit = this.bus.nats.info?.max_payload ?? 1024 * 1024;
-    if (Buffer.byteLength(row.body) + HEADER_ROOM_BYTES > limit)
+    if (row.body.length + HEADER_ROOM_BYTES > limit)
       return this.bury(row, `over the NATS server's max_payload of ${limit} bytes; raise it and replay`);
     const headers = natsHeaders();
-    for (const [name, value] of Object.entries(JSON.parse(row.headers) as Record<string, string>)) headers.set(name, value);
+    for (const [name, value] of Object.entries(row.headers)) headers.set(name, value);
     return (await this.bus.js.publish(row.subject, row.body, { headers, timeout: 5_000 })).seq;
   }
 
   /** A fact that NATS can never take is kept aside, visibly, so that those behind it go on. */
-  private async bury(row: Row, reason: string): Promise<number> {
+  private async bury(row: Waiting, reason: string): Promise<number> {
     await this.store.query(
       `INSERT INTO dead_fact (event, subject, event_id, headers, body, reason, attempts) SELECT event, subject, event_id, headers, body, $2, 1 FROM outbox WHERE id = $1
        ON CONFLICT (event, event_id) DO NOTHING`,
       [row.id, reason],
     );
-    this.log.error({ subject: row.subject, eventId: row.event_id, reason }, 'fact.unpublishable');
+    this.log.error({ subject: row.subject, eventId: row.eventId, reason }, 'fact.unpublishable');
     return 0;
   }
 
   /** Compares what we believe JetStream holds with what it does hold. */
   private async verifyStreams(): Promise<void> {
+    await this.mark();
+    this.fresh.clear();
+    this.lookedAt = -Infinity;
     const streams = new Set(events.filter((event) => event.from === this.service).map((event) => event.stream));
     for (const stream of streams) {
       const info = await this.bus.streamInfo(stream);
