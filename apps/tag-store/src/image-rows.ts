@@ -17,13 +17,17 @@ const ROWS_PER_STATEMENT = 500;
  * Keeps the images that are not known yet, and records them as changes; those that are stay untouched, for an image is immutable. The keys
  * of the answer are the names of the new ones. Every image must have a name and a pull spec.
  */
-export async function insertImages(tx: Tx, changes: Changes, wanted: readonly NewImage[]): Promise<Map<string, Recorded>> {
+export async function insertImages(
+  tx: Tx,
+  changes: Changes,
+  wanted: readonly NewImage[],
+  known?: readonly string[],
+): Promise<Map<string, Recorded>> {
   const images = new Map<string, Image>();
   for (const image of wanted.flatMap((one) => [one.image, ...one.children]))
     if (!images.has(nameOf(image))) images.set(nameOf(image), image);
   // The same image is pushed under many tags: what is there already is not sent again.
-  const known = await tx.query<{ name: string }>('SELECT name FROM image WHERE name = ANY ($1)', [[...images.keys()]]);
-  for (const { name } of known) images.delete(name);
+  for (const name of known ?? (await knownImages(tx, wanted))) images.delete(name);
   const inserted = new Map<string, Recorded>();
   // In one order for all, so that two writers of the same images do not wait for each other in a circle.
   const rows = [...images.values()].sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1)).map(imageRow);
@@ -45,6 +49,12 @@ export async function insertImages(tx: Tx, changes: Changes, wanted: readonly Ne
       links.map((link) => link.child),
     ]);
   return inserted;
+}
+
+/** Names of those of the images that are there already. */
+export async function knownImages(tx: Tx, wanted: readonly NewImage[]): Promise<string[]> {
+  const names = new Set(wanted.flatMap((one) => [one.image, ...one.children]).map(nameOf));
+  return (await tx.query<{ name: string }>('SELECT name FROM image WHERE name = ANY ($1)', [[...names]])).map((row) => row.name);
 }
 
 /** Labels of the configs of these images, by image name, as far as an event tells them. */

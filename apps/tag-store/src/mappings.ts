@@ -16,7 +16,7 @@ import { isTransient, Store, type Tx } from '@millrace/platform/store';
 import { currentTrace } from '@millrace/platform/trace';
 import { Changes } from './changes.ts';
 import type { TagStoreConfig } from './config.ts';
-import { insertImages } from './image-rows.ts';
+import { insertImages, knownImages } from './image-rows.ts';
 import { insertStreams, inSeconds, lockStreams, repositoryOf, streamKey, type LockedStream } from './stream-rows.ts';
 import { Tags, type TagChange } from './tags.ts';
 
@@ -178,7 +178,13 @@ export class Mappings {
 
   /** Answers for each mapping why it is refused, or undefined where it is in. */
   private async put(tx: Tx, wanted: readonly Wanted[]): Promise<(Status | undefined)[]> {
-    const streams = await this.streamsOf(tx, wanted);
+    const [streams, known] = await Promise.all([
+      this.streamsOf(tx, wanted),
+      knownImages(
+        tx,
+        wanted.map(({ mapping: { image }, children }) => ({ image, children })),
+      ),
+    ]);
     const refusals = wanted.map(({ mapping }) => (streams.has(keyOf(mapping)) ? undefined : noSuchStream(mapping)));
     const accepted = wanted.flatMap((one) => {
       const stream = streams.get(keyOf(one.mapping));
@@ -188,6 +194,7 @@ export class Mappings {
       tx,
       this.changes,
       accepted.map(({ mapping: { image }, children }) => ({ image, children })),
+      known,
     );
     await this.tags.move(
       tx,
@@ -218,10 +225,9 @@ export class Mappings {
   private async streamsOf(tx: Tx, wanted: readonly Wanted[]): Promise<Map<string, LockedStream>> {
     const keys = wanted.map(({ mapping: { namespace, stream: name } }) => ({ namespace, name }));
     const wantedNew = keys.filter((_, i) => wanted[i]?.createStream);
-    if (wantedNew.length)
-      for (const { uid, namespace, name } of await insertStreams(tx, wantedNew))
-        this.changes.record(tx, { resource: 'imagestreams', type: 'ADDED', namespace, name, uid });
-    return lockStreams(tx, keys);
+    const [made, locked] = await Promise.all([wantedNew.length ? insertStreams(tx, wantedNew) : [], lockStreams(tx, keys)]);
+    for (const { uid, namespace, name } of made) this.changes.record(tx, { resource: 'imagestreams', type: 'ADDED', namespace, name, uid });
+    return locked;
   }
 }
 

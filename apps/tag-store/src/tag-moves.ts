@@ -70,13 +70,24 @@ export class TagMoves {
       for (const follower of this.followersOf(stream, tag)) this.state(stream, follower);
     }
     const states = [...this.tags.values()];
-    const rows = await this.tx.query<LoadedTag>(
-      `SELECT k.n, t.items, t.top_position, t.moves, t.marks, t.conditions::text AS conditions, ${ITEM}
+    const asked = changes.flatMap(({ stream, tag, cause }) => [
+      { uid: stream.uid, tag, cause: cause.id },
+      ...this.followersOf(stream, tag).map((follower) => ({ uid: stream.uid, tag: follower, cause: followCause(cause, tag) })),
+    ]);
+    const [rows, known] = await Promise.all([
+      this.tx.query<LoadedTag>(
+        `SELECT k.n, t.items, t.top_position, t.moves, t.marks, t.conditions::text AS conditions, ${ITEM}
          FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS k (uid, name, n)
          JOIN tag t ON t.stream_uid = k.uid AND t.name = k.name
          LEFT JOIN tag_item i ON i.stream_uid = t.stream_uid AND i.tag = t.name AND i.position = t.top_position`,
-      [states.map(({ stream }) => stream.uid), states.map(({ name }) => name)],
-    );
+        [states.map(({ stream }) => stream.uid), states.map(({ name }) => name)],
+      ),
+      this.tx.query<{ uid: string; tag: string; cause: string }>(
+        `SELECT k.* FROM unnest($1::uuid[], $2::text[], $3::text[]) AS k (uid, tag, cause)
+         JOIN tag_item i ON i.stream_uid = k.uid AND i.tag = k.tag AND i.cause = k.cause`,
+        [asked.map((one) => one.uid), asked.map((one) => one.tag), asked.map((one) => one.cause)],
+      ),
+    ]);
     for (const row of rows) {
       const state = states[Number(row.n) - 1];
       if (!state) continue;
@@ -89,15 +100,6 @@ export class TagMoves {
       state.marks = row.marks ?? {};
       if (row.position !== null) state.top = entryOf(row as StoredItem);
     }
-    const asked = changes.flatMap(({ stream, tag, cause }) => [
-      { uid: stream.uid, tag, cause: cause.id },
-      ...this.followersOf(stream, tag).map((follower) => ({ uid: stream.uid, tag: follower, cause: followCause(cause, tag) })),
-    ]);
-    const known = await this.tx.query<{ uid: string; tag: string; cause: string }>(
-      `SELECT k.* FROM unnest($1::uuid[], $2::text[], $3::text[]) AS k (uid, tag, cause)
-         JOIN tag_item i ON i.stream_uid = k.uid AND i.tag = k.tag AND i.cause = k.cause`,
-      [asked.map((one) => one.uid), asked.map((one) => one.tag), asked.map((one) => one.cause)],
-    );
     for (const { uid, tag, cause } of known) this.causes.add(keyOf(uid, tag, cause));
   }
 
@@ -221,7 +223,8 @@ export class TagMoves {
 
   async write(): Promise<void> {
     const states = [...this.tags.values()].filter((state) => state.changed);
-    await this.inRows(
+    // One behind the other; none waits for the answer of the one before it.
+    const tags = this.inRows(
       states.map((s) => [
         s.stream.uid,
         s.name,
@@ -242,7 +245,7 @@ export class TagMoves {
            reference = excluded.reference, created = excluded.created, generation = excluded.generation, moves = excluded.moves,
            last_move = coalesce(excluded.last_move, tag.last_move), marks = excluded.marks, conditions = excluded.conditions`,
     );
-    await this.inRows(
+    const replaced = this.inRows(
       states.flatMap((s) => (s.replaced ? [itemRow(s, s.replaced)] : [])),
       (values) =>
         `UPDATE tag_item i SET image = v.image, reference = v.reference, generation = v.generation, source = v.source, observed_at = v.observed_at, cause = v.cause
@@ -250,11 +253,12 @@ export class TagMoves {
           WHERE i.stream_uid = v.stream_uid AND i.tag = v.tag AND i.position = v.position`,
       ITEM_CASTS,
     );
-    await this.inRows(
-      states.flatMap((s) => s.added.map((added) => itemRow(s, added))),
+    const added = this.inRows(
+      states.flatMap((s) => s.added.map((one) => itemRow(s, one))),
       (values) =>
         `INSERT INTO tag_item (stream_uid, tag, position, image, reference, created, generation, source, observed_at, cause) VALUES ${values}`,
     );
+    await Promise.all([tags, replaced, added]);
     for (const state of states) Object.assign(state, { changed: false, replaced: undefined, added: [], lastMove: undefined });
   }
 

@@ -1,6 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { jetstream, jetstreamManager, type JetStreamClient, type JetStreamManager, type StreamInfo } from '@nats-io/jetstream';
-import { connect, createInbox, headers as natsHeaders, type Msg, type NatsConnection, type Subscription } from '@nats-io/transport-node';
+import {
+  connect,
+  createInbox,
+  headers as natsHeaders,
+  type Msg,
+  type MsgHdrs,
+  type NatsConnection,
+  type Subscription,
+} from '@nats-io/transport-node';
 import type { Answer, Question, RequestContract, StreamName } from '@millrace/contracts/define';
 import { events } from '@millrace/contracts/events';
 import type { Log } from './log.ts';
@@ -9,6 +17,7 @@ import { currentTrace, freshTrace, withTrace } from './trace.ts';
 /** Parts of an answer are kept well under NATS' default limit of 1 MiB a message. */
 const PART_BYTES = 768 * 1024;
 const ANSWER_LIMIT_BYTES = 256 * 1024 * 1024;
+const STORE_MS = 5_000;
 const HOUR_NS = 3_600_000_000_000;
 const Header = {
   Part: 'Millrace-Part',
@@ -32,6 +41,7 @@ interface Waiting {
   parts: Uint8Array[];
   bytes: number;
   subject: string;
+  single: boolean;
   settle: (outcome: Uint8Array | AskError) => void;
 }
 
@@ -160,7 +170,8 @@ export class Bus {
     return Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   }
 
-  private exchange(subject: string, body: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
+  /** With headers it is a fact: its answer has one part. */
+  private exchange(subject: string, body: Uint8Array, timeoutMs: number, factHeaders?: MsgHdrs): Promise<Uint8Array> {
     const id = `${++this.asked}`;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(
@@ -171,6 +182,7 @@ export class Bus {
         parts: [],
         bytes: 0,
         subject,
+        single: factHeaders !== undefined,
         settle: (outcome) => {
           clearTimeout(timer);
           this.waiting.delete(id);
@@ -178,8 +190,8 @@ export class Bus {
           else resolve(outcome);
         },
       });
-      const headers = natsHeaders();
-      headers.set('traceparent', currentTrace() ?? freshTrace());
+      const headers = factHeaders ?? natsHeaders();
+      if (!factHeaders) headers.set('traceparent', currentTrace() ?? freshTrace());
       try {
         this.nats.publish(subject, body, { reply: `${this.inbox}.${id}`, headers });
       } catch (error) {
@@ -187,6 +199,14 @@ export class Bus {
         this.waiting.get(id)?.settle(new AskError(code, `${subject} cannot be asked: ${(error as Error).message}`, { cause: error }));
       }
     });
+  }
+
+  /** Has JetStream store a fact; resolves to its sequence. Facts that are given one after the other are stored in that order. */
+  async store(subject: string, body: Uint8Array, headers: MsgHdrs): Promise<number> {
+    const answer = await this.exchange(subject, body, STORE_MS, headers);
+    const { seq, error } = JSON.parse(Buffer.from(answer).toString()) as { seq?: number; error?: { description?: string } };
+    if (error || !seq) throw new AskError('failed', `${subject} cannot be stored: ${error?.description ?? 'JetStream gave no sequence'}`);
+    return seq;
   }
 
   private collect(message: Msg): void {
@@ -200,7 +220,8 @@ export class Bus {
     waiting.bytes += message.data.length;
     if (waiting.bytes > ANSWER_LIMIT_BYTES)
       return waiting.settle(new AskError('too-large', `the answer to ${waiting.subject} is over ${ANSWER_LIMIT_BYTES} bytes`));
-    if (message.headers?.get(Header.Last)) waiting.settle(waiting.parts.length === 1 ? message.data : Buffer.concat(waiting.parts));
+    if (waiting.single || message.headers?.get(Header.Last))
+      waiting.settle(waiting.parts.length === 1 ? message.data : Buffer.concat(waiting.parts));
   }
 
   /** Answers a request; instances of one service share the questions. */

@@ -34,7 +34,9 @@ export interface FactBatch<C extends EventContract = EventContract> {
 export type FactHandler<C extends EventContract = EventContract> = (batch: FactBatch<C>) => Promise<unknown>;
 
 const MAX_ATTEMPTS = 5;
-const BATCH_BYTES = 16 * 1024 * 1024;
+const BATCH_BYTES = 4 * 1024 * 1024;
+/** What is fetched ahead of the batch in hand. */
+const AHEAD_BYTES = 8 * 1024 * 1024;
 
 /** Another instance has taken over, or the stream was replaced: start again from what Postgres says. */
 class PositionLost extends Error {
@@ -65,6 +67,7 @@ export class FactConsumer<C extends EventContract = EventContract> {
   private running: Promise<void> = Promise.resolve();
   private messages: ConsumerMessages | undefined;
   private buffer: Held[] = [];
+  private bytes = 0;
 
   constructor(
     private readonly contract: C,
@@ -121,6 +124,7 @@ export class FactConsumer<C extends EventContract = EventContract> {
     const messages = await consumer.consume({ max_messages: this.options.batch * 2, expires: 30_000 });
     this.messages = messages;
     this.buffer = [];
+    this.bytes = 0;
     let ended = false;
     const pumping = this.pump(messages).finally(() => {
       ended = true;
@@ -130,7 +134,11 @@ export class FactConsumer<C extends EventContract = EventContract> {
       while (!this.stopping.signal.aborted && !ended) {
         const held = this.take();
         if (!held.length) await this.arrived.wait(1_000, this.stopping.signal);
-        else await this.handle(held, position, progress);
+        else {
+          // What cannot leave need not come in.
+          await this.on.store.outbox.room(this.stopping.signal);
+          await this.handle(held, position, progress);
+        }
         if (!(await this.on.lease.leads(this.role))) throw new PositionLost('the leadership has gone to another instance');
       }
     } finally {
@@ -144,9 +152,14 @@ export class FactConsumer<C extends EventContract = EventContract> {
   private async pump(messages: ConsumerMessages): Promise<void> {
     for await (const message of messages) {
       this.buffer.push({ message, bytes: message.data.length });
+      this.bytes += message.data.length;
       this.arrived.ring();
       // Not reading on is what makes the server stop sending.
-      while (this.buffer.length >= this.options.batch * 2 && this.messages === messages && !this.stopping.signal.aborted)
+      while (
+        (this.buffer.length >= this.options.batch * 2 || this.bytes >= AHEAD_BYTES) &&
+        this.messages === messages &&
+        !this.stopping.signal.aborted
+      )
         await this.taken.wait(1_000);
     }
   }
@@ -161,6 +174,7 @@ export class FactConsumer<C extends EventContract = EventContract> {
     )
       bytes += this.buffer[count++]?.bytes ?? 0;
     const held = this.buffer.splice(0, count);
+    this.bytes -= bytes;
     if (count) this.taken.ring();
     return held;
   }
@@ -252,7 +266,10 @@ export class FactConsumer<C extends EventContract = EventContract> {
       facts: run.map((one) => one.fact),
       settle: async (tx) => {
         within(tx);
-        await this.savePosition(tx, position, last.sequence, last.fact.id);
+        // Known before the commit is early enough: the effects need not wait for it.
+        const saved = this.savePosition(tx, position, last.sequence, last.fact.id);
+        saved.catch(() => undefined);
+        tx.beforeCommit(() => saved);
         settled = true;
       },
       refuse: async (tx, fact, reason) => {

@@ -40,6 +40,11 @@ export class FreshFacts {
     }
   }
 
+  /** More than is published while another batch is worked on. */
+  get crowded(): boolean {
+    return this.bytes > BYTES_MAX / 3;
+  }
+
   /** There are facts here that may not be given out. */
   get incomplete(): boolean {
     return this.facts.size > 0 && (this.upTo === undefined || !this.facts.has(this.upTo + 1));

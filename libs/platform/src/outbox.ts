@@ -1,4 +1,5 @@
 import type { EventContract, EventData } from '@millrace/contracts/define';
+import { Bell } from './backoff.ts';
 import { valuesList } from './rows.ts';
 import type { Tx } from './store.ts';
 import { currentTrace, freshTrace } from './trace.ts';
@@ -33,6 +34,8 @@ const ROWS_PER_INSERT = 1_000;
  * before they write here, so that order is the order of commits wherever it matters.
  */
 export class Outbox {
+  private crowded = (): boolean => false;
+  private readonly emptied = new Bell();
   private wakers: ((facts: readonly Waiting[]) => void)[] = [];
 
   stage<C extends EventContract>(contract: C, data: EventData<C>, meta: { id: string; time?: Date; traceparent?: string }): Staged {
@@ -59,7 +62,9 @@ export class Outbox {
   async insert(tx: Tx, staged: readonly Staged[]): Promise<Waiting[]> {
     const waiting: Waiting[] = [];
     for (let from = 0; from < staged.length; from += ROWS_PER_INSERT) {
-      const part = staged.slice(from, from + ROWS_PER_INSERT).map(({ id, body, ...rest }) => ({ ...rest, eventId: id, body: Buffer.from(body) }));
+      const part = staged
+        .slice(from, from + ROWS_PER_INSERT)
+        .map(({ id, body, ...rest }) => ({ ...rest, eventId: id, body: Buffer.from(body) }));
       const values = valuesList(part.map((s) => [s.event, s.stream, s.subject, s.eventId, JSON.stringify(s.headers), s.body]));
       const rows = await tx.query<{ id: string }>(
         `INSERT INTO outbox (event, stream, subject, event_id, headers, body) VALUES ${values.sql} RETURNING id`,
@@ -68,6 +73,20 @@ export class Outbox {
       part.forEach((one, i) => waiting.push({ ...one, id: rows[i]?.id ?? '' }));
     }
     return waiting;
+  }
+
+  /** Resolves when the facts that this instance committed and has not published yet are few enough to tell more; after a second at the latest. */
+  async room(signal: AbortSignal): Promise<void> {
+    if (this.crowded()) await this.emptied.wait(1_000, signal);
+  }
+
+  /** Says whether too many facts wait; {@link published} is to be called when they have become fewer. */
+  onCrowd(crowded: () => boolean): void {
+    this.crowded = crowded;
+  }
+
+  published(): void {
+    this.emptied.ring();
   }
 
   /** Called after every commit that staged something, with what it staged. */

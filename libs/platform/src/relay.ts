@@ -72,6 +72,7 @@ export class Relay {
       this.fresh.add(facts);
       this.bell.ring();
     });
+    this.store.outbox.onCrowd(() => this.leading && this.fresh.crowded);
     this.running = this.run();
   }
 
@@ -129,6 +130,7 @@ export class Relay {
       stored++;
     }
     this.sent(stored);
+    this.store.outbox.published();
     // Written down beside the next batch. After a crash they are published again, and JetStream drops the repeats by their ids.
     const marked = this.mark();
     if (this.marks.length > MARKS_MAX) await marked;
@@ -196,7 +198,7 @@ export class Relay {
       return this.bury(row, `over the NATS server's max_payload of ${limit} bytes; raise it and replay`);
     const headers = natsHeaders();
     for (const [name, value] of Object.entries(row.headers)) headers.set(name, value);
-    return (await this.bus.js.publish(row.subject, row.body, { headers, timeout: 5_000 })).seq;
+    return this.bus.store(row.subject, row.body, headers);
   }
 
   /** A fact that NATS can never take is kept aside, visibly, so that those behind it go on. */

@@ -1,11 +1,4 @@
-import {
-  DataSource,
-  type EntityManager,
-  type EntitySchema,
-  type MixedList,
-  QueryFailedError,
-  type QueryRunner,
-} from 'typeorm';
+import { DataSource, type EntityManager, type EntitySchema, type MixedList, QueryFailedError, type QueryRunner } from 'typeorm';
 import type pg from 'pg';
 import type { EventContract, EventData } from '@millrace/contracts/define';
 import { Outbox, type Staged } from './outbox.ts';
@@ -103,7 +96,7 @@ export class Store {
   async transaction<T>(work: (tx: Tx) => Promise<T>, options: { isolation?: 'REPEATABLE READ'; readOnly?: boolean } = {}): Promise<T> {
     const runner = this.dataSource.createQueryRunner();
     const staged: Staged[] = [];
-    const ends: Ends = { before: [], after: [] };
+    const ends: Ends = { before: [], after: [], failed: undefined };
     try {
       const client = (await runner.connect()) as pg.PoolClient;
       // Not waited for: the first statement travels with it. Where it fails, so does the commit, or the connection is gone.
@@ -125,7 +118,8 @@ export class Store {
         return result;
       } catch (error) {
         await client.query('ROLLBACK').catch(() => undefined);
-        throw error;
+        // Statements that were under way behind a failed one only say that it failed.
+        throw (error as { code?: unknown }).code === ABORTED ? (ends.failed ?? error) : error;
       }
     } finally {
       await runner.release().catch(() => undefined);
@@ -148,6 +142,9 @@ function settled<T>(work: Promise<T>): () => Promise<T> {
   work.catch(() => undefined);
   return () => work;
 }
+
+/** SQLSTATE of a statement in a transaction that has failed before. */
+const ABORTED = '25P02';
 
 /** How much of a statement an error repeats. */
 const SHOWN_SQL = 200;
@@ -188,13 +185,20 @@ async function runQuery(client: pg.PoolClient, sql: string, parameters: unknown[
 interface Ends {
   before: (() => Promise<unknown>)[];
   after: (() => void)[];
+  /** The first error of a statement. */
+  failed: unknown;
 }
 
 function transactionOn(runner: QueryRunner, client: pg.PoolClient, staged: Staged[], outbox: Outbox, ends: Ends): Tx {
+  const noted = (sql: string, parameters: unknown[]) =>
+    runQuery(client, sql, parameters).catch((error: unknown) => {
+      ends.failed ??= error;
+      throw error;
+    });
   return {
     manager: runner.manager,
-    query: async <T>(sql: string, parameters: unknown[] = []) => (await runQuery(client, sql, parameters)).rows as T[],
-    run: async (sql, parameters = []) => (await runQuery(client, sql, parameters)).rowCount ?? 0,
+    query: async <T>(sql: string, parameters: unknown[] = []) => (await noted(sql, parameters)).rows as T[],
+    run: async (sql, parameters = []) => (await noted(sql, parameters)).rowCount ?? 0,
     publishLater: (contract, data, meta) => void staged.push(outbox.stage(contract, data, meta)),
     beforeCommit: (work) => void ends.before.push(work),
     afterCommit: (work) => void ends.after.push(work),
