@@ -84,8 +84,7 @@ const SETTINGS: Readonly<Record<string, string>> = {
   max_connections: '100',
   shared_buffers: '128MB',
   fsync: 'on',
-  // A checkpoint writes what changed, and has every page that changes after it logged whole: rarely, and spread out.
-  max_wal_size: '4GB',
+  // A checkpoint writes what changed, and has every page that changes after it logged whole: by the amount of work, not by the clock.
   checkpoint_timeout: '15min',
   wal_buffers: '16MB',
   // Statements here are short; compiling them takes longer than running them.
