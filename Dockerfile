@@ -18,5 +18,6 @@ COPY --from=build /build/dist ./dist
 RUN mkdir /data && chown node:node /data
 USER node
 VOLUME /data
-ENTRYPOINT ["node", "--enable-source-maps", "dist/millrace.js"]
+# The flags of package.json's nodeFlags.
+ENTRYPOINT ["node", "--enable-source-maps", "--max-semi-space-size=2", "--max-old-space-size=384", "dist/millrace.js"]
 CMD ["all"]

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Figure } from './figures.ts';
@@ -38,7 +38,8 @@ function untilReady(dataDir: string): Promise<number> {
         output += text;
         if (Number.isNaN(seconds) && output.includes('Millrace runs')) {
           seconds = (performance.now() - begun) / 1000;
-          child.kill('SIGTERM');
+          // The program itself: npm, told to end, would not wait for it.
+          process.kill((JSON.parse(readFileSync(join(dataDir, 'running.json'), 'utf8')) as { pid: number }).pid, 'SIGTERM');
         }
       });
     child.once('exit', () => (Number.isNaN(seconds) ? reject(new Error(`npm start ended:\n${output}`)) : resolve(seconds)));

@@ -1,4 +1,4 @@
-import { existsSync, realpathSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from './build.mjs';
@@ -11,7 +11,9 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 /** One step: a program of node_modules, or a script of the clone, on the pinned Node.js. */
 const tool = (name, ...args) => ({ file: join('node_modules', '.bin', name), args });
 const script = (file, ...args) => ({ file, args });
-const product = (...args) => ({ nodeArgs: ['--enable-source-maps'], file: join('dist', 'millrace.js'), args });
+// Small heaps: the program's work is in Postgres, and V8 left alone keeps what a burst made it take.
+const { nodeFlags } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const product = (...args) => ({ nodeArgs: nodeFlags, file: join('dist', 'millrace.js'), args });
 
 const conformance = (...args) => script(join('tools', 'conformance.ts'), ...args);
 

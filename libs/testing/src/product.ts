@@ -7,6 +7,10 @@ import { credentialsIn } from './client.ts';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 
+/** With which the product runs, wherever it is started. */
+export const nodeFlags = (): string[] =>
+  (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { nodeFlags: string[] }).nodeFlags;
+
 /** The built product, started as `npm start` starts it, on free ports and data of its own. */
 export interface Product {
   dataDir: string;
@@ -44,7 +48,7 @@ export async function startProduct(options: ProductOptions = {}): Promise<Produc
   rmSync(running, { force: true });
   const child = spawn(
     process.execPath,
-    ['--enable-source-maps', join(root, 'dist', 'millrace.js'), 'start', '--data-dir', dataDir, ...ports, ...(options.args ?? [])],
+    [...nodeFlags(), join(root, 'dist', 'millrace.js'), 'start', '--data-dir', dataDir, ...ports, ...(options.args ?? [])],
     {
       cwd: root,
       env: { ...process.env, ...options.env },
