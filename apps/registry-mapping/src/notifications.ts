@@ -6,6 +6,7 @@ import { type LabelRequirement, matchesLabels, parseFieldSelector, parseLabelSel
 import { badRequest, conflict, methodNotAllowed, notFound, StatusError, success } from '@millrace/domain/status';
 import { type DeadFact, DeadFacts } from '@millrace/platform/dead-facts';
 import { Store, type Tx } from '@millrace/platform/store';
+import { answerOf } from '@millrace/platform/refusals';
 import { NATS_SOURCE } from './config.ts';
 import { MappingWorkers } from './mapping-workers.ts';
 import type { PushRow } from './tables.ts';
@@ -36,12 +37,7 @@ export class Notifications {
 
   /** A refusal is an answer too. */
   async answer(question: ObjectQuestion): Promise<ObjectAnswer> {
-    try {
-      return await this.dispatch(question);
-    } catch (error) {
-      if (error instanceof StatusError) return { kind: 'refused', status: error.status };
-      throw error;
-    }
+    return answerOf(() => this.dispatch(question));
   }
 
   private dispatch(question: ObjectQuestion): Promise<ObjectAnswer> {

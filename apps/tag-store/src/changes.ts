@@ -59,7 +59,7 @@ export type Feed<T> =
   /** Changes after `since` are no longer known; `oldest` is the first number from which on they are. */
   | { kind: 'expired'; oldest: string };
 
-const NUDGE = 'millrace.nudge.tag-store.changes';
+const NUDGE = 'tag-store.changes';
 /** How soon a change of another instance is seen when its nudge was lost. */
 const POLL_MS = 500;
 const PRUNE_EVERY_MS = 30_000;

@@ -12,6 +12,7 @@ import { Image } from '@millrace/domain/image';
 import { ImageStream, ImageStreamTag } from '@millrace/domain/image-stream';
 import { parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
 import { methodNotAllowed, StatusError } from '@millrace/domain/status';
+import { answerOf } from '@millrace/platform/refusals';
 import { legacyWarnings, readBody } from './bodies.ts';
 import { DeadFactObjects } from './dead-facts.ts';
 import { IMAGE_FIELDS, Images } from './images.ts';
@@ -46,12 +47,7 @@ export class Objects {
   ) {}
 
   async answer(question: ObjectQuestion): Promise<ObjectAnswer> {
-    try {
-      return await this.dispatch(question);
-    } catch (error) {
-      if (error instanceof StatusError) return { kind: 'refused', status: error.status };
-      throw error;
-    }
+    return answerOf(() => this.dispatch(question));
   }
 
   private dispatch(question: ObjectQuestion): Promise<ObjectAnswer> {

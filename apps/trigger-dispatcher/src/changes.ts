@@ -38,7 +38,7 @@ export type Feed<T> =
   /** Changes after what was asked for are no longer known; `oldest` is the first number from which on they are. */
   | { kind: 'expired'; oldest: string };
 
-const NUDGE = 'millrace.nudge.trigger-dispatcher.changes';
+const NUDGE = 'trigger-dispatcher.changes';
 /** How soon a change of another instance is seen when its nudge was lost. */
 const POLL_MS = 1_000;
 /** Stands in an object for its number until that is known; no client can have written it. */

@@ -15,7 +15,7 @@ import { Sealing } from './sealing.ts';
 import { Slots } from './slots.ts';
 import { Webhooks, type Called } from './webhook.ts';
 
-const NUDGE = 'millrace.nudge.trigger-dispatcher.deliveries';
+const NUDGE = 'trigger-dispatcher.deliveries';
 const POLL_MS = 500;
 /** Retries that are due soon wake this instance on time; the others are found by the next look. */
 const ALARM_MS = 60_000;

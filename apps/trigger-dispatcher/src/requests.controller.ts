@@ -1,7 +1,8 @@
 import { Controller } from '@nestjs/common';
 import { type ObjectAnswer, type ObjectQuestion, TriggerObjects } from '@millrace/contracts/requests';
-import { noSuchPath, StatusError } from '@millrace/domain/status';
+import { noSuchPath } from '@millrace/domain/status';
 import { OnRequest } from '@millrace/platform/doors';
+import { answerOf } from '@millrace/platform/refusals';
 import { DeliveryObjects } from './delivery-objects.ts';
 import { ImageTriggers } from './image-triggers.ts';
 
@@ -15,13 +16,10 @@ export class RequestsController {
 
   @OnRequest(TriggerObjects)
   async objects(question: ObjectQuestion): Promise<ObjectAnswer> {
-    try {
-      if (question.resource === 'imagetriggers' && !question.subresource) return await this.triggers.answer(question);
-      if (question.resource === 'deliveries') return await this.deliveries.answer(question);
+    return answerOf(async () => {
+      if (question.resource === 'imagetriggers' && !question.subresource) return this.triggers.answer(question);
+      if (question.resource === 'deliveries') return this.deliveries.answer(question);
       return { kind: 'refused', status: noSuchPath() };
-    } catch (error) {
-      if (error instanceof StatusError) return { kind: 'refused', status: error.status };
-      throw error;
-    }
+    });
   }
 }

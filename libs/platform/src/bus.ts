@@ -18,6 +18,8 @@ import { currentTrace, freshTrace, withTrace } from './trace.ts';
 const PART_BYTES = 768 * 1024;
 const ANSWER_LIMIT_BYTES = 256 * 1024 * 1024;
 const STORE_MS = 5_000;
+/** Bells are no facts: outside every stream's subjects, and not stored. */
+const NUDGE_PREFIX = 'millrace.nudge';
 const HOUR_NS = 3_600_000_000_000;
 const Header = {
   Part: 'Millrace-Part',
@@ -265,12 +267,12 @@ export class Bus {
   }
 
   /** Rings a bell in other instances of the service, best effort: nobody relies on it arriving. */
-  nudge(subject: string): void {
-    if (this.connection && !this.connection.isClosed()) this.connection.publish(subject);
+  nudge(bell: string): void {
+    if (this.connection && !this.connection.isClosed()) this.connection.publish(`${NUDGE_PREFIX}.${bell}`);
   }
 
-  onNudge(subject: string, listener: () => void): void {
-    this.nats.subscribe(subject, { callback: () => listener() });
+  onNudge(bell: string, listener: () => void): void {
+    this.nats.subscribe(`${NUDGE_PREFIX}.${bell}`, { callback: () => listener() });
   }
 
   /** Takes no more questions, answers those it has, and closes. */

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { ConfigError, flag, integer, isSecret, maskedConfig, readConfig, secret } from './config.ts';
+import { ConfigError, integer, isSecret, maskedConfig, readConfig, secret } from './config.ts';
 
 const shape = {
   PORT: integer(1, 65_535).default(8080).describe('Port'),
   TOKEN: secret(z.string().min(8)).describe('Token that callers present'),
   URL: z.string().default('nats://user:hunter2@host:1'),
-  VERBOSE: flag().default(false),
+  VERBOSE: z.stringbool().default(false),
 };
 const directory = mkdtempSync(join(tmpdir(), 'config-'));
 afterAll(() => rmSync(directory, { recursive: true }));

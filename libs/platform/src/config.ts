@@ -16,8 +16,6 @@ export class ConfigError extends Error {
   override name = 'ConfigError';
 }
 
-/** `true`/`false`/`1`/`0`, as people write switches. */
-export const flag = () => z.stringbool();
 /** A whole number written as text, within bounds. */
 export const integer = (min: number, max: number) => z.coerce.number().int().min(min).max(max);
 

@@ -56,7 +56,7 @@ export class Relay {
   ) {}
 
   start(): void {
-    const nudge = `millrace.nudge.${this.service}.outbox`;
+    const nudge = `${this.service}.outbox`;
     this.bus.onNudge(nudge, () => {
       this.lookedAt = -Infinity;
       this.bell.ring();
