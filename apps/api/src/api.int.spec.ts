@@ -5,7 +5,6 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ImageStreams, ImageStreamTags, ImageTriggers, Images } from '@millrace/contracts/resources';
 import type { RunningService } from '@millrace/platform/service';
 import { aNatsServer } from '@millrace/testing/servers';
-import { eventually } from '@millrace/testing/eventually';
 import { anApi, DEV_TOKEN, type Api } from './fixture-api.ts';
 import { anOwner, type MapOwner } from './fixture-owner.ts';
 
@@ -143,11 +142,9 @@ describe('who may ask', () => {
     expect((await api.call('/metrics')).text).toContain('millrace_api_requests_total');
   });
 
-  it('keys, tokens and the kubeconfig are readable by the owner only', async () => {
+  it('keys, tokens and the kubeconfig are there when the service is ready, readable by the owner only', async () => {
     const files = ['data/ca.pem', 'data/server.pem', 'data/admin-token', 'config/kubeconfig'];
-    await eventually(() => {
-      for (const file of files) expect(statSync(join(api.directory, file)).mode & 0o777, file).toBe(0o600);
-    });
+    for (const file of files) expect(statSync(join(api.directory, file)).mode & 0o777, file).toBe(0o600);
     const [{ cluster }] = api.kubeconfigContent().clusters as [{ cluster: Record<string, string> }];
     expect(cluster['server']).toBe(`https://127.0.0.1:${api.running.port}`);
   });

@@ -1,7 +1,7 @@
 import type { ServiceDefinition } from '@millrace/platform/service';
 import { ApiModule } from './api.module.ts';
 import { config } from './config.ts';
-import { openDoor, serverOptions } from './server.ts';
+import { giveAccess, openDoor, serverOptions } from './server.ts';
 
 /** The one HTTP front door: Kubernetes-style protocol, identity, access, watch. */
 export const service: ServiceDefinition<typeof config> = {
@@ -10,4 +10,5 @@ export const service: ServiceDefinition<typeof config> = {
   module: ApiModule,
   http: serverOptions,
   prepare: openDoor,
+  listening: giveAccess,
 };

@@ -61,11 +61,10 @@ function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void
   );
 }
 
-/** Puts identity and access in front of every route, takes bodies as bytes, writes the kubeconfig and renews the certificate. */
+/** Puts identity and access in front of every route, and takes bodies as bytes. */
 export function openDoor(app: NestFastifyApplication): void {
   const fastify = app.getHttpAdapter().getInstance();
   const frontDoor = app.get(FrontDoor);
-  const config = app.get<ApiConfig>(CONFIG);
   fastify.removeAllContentTypeParsers();
   fastify.addContentTypeParser('*', { parseAs: 'buffer' }, (_request: FastifyRequest, body: Buffer, done: (e: null, b: Buffer) => void) => {
     done(null, body);
@@ -73,13 +72,15 @@ export function openDoor(app: NestFastifyApplication): void {
   fastify.addHook('onRequest', (request, reply, done) => {
     if (frontDoor.admit(request, reply)) done();
   });
-  let renewal: NodeJS.Timeout | undefined;
-  fastify.addHook('onListen', async () => {
-    const server = fastify.server as unknown as Server;
-    await writeAccess(config, server);
-    renewal = setInterval(() => void renew(config, server), RENEW_EVERY_MS).unref();
-  });
-  fastify.addHook('onClose', async () => clearInterval(renewal));
+}
+
+/** Writes the kubeconfig, and keeps it and the certificate fresh until the server closes. */
+export async function giveAccess(app: NestFastifyApplication): Promise<void> {
+  const server = app.getHttpServer() as Server;
+  const config = app.get<ApiConfig>(CONFIG);
+  await writeAccess(config, server);
+  const renewal = setInterval(() => void renew(config, server), RENEW_EVERY_MS).unref();
+  server.once('close', () => clearInterval(renewal));
 }
 
 async function writeAccess(config: ApiConfig, server: Server): Promise<void> {

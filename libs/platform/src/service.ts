@@ -39,6 +39,8 @@ export interface ServiceDefinition<S extends ConfigShape = ConfigShape> {
   http?: (config: Config<S>) => Promise<Record<string, unknown>> | Record<string, unknown>;
   /** Extends the HTTP application before it listens. */
   prepare?: (app: NestFastifyApplication) => void | Promise<void>;
+  /** Runs when its port is known and before it says that it is ready. */
+  listening?: (app: NestFastifyApplication) => void | Promise<void>;
 }
 
 export interface RunningService {
@@ -176,6 +178,7 @@ export async function startService(
     for (const worker of workers) await worker.start();
     await app.listen(config.HTTP_PORT, config.HTTP_HOST);
     const port = (app.getHttpServer().address() as { port: number }).port;
+    await definition.listening?.(app);
     log.info({ port }, 'service.ready');
 
     const stop = async () => {
