@@ -175,7 +175,7 @@ describe('a push becomes a mapping', () => {
 
     expect((await notifications()).map(({ spec }) => `${spec['repository']}:${spec['tag']}`)).toEqual([
       'demo/last:1.0',
-      'demo/copied:2.0',
+      ...(hasTool('skopeo') ? ['demo/copied:2.0'] : []),
       'demo/many:latest',
       'demo/oci:1.0',
       'demo/schema2:1.0',
