@@ -10,7 +10,7 @@ RUN node node_modules/rolldown/bin/cli.mjs -c && npm prune --omit=dev --omit=opt
  && rm -rf node_modules/@millrace node_modules/.cache && find node_modules \( -name '*.md' -o -name '*.d.ts' -o -name '*.map' \) -type f -delete
 
 FROM node:24-slim
-ENV NODE_ENV=production
+ENV NODE_ENV=production MALLOC_MMAP_THRESHOLD_=65536
 WORKDIR /app
 COPY --from=build /build/package.json ./
 COPY --from=build /build/node_modules ./node_modules
@@ -18,6 +18,6 @@ COPY --from=build /build/dist ./dist
 RUN mkdir /data && chown node:node /data
 USER node
 VOLUME /data
-# The flags of package.json's nodeFlags.
-ENTRYPOINT ["node", "--enable-source-maps", "--max-semi-space-size=2", "--max-old-space-size=384", "dist/millrace.js"]
+# The flags of package.json's nodeFlags; above, its nodeEnvironment.
+ENTRYPOINT ["node", "--max-semi-space-size=2", "--max-old-space-size=384", "dist/millrace.js"]
 CMD ["all"]

@@ -11,9 +11,9 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 /** One step: a program of node_modules, or a script of the clone, on the pinned Node.js. */
 const tool = (name, ...args) => ({ file: join('node_modules', '.bin', name), args });
 const script = (file, ...args) => ({ file, args });
-// Small heaps: the program's work is in Postgres, and V8 left alone keeps what a burst made it take.
-const { nodeFlags } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-const product = (...args) => ({ nodeArgs: nodeFlags, file: join('dist', 'millrace.js'), args });
+// Small heaps, and buffers that go back to the system: the program's work is in Postgres, and V8 and glibc left alone keep what a burst made them take.
+const { nodeFlags, nodeEnvironment } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const product = (...args) => ({ nodeArgs: nodeFlags, env: nodeEnvironment, file: join('dist', 'millrace.js'), args });
 
 const conformance = (...args) => script(join('tools', 'conformance.ts'), ...args);
 
@@ -54,8 +54,8 @@ export async function main([name, ...args]) {
     if (command.built) await build(root, pinned);
     return pinned;
   });
-  for (const { nodeArgs = [], file, args: stepArgs, quiet = false } of command.steps(args)) {
-    const options = { cwd: root, env: environment(node), quiet };
+  for (const { nodeArgs = [], env = {}, file, args: stepArgs, quiet = false } of command.steps(args)) {
+    const options = { cwd: root, env: { ...environment(node), ...env }, quiet };
     const { code, output } = await run(node, [...nodeArgs, realpathSync(join(root, file)), ...stepArgs], options);
     if (code !== 0) {
       if (quiet) console.error(output.trim());

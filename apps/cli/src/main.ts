@@ -1,6 +1,10 @@
 import { readFileSync } from 'node:fs';
+import { setSourceMapsSupport } from 'node:module';
 import { ConfigError } from '@millrace/platform/config';
 import { isServiceName, runServices, serviceNames, untilAsked } from './services.ts';
+
+// Stacks name our own files and lines; the maps of packages would only take memory.
+setSourceMapsSupport(true);
 
 const usage = `Millrace: image streams for every platform team.
 

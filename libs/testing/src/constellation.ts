@@ -10,7 +10,7 @@ import { startPostgres, type PostgresServer } from '@millrace/embedded/postgres'
 import { startRegistry, type RegistryServer } from '@millrace/embedded/registry';
 import { credentialsIn } from './client.ts';
 import { eventually } from './eventually.ts';
-import { nodeFlags } from './product.ts';
+import { nodeEnvironment, nodeFlags } from './product.ts';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const names = ['tag-store', 'trigger-dispatcher', 'registry-mapping', 'api'] as const;
@@ -69,12 +69,13 @@ export class Constellation {
   /** Starts a service; `instance` tells a second one of the same service apart, which gets a port of its own. */
   async startService(name: ServiceName, instance = ''): Promise<void> {
     const port = instance ? await freePort() : this.ports[name];
-    const child = spawn(process.execPath, [...nodeFlags(), join(root, 'dist', 'millrace.js'), name], {
+    const child = spawn(process.execPath, [...nodeFlags, join(root, 'dist', 'millrace.js'), name], {
       cwd: root,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
         PATH: process.env['PATH'],
         HOME: process.env['HOME'],
+        ...nodeEnvironment,
         LOG_LEVEL: 'info',
         DATABASE_URL: this.postgres.url,
         NATS_URL: this.nats.url,

@@ -8,8 +8,10 @@ import { credentialsIn } from './client.ts';
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 
 /** With which the product runs, wherever it is started. */
-export const nodeFlags = (): string[] =>
-  (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { nodeFlags: string[] }).nodeFlags;
+export const { nodeFlags, nodeEnvironment } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+  nodeFlags: string[];
+  nodeEnvironment: Record<string, string>;
+};
 
 /** The built product, started as `npm start` starts it, on free ports and data of its own. */
 export interface Product {
@@ -48,10 +50,10 @@ export async function startProduct(options: ProductOptions = {}): Promise<Produc
   rmSync(running, { force: true });
   const child = spawn(
     process.execPath,
-    [...nodeFlags(), join(root, 'dist', 'millrace.js'), 'start', '--data-dir', dataDir, ...ports, ...(options.args ?? [])],
+    [...nodeFlags, join(root, 'dist', 'millrace.js'), 'start', '--data-dir', dataDir, ...ports, ...(options.args ?? [])],
     {
       cwd: root,
-      env: { ...process.env, ...options.env },
+      env: { ...process.env, ...nodeEnvironment, ...options.env },
       stdio: ['ignore', 'pipe', 'pipe'],
     },
   );
