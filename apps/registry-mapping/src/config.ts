@@ -1,10 +1,8 @@
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { NATS_SOURCE } from '@millrace/contracts/events';
 import { defaultLayout, RepositoryLayout } from '@millrace/domain/repository-layout';
 import { type Config, integer, secret } from '@millrace/platform/config';
-
-/** Mappings that registries publish to NATS themselves go under this name. */
-export const NATS_SOURCE = 'nats';
 
 const RegistryConfig = z
   .strictObject({

@@ -1,5 +1,4 @@
 import { Injectable } from '@nestjs/common';
-import { MappingPublished } from '@millrace/contracts/events';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
 import { RegistryNotifications as Resource } from '@millrace/contracts/resources';
 import { type LabelRequirement, matchesLabels, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
@@ -7,7 +6,6 @@ import { badRequest, conflict, methodNotAllowed, notFound, StatusError, success 
 import { type DeadFact, DeadFacts } from '@millrace/platform/dead-facts';
 import { Store, type Tx } from '@millrace/platform/store';
 import { answerOf } from '@millrace/platform/refusals';
-import { NATS_SOURCE } from './config.ts';
 import { MappingWorkers } from './mapping-workers.ts';
 import type { PushRow } from './tables.ts';
 
@@ -133,8 +131,7 @@ export class Notifications {
     if (named?.kind === 'fact') return this.replayFact(name, named, dryRun);
     const object = await this.store.transaction(async (tx) => {
       const row = await this.row(tx, name, 'FOR UPDATE');
-      if (!row.digest || !row.tag || row.registry === NATS_SOURCE)
-        throw new StatusError(conflict(Resource, name, 'it names no image that could be looked up; drop it'));
+      if (!row.digest || !row.tag) throw new StatusError(conflict(Resource, name, 'it names no image that could be looked up; drop it'));
       if (!dryRun)
         await tx.run(
           `UPDATE push SET state = 'pending', attempts = 0, since = now(), next_attempt_at = now(), ended = NULL, reason = NULL
@@ -260,8 +257,8 @@ function pushObject(row: Row) {
 }
 
 function factObject({ body, ...fact }: Omit<DeadFact, 'body'> & { body?: string }) {
-  // What was to be published begins with the name of the registry that told it; what was submitted came from NATS.
-  const registry = fact.event === MappingPublished.name ? (fact.eventId.split('.')[0] ?? '') : NATS_SOURCE;
+  // Its id begins with the name of the registry that told it.
+  const registry = fact.eventId.split('.')[0] ?? '';
   const state = 'quarantined';
   return {
     apiVersion: API_VERSION,

@@ -65,11 +65,6 @@ export class PushQueue {
     return { claimed, quarantined, waiting: rows.length - claimed.length - quarantined, repeated: pushes.length - rows.length };
   }
 
-  /** The same within a transaction, for what is quarantined from the start. */
-  async addQuarantined(tx: Tx, registry: string, pushes: readonly NewPush[]): Promise<void> {
-    if (pushes.length) await tx.query(...insertion(registry, pushes));
-  }
-
   /** Up to `limit` pushes that are due, oldest first, of which none has an earlier one of its tag before it. */
   claim(registry: string, limit: number, instance: number): Promise<ClaimedPush[]> {
     return this.store.query<ClaimedPush>(

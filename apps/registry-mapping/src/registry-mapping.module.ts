@@ -1,5 +1,4 @@
 import { Module } from '@nestjs/common';
-import { EventsController } from './events.controller.ts';
 import { HttpController } from './http.controller.ts';
 import { MappingWorkers } from './mapping-workers.ts';
 import { Measures } from './measures.ts';
@@ -12,7 +11,7 @@ import { Timers } from './timers.ts';
 
 /** What is in the service. */
 @Module({
-  controllers: [HttpController, EventsController, RequestsController],
+  controllers: [HttpController, RequestsController],
   providers: [RegistryMapping, MappingWorkers, PushQueue, Registries, Notifications, Measures, Timers],
 })
 export class RegistryMappingModule {}

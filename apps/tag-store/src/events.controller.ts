@@ -1,6 +1,6 @@
 import { Controller } from '@nestjs/common';
 import type { Answer, Question } from '@millrace/contracts/define';
-import { MappingPublished } from '@millrace/contracts/events';
+import { MappingPublished, MappingSubmitted } from '@millrace/contracts/events';
 import { CurrentTag } from '@millrace/contracts/requests';
 import { OnEvent, OnRequest } from '@millrace/platform/doors';
 import type { FactBatch } from '@millrace/platform/facts';
@@ -18,6 +18,11 @@ export class EventsController {
   @OnEvent(MappingPublished, { batch: 300 })
   mappingPublished(batch: FactBatch<typeof MappingPublished>): Promise<unknown> {
     return this.mappings.apply(batch);
+  }
+
+  @OnEvent(MappingSubmitted, { batch: 300 })
+  mappingSubmitted(batch: FactBatch<typeof MappingSubmitted>): Promise<unknown> {
+    return this.mappings.applySubmitted(batch);
   }
 
   @OnRequest(CurrentTag)

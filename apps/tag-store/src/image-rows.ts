@@ -5,17 +5,40 @@ import { valuesList } from '@millrace/platform/rows';
 import type { Tx } from '@millrace/platform/store';
 import type { Changes, Recorded } from './changes.ts';
 
-/** An image as `completeImage` makes it, with the platform images of an index. */
+/** An image as it is stored: what it holds is bytes already, many times smaller than the object that they say. */
+export interface StoredImage {
+  name: string;
+  reference: string;
+  /** JSON. */
+  labels: string | null;
+  /** JSON. */
+  annotations: string | null;
+  document: Buffer;
+}
+
+/** An image, with the platform images of an index. */
 export interface NewImage {
-  image: Image;
-  children: readonly Image[];
+  image: StoredImage;
+  children: readonly StoredImage[];
+}
+
+/** Of an image as `completeImage` makes it; it must have a name and a pull spec. */
+export function storedImage(image: Image): StoredImage {
+  const { metadata, dockerImageReference, kind: _kind, apiVersion: _version, ...document } = image;
+  return {
+    name: metadata.name ?? '',
+    reference: dockerImageReference ?? '',
+    labels: jsonb(metadata.labels),
+    annotations: jsonb(metadata.annotations),
+    document: Buffer.from(JSON.stringify(document)),
+  };
 }
 
 const ROWS_PER_STATEMENT = 500;
 
 /**
  * Keeps the images that are not known yet, and records them as changes; those that are stay untouched, for an image is immutable. The keys
- * of the answer are the names of the new ones. Every image must have a name and a pull spec.
+ * of the answer are the names of the new ones.
  */
 export async function insertImages(
   tx: Tx,
@@ -23,16 +46,18 @@ export async function insertImages(
   wanted: readonly NewImage[],
   known?: readonly string[],
 ): Promise<Map<string, Recorded>> {
-  const images = new Map<string, Image>();
-  for (const image of wanted.flatMap((one) => [one.image, ...one.children]))
-    if (!images.has(nameOf(image))) images.set(nameOf(image), image);
+  const images = new Map<string, StoredImage>();
+  for (const image of wanted.flatMap((one) => [one.image, ...one.children])) if (!images.has(image.name)) images.set(image.name, image);
   // The same image is pushed under many tags: what is there already is not sent again.
   for (const name of known ?? (await knownImages(tx, wanted))) images.delete(name);
   const inserted = new Map<string, Recorded>();
   // In one order for all, so that two writers of the same images do not wait for each other in a circle.
-  const rows = [...images.values()].sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1)).map(imageRow);
-  for (let from = 0; from < rows.length; from += ROWS_PER_STATEMENT) {
-    const values = valuesList(rows.slice(from, from + ROWS_PER_STATEMENT));
+  const ordered = [...images.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  for (let from = 0; from < ordered.length; from += ROWS_PER_STATEMENT) {
+    const rows = ordered.slice(from, from + ROWS_PER_STATEMENT);
+    const values = valuesList(
+      rows.map((row) => [row.name, randomUUID(), new Date(), row.labels, row.annotations, row.reference, row.document]),
+    );
     const fresh = await tx.query<{ name: string; uid: string }>(
       `INSERT INTO image (name, uid, created, labels, annotations, reference, document) VALUES ${values.sql}
        ON CONFLICT DO NOTHING RETURNING name, uid`,
@@ -41,7 +66,7 @@ export async function insertImages(
     for (const { name, uid } of fresh) inserted.set(name, changes.record(tx, { resource: 'images', type: 'ADDED', name, uid }));
   }
   const links = wanted.flatMap(({ image, children }) =>
-    inserted.has(nameOf(image)) ? children.map((child) => ({ parent: nameOf(image), child: nameOf(child) })) : [],
+    inserted.has(image.name) ? children.map((child) => ({ parent: image.name, child: child.name })) : [],
   );
   if (links.length)
     await tx.run('INSERT INTO image_child (parent, child) SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING', [
@@ -53,7 +78,7 @@ export async function insertImages(
 
 /** Names of those of the images that are there already. */
 export async function knownImages(tx: Tx, wanted: readonly NewImage[]): Promise<string[]> {
-  const names = new Set(wanted.flatMap((one) => [one.image, ...one.children]).map(nameOf));
+  const names = new Set(wanted.flatMap((one) => [one.image, ...one.children]).map(({ name }) => name));
   return (await tx.query<{ name: string }>('SELECT name FROM image WHERE name = ANY ($1)', [[...names]])).map((row) => row.name);
 }
 
@@ -63,21 +88,6 @@ export async function labelsOf(on: Pick<Tx, 'query'>, images: readonly string[])
     [...new Set(images)],
   ]);
   return new Map(rows.map((row) => [row.name, notableLabels(configLabels(JSON.parse(row.document) as Image))]));
-}
-
-const nameOf = (image: Image): string => image.metadata.name ?? '';
-
-function imageRow(image: Image): unknown[] {
-  const { metadata, dockerImageReference, kind: _kind, apiVersion: _version, ...document } = image;
-  return [
-    metadata.name,
-    randomUUID(),
-    new Date(),
-    jsonb(metadata.labels),
-    jsonb(metadata.annotations),
-    dockerImageReference,
-    Buffer.from(JSON.stringify(document)),
-  ];
 }
 
 /** A value as jsonb takes it, which holds no NUL character; null for what is empty. */

@@ -7,7 +7,7 @@ import { validateLabels } from '@millrace/domain/labels';
 import { alreadyExists, invalid, notFound, type Status, StatusError, success } from '@millrace/domain/status';
 import { Store, type Tx } from '@millrace/platform/store';
 import { Changes, type Recorded } from './changes.ts';
-import { insertImages, jsonb } from './image-rows.ts';
+import { insertImages, jsonb, storedImage } from './image-rows.ts';
 import { type Listed, type ListRequest, pageOf } from './pages.ts';
 import type { Listing } from './streams.ts';
 import type { ImageRow } from './tables.ts';
@@ -47,7 +47,7 @@ export class Images {
     refuse(image);
     const { name = '' } = image.metadata;
     const written = await attempt(this.store, dryRun, async (tx) => {
-      const recorded = (await insertImages(tx, this.changes, [{ image, children: [] }])).get(name);
+      const recorded = (await insertImages(tx, this.changes, [{ image: storedImage(image), children: [] }])).get(name);
       if (!recorded) throw new StatusError(alreadyExists(IMAGES, name));
       await tx.run('INSERT INTO image_child (parent, child) SELECT DISTINCT $1::text, unnest($2::text[])', [
         name,

@@ -1,6 +1,7 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { headers as natsHeaders } from '@nats-io/transport-node';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { pino } from 'pino';
-import { MappingPublished } from '@millrace/contracts/events';
+import { MappingPublished, type TagMoved } from '@millrace/contracts/events';
 import { CurrentTag } from '@millrace/contracts/requests';
 import { Bus } from '@millrace/platform/bus';
 import { startService, type RunningService } from '@millrace/platform/service';
@@ -103,4 +104,86 @@ it('answers where a tag stands, for whoever begins to follow it', async () => {
     }),
   );
   expect(await registry.ask(CurrentTag, { namespace: 'demo', stream: 'asked', tag: 'other' })).toEqual({ move: null });
+});
+
+describe('a registry that publishes to NATS', () => {
+  const submission = (of: string, change: Record<string, unknown> = {}) => ({
+    kind: 'ImageStreamMapping',
+    apiVersion: 'image.openshift.io/v1',
+    metadata: { namespace: 'demo', name: 'web' },
+    tag: '1.0',
+    image: { metadata: { name: digest(of) }, dockerImageReference: `nats.example.com/demo/web@${digest(of)}` },
+    ...change,
+  });
+  const submit = async (address: string, body: unknown, id: string, more: Record<string, string> = {}) => {
+    const headers = natsHeaders();
+    for (const [name, value] of Object.entries({ 'Nats-Msg-Id': id, ...more })) headers.set(name, value);
+    const text = typeof body === 'string' ? body : JSON.stringify(body);
+    await registry.js.publish(`millrace.v1.mapping.submitted.${address}`, text, { headers });
+  };
+  const told = async (stream: string) =>
+    (await store.query<{ body: string }>("SELECT body FROM outbox WHERE event = 'tag.moved' ORDER BY id"))
+      .map((row) => JSON.parse(row.body) as TagMoved)
+      .filter((move) => move.stream === stream);
+
+  it('has its mapping taken as it is, once, with the time and the trace that it gave', async () => {
+    await aTagStore();
+    const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+
+    await submit('demo.web', submission('a'), 'push-1', { 'ce-time': '2026-01-02T03:04:05.678Z', traceparent });
+    await submit('demo.web', submission('a'), 'push-1');
+
+    await eventually(async () => expect(await told('web')).toHaveLength(1));
+    expect((await told('web'))[0]).toMatchObject({
+      tag: '1.0',
+      current: { image: digest('a'), dockerImageReference: `nats.example.com/demo/web@${digest('a')}`, created: '2026-01-02T03:04:05Z' },
+      cause: { kind: 'push', id: 'nats.push-1', registry: 'nats' },
+    });
+    const [{ headers } = { headers: '' }] = await store.query<{ headers: string }>(
+      "SELECT headers FROM outbox WHERE body LIKE '%nats.push-1%'",
+    );
+    expect(JSON.parse(headers)).toMatchObject({ traceparent });
+  });
+
+  it('has what cannot be used put aside with the reason, and the rest goes on', async () => {
+    await aTagStore();
+
+    await submit('demo.good', submission('b', { metadata: { namespace: 'prod', name: 'good' } }), 'elsewhere');
+    await submit('demo.good', submission('b', { metadata: {}, tag: 'a b' }), 'no-tag');
+    await submit('demo.good', '{"image": 7}', 'no-image');
+    await submit('demo.good', 'no JSON', 'no-json');
+    await submit('demo.good.more', submission('b', { metadata: {} }), 'too-long');
+    await submit('demo.good', submission('b', { metadata: {} }), 'good');
+
+    await eventually(async () => expect(await told('good')).toMatchObject([{ current: { image: digest('b') } }]));
+    const dead = await store.query<{ event_id: string; reason: string; body: string }>(
+      "SELECT event_id, reason, body FROM dead_fact WHERE event = 'mapping.submitted'",
+    );
+    expect(Object.fromEntries(dead.map((fact) => [fact.event_id, fact.reason]))).toEqual({
+      elsewhere: 'metadata.namespace: is "prod", but it was published under "demo"',
+      'no-tag': 'tag: "a b" is no tag',
+      'too-long': expect.stringMatching(/metadata.name/),
+      'no-image': expect.stringMatching(/^image: /),
+      'no-json': expect.stringMatching(/not JSON/),
+    });
+    expect(dead.find((fact) => fact.event_id === 'no-json')?.body).toBe('no JSON');
+  });
+
+  it('publishes thousands of them, and each goes through in its order', { timeout: 60_000 }, async () => {
+    await aTagStore();
+    const layers = Array.from({ length: 120 }, (_, n) => ({ name: digest(`layer ${n}`), size: n, mediaType: 'application/x' }));
+    const bulky = (n: number) => {
+      const { image, ...rest } = submission(`bulky ${n}`, { metadata: {} });
+      return { ...rest, image: { ...image, dockerImageLayers: layers } };
+    };
+
+    for (let n = 0; n < 2_000; n += 100)
+      await Promise.all(
+        Array.from({ length: 100 }, (_, i) => submit('demo.bulky', bulky(n + i), `bulky-${String(n + i).padStart(4, '0')}`)),
+      );
+
+    await eventually(async () => expect(await told('bulky')).toHaveLength(2_000), 30_000);
+    const causes = (await told('bulky')).map((move) => move.cause.id);
+    expect(causes).toEqual([...causes].sort());
+  });
 });

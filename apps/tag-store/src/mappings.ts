@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
-import type { MappingPublished, MoveCause } from '@millrace/contracts/events';
+import type { EventContract, EventData } from '@millrace/contracts/define';
+import type { MappingPublished, MappingSubmitted, MoveCause } from '@millrace/contracts/events';
 import { ImageStreamMappings } from '@millrace/contracts/resources';
 import type { Identity } from '@millrace/domain/access';
-import { completeImage, configLabels, validateImage } from '@millrace/domain/image-content';
+import { completeImage, configLabels, notableLabels, validateImage } from '@millrace/domain/image-content';
 import type { Image } from '@millrace/domain/image';
 import { checkMapping, mappedPullSpec, readMapping, type Mapping } from '@millrace/domain/mapping';
 import { badRequest, notFound, type Status, StatusError, success } from '@millrace/domain/status';
@@ -16,14 +17,15 @@ import { isTransient, Store, type Tx } from '@millrace/platform/store';
 import { currentTrace } from '@millrace/platform/trace';
 import { Changes } from './changes.ts';
 import type { TagStoreConfig } from './config.ts';
-import { insertImages, knownImages } from './image-rows.ts';
+import { insertImages, knownImages, type NewImage, storedImage } from './image-rows.ts';
 import { insertStreams, inSeconds, lockStreams, repositoryOf, streamKey, type LockedStream } from './stream-rows.ts';
+import { published } from './submitted.ts';
 import { Tags, type TagChange } from './tags.ts';
 
-/** A mapping on its way into the store, with what only its origin knows. */
-interface Wanted {
-  mapping: Mapping;
-  children: readonly Image[];
+/** A mapping on its way into the store, with what only its origin knows. Of the image it keeps what is stored, not what it was read from. */
+interface Wanted extends NewImage {
+  mapping: Pick<Mapping, 'namespace' | 'stream' | 'tag'> & { image: Pick<Mapping['image'], 'metadata' | 'dockerImageReference'> };
+  labels: Record<string, string>;
   createStream: boolean;
   created: string;
   source?: { registry: string; observedAt: string };
@@ -61,21 +63,34 @@ export class Mappings {
     @Inject(CONFIG) private readonly config: Pick<TagStoreConfig, 'INTERNAL_REGISTRY_HOST'>,
   ) {}
 
-  /** Acts on the facts in one transaction; those that can never be acted on are put aside with the reason. */
-  async apply(batch: FactBatch<typeof MappingPublished>): Promise<void> {
-    const read = batch.facts.map((fact) => ({ fact, result: this.wantedBy(fact) }));
+  /** Acts on what registry-mapping told. */
+  apply(batch: FactBatch<typeof MappingPublished>): Promise<void> {
+    return this.applyAll(batch, ({ data, traceparent }) => this.wantedBy(data, traceparent));
+  }
+
+  /** Acts on what registries told themselves. */
+  applySubmitted(batch: FactBatch<typeof MappingSubmitted>): Promise<void> {
+    return this.applyAll(batch, (fact) => {
+      const mapping = published(fact);
+      return 'image' in mapping ? this.wantedBy(mapping, fact.traceparent) : mapping;
+    });
+  }
+
+  /** Acts on facts in one transaction; those that can never be acted on are put aside with the reason. */
+  private async applyAll<C extends EventContract>(batch: FactBatch<C>, wantedBy: (fact: Fact<C>) => Wanted | Status): Promise<void> {
+    const read = batch.read(wantedBy);
     await this.store.transaction(async (tx) => {
       // First, so that an instance that lost its place learns so before it does the work.
       await batch.settle(tx);
-      const good = read.flatMap(({ fact, result }) => ('mapping' in result ? [{ fact, wanted: result }] : []));
+      const good = read.flatMap(({ origin, made }) => ('mapping' in made ? [{ origin, wanted: made }] : []));
       const refusals = await this.put(
         tx,
         good.map(({ wanted }) => wanted),
       );
-      for (const { fact, result } of read) if (!('mapping' in result)) await batch.refuse(tx, fact, result.message ?? 'malformed');
+      for (const { origin, made } of read) if (!('mapping' in made)) await batch.refuse(tx, origin, made.message ?? 'malformed');
       for (const [i, refusal] of refusals.entries()) {
-        const fact = good[i]?.fact;
-        if (refusal && fact) await batch.refuse(tx, fact, missing(fact.data));
+        const refused = good[i];
+        if (refusal && refused) await batch.refuse(tx, refused.origin, missing(refused.wanted.mapping));
       }
     });
   }
@@ -94,8 +109,7 @@ export class Mappings {
       return CREATED;
     }
     const wanted: Wanted = {
-      mapping,
-      children: [],
+      ...kept(mapping, []),
       createStream: false,
       created: inSeconds(new Date()),
       cause: { kind: 'mapping', id: randomUUID(), actor: user.name },
@@ -144,7 +158,7 @@ export class Mappings {
     }
   }
 
-  private wantedBy({ data, traceparent }: Fact<typeof MappingPublished>): Wanted | Status {
+  private wantedBy(data: EventData<typeof MappingPublished>, traceparent: string): Wanted | Status {
     const { namespace, stream, tag, image, children, createStream, source } = data;
     const checked = checkMapping(
       { metadata: { namespace, name: stream }, tag, image },
@@ -162,8 +176,7 @@ export class Mappings {
       const observedAt = sortableInstant(source.observedAt);
       const now = new Date();
       return {
-        mapping: checked.mapping,
-        children: children.map(completeImage),
+        ...kept(checked.mapping, children.map(completeImage)),
         createStream,
         // A registry whose clock is ahead does not make items of tomorrow.
         created: inSeconds(new Date(Math.min(now.getTime(), Date.parse(`${observedAt.slice(0, 23)}Z`)))),
@@ -178,24 +191,13 @@ export class Mappings {
 
   /** Answers for each mapping why it is refused, or undefined where it is in. */
   private async put(tx: Tx, wanted: readonly Wanted[]): Promise<(Status | undefined)[]> {
-    const [streams, known] = await Promise.all([
-      this.streamsOf(tx, wanted),
-      knownImages(
-        tx,
-        wanted.map(({ mapping: { image }, children }) => ({ image, children })),
-      ),
-    ]);
+    const [streams, known] = await Promise.all([this.streamsOf(tx, wanted), knownImages(tx, wanted)]);
     const refusals = wanted.map(({ mapping }) => (streams.has(keyOf(mapping)) ? undefined : noSuchStream(mapping)));
     const accepted = wanted.flatMap((one) => {
       const stream = streams.get(keyOf(one.mapping));
       return stream ? [{ ...one, stream }] : [];
     });
-    const fresh = await insertImages(
-      tx,
-      this.changes,
-      accepted.map(({ mapping: { image }, children }) => ({ image, children })),
-      known,
-    );
+    const fresh = await insertImages(tx, this.changes, accepted, known);
     await this.tags.move(
       tx,
       accepted.map((one): TagChange => {
@@ -214,7 +216,7 @@ export class Mappings {
           source: one.source?.registry,
           observedAt: one.source?.observedAt,
           cause: one.cause,
-          labels: configLabels(image),
+          labels: one.labels,
           traceparent: one.traceparent,
         };
       }),
@@ -231,9 +233,20 @@ export class Mappings {
   }
 }
 
-const keyOf = ({ namespace, stream }: Mapping): string => streamKey({ namespace, name: stream });
+/** What is kept of a mapping until it is stored. */
+function kept({ image, ...address }: Mapping, children: readonly Image[]): Pick<Wanted, 'mapping' | 'image' | 'children' | 'labels'> {
+  const { metadata, dockerImageReference } = image;
+  return {
+    mapping: { ...address, image: { metadata, dockerImageReference } },
+    image: storedImage(image),
+    children: children.map(storedImage),
+    labels: notableLabels(configLabels(image)),
+  };
+}
+
+const keyOf = ({ namespace, stream }: Wanted['mapping']): string => streamKey({ namespace, name: stream });
 
 const missing = ({ namespace, stream }: { namespace: string; stream: string }): string =>
   `image stream ${namespace}/${stream} does not exist, and its registry may not create it: create it, then replay this fact`;
 
-const noSuchStream = ({ stream }: Mapping): Status => notFound(ImageStreamMappings, stream);
+const noSuchStream = ({ stream }: Pick<Mapping, 'stream'>): Status => notFound(ImageStreamMappings, stream);

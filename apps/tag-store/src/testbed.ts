@@ -48,7 +48,7 @@ export async function anInstance(urls: { database: string; nats: string }, host 
     apply: async (...data) => {
       const reasons: string[] = [];
       await mappings.apply({
-        facts: data.map(asFact),
+        read: (take) => data.map(asFact).map((fact) => ({ origin: fact, made: take(fact) })),
         settle: () => Promise.resolve(),
         refuse: (_tx, _fact, reason) => Promise.resolve(void reasons.push(reason)),
       });
@@ -101,6 +101,7 @@ export function aPush(stream: string, of: string, at: number, more: Partial<Mapp
 }
 
 const asFact = (data: MappingFact): Fact<typeof MappingPublished> => ({
+  body: () => JSON.stringify(data),
   id: data.id,
   subject: `millrace.v1.mapping.published.${data.namespace}.${data.stream}.${data.tag}`,
   data,

@@ -25,16 +25,17 @@ export class Triggers {
 
   /** Fires what the moves fire, each once: a repeat of a fact finds its generation planned. */
   async plan(batch: FactBatch<typeof TagMoved>): Promise<void> {
+    const moves = batch.read(({ data, traceparent }) => ({ move: data, traceparent: traceparent || freshTrace() })).map(({ made }) => made);
     await this.store.transaction(async (tx) => {
       // First, because it is also the lock against whoever begins to follow a tag; see holdFacts.
       await batch.settle(tx);
       const followers = await followersOf(
         tx,
-        batch.facts.map((fact) => fact.data),
+        moves.map(({ move }) => move),
       );
       const round = new Round();
-      for (const { data, traceparent } of batch.facts)
-        for (const trigger of followers.get(tagOf(data)) ?? []) round.consider(trigger, data, traceparent || freshTrace());
+      for (const { move, traceparent } of moves)
+        for (const trigger of followers.get(tagOf(move)) ?? []) round.consider(trigger, move, traceparent);
       await this.write(tx, round);
     });
   }

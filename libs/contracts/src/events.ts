@@ -17,12 +17,15 @@ export const Source = z
   .meta({ id: 'Source' });
 export type Source = z.infer<typeof Source>;
 
-/** A registry that can publish to NATS offers a mapping itself; it then goes the way of a notification. */
+/** Name under which the observations of registries that publish to NATS are recorded; no registry of a configuration has it. */
+export const NATS_SOURCE = 'nats';
+
+/** A registry that can publish to NATS tells the mapping itself, and needs nobody to describe the image. */
 export const MappingSubmitted = defineEvent({
   name: 'mapping.submitted',
   stream: 'MILLRACE_MAPPINGS',
   from: 'registry',
-  to: ['registry-mapping'],
+  to: ['tag-store'],
   summary: 'A registry that publishes to NATS itself says that an image was pushed: the body is an ImageStreamMapping.',
   data: ImageStreamMapping,
   parameters: ['namespace', 'stream'],

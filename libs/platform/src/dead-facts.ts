@@ -50,9 +50,9 @@ export class DeadFacts {
     if (!door) return this.publishAgain(id, row.event);
     const parsed = door.contract.data.safeParse(JSON.parse(row.body));
     if (!parsed.success) throw new Error(`the fact is still malformed: ${parsed.error.issues[0]?.message ?? 'unknown'}`);
-    const fact = { id: row.eventId, subject: row.subject, data: parsed.data, time: row.created, traceparent: '' };
+    const origin = { id: row.eventId, subject: row.subject, traceparent: '', body: () => row.body };
     await door.handler({
-      facts: [fact],
+      read: (take) => [{ origin, made: take({ ...origin, data: parsed.data, time: row.created }) }],
       settle: async (tx) => void (await tx.run('DELETE FROM dead_fact WHERE id = $1', [id])),
       refuse: (_tx, _fact, reason) => Promise.reject(new Error(reason)),
     });

@@ -73,9 +73,10 @@ function aRelay({ store, bus, lease }: Program): Relay {
   return relay;
 }
 
+const factsOf = (batch: FactBatch<typeof TagMoved>) => batch.read((fact) => fact).map(({ made }) => made);
 const record = (program: Program) => async (batch: FactBatch<typeof TagMoved>) => {
   await program.store.transaction(async (tx) => {
-    for (const fact of batch.facts) {
+    for (const fact of factsOf(batch)) {
       if (fact.data.tag === 'poison') throw new Error('cannot be used');
       await tx.run('INSERT INTO effect (id, generation) VALUES ($1, $2)', [fact.id, fact.data.generation]);
     }
@@ -118,7 +119,7 @@ describe('facts from outbox to handler', () => {
     aRelay(sender);
     aConsumer(receiver, async (batch) => {
       await receiver.store.transaction(async (tx) => {
-        for (const fact of batch.facts)
+        for (const fact of factsOf(batch))
           await tx.run('INSERT INTO effect (id, generation) VALUES ($1, $2)', [fact.id, fact.data.generation]);
         await batch.settle(tx);
         if (failures-- > 0) throw new Error('crash before the commit');
@@ -153,9 +154,9 @@ describe('facts from outbox to handler', () => {
     const dead = new DeadFacts(receiver.store);
     let healed = false;
     const handler = async (batch: FactBatch<typeof TagMoved>) => {
-      if (!healed && batch.facts.some((fact) => fact.data.tag === 'poison')) throw new Error('cannot be used');
+      if (!healed && factsOf(batch).some((fact) => fact.data.tag === 'poison')) throw new Error('cannot be used');
       await receiver.store.transaction(async (tx) => {
-        for (const fact of batch.facts)
+        for (const fact of factsOf(batch))
           await tx.run('INSERT INTO effect (id, generation) VALUES ($1, $2)', [fact.id, fact.data.generation]);
         await batch.settle(tx);
       });
@@ -186,7 +187,7 @@ describe('facts from outbox to handler', () => {
     const handler = async (batch: FactBatch<typeof TagMoved>) => {
       await receiver.store.transaction(async (tx) => {
         transactions++;
-        for (const fact of batch.facts)
+        for (const fact of factsOf(batch))
           if (fact.data.tag === 'unknown') await batch.refuse(tx, fact, 'no such stream');
           else await tx.run('INSERT INTO effect (id, generation) VALUES ($1, $2)', [fact.id, fact.data.generation]);
         await batch.settle(tx);

@@ -7,14 +7,26 @@ import type { Log } from './log.ts';
 import { isTransient, type Store, type Tx } from './store.ts';
 import { freshTrace } from './trace.ts';
 
-/** A fact as a door gets it. */
-export interface Fact<C extends EventContract = EventContract> {
+/** A fact by its name: enough to put it aside. */
+export interface FactOrigin {
   /** CloudEvents id: the same on every repeat. */
   readonly id: string;
   readonly subject: string;
+  readonly traceparent: string;
+  /** Its JSON as it was told, or what stands there instead. */
+  body(): string;
+}
+
+/** A fact as a door gets it. */
+export interface Fact<C extends EventContract = EventContract> extends FactOrigin {
   readonly data: EventData<C>;
   readonly time: Date;
-  readonly traceparent: string;
+}
+
+/** What a door has made of a fact. */
+export interface Taken<T> {
+  readonly origin: FactOrigin;
+  readonly made: T;
 }
 
 /**
@@ -22,21 +34,25 @@ export interface Fact<C extends EventContract = EventContract> {
  * the same commit, so each is acted on exactly once, and a killed process resumes where its last commit was.
  */
 export interface FactBatch<C extends EventContract = EventContract> {
-  readonly facts: readonly Fact<C>[];
+  /**
+   * What `take` makes of each fact, in order; to be called before `settle`. A fact is parsed when its turn comes and not kept, so a batch of bulky
+   * facts takes no more memory than what is made of them. Those that are not of the contract's shape are refused, and `take` does not see them.
+   */
+  read<T>(take: (fact: Fact<C>) => T): Taken<T>[];
   settle(tx: Tx): Promise<void>;
   /**
    * Puts a fact aside that can never be acted on as it is: it is kept as a dead fact with the reason, in the same transaction as the
    * effects of the others. For what only this fact is to blame for; a throw has the whole batch tried again.
    */
-  refuse(tx: Tx, fact: Fact<C>, reason: string): Promise<void>;
+  refuse(tx: Tx, fact: FactOrigin, reason: string): Promise<void>;
 }
 
 export type FactHandler<C extends EventContract = EventContract> = (batch: FactBatch<C>) => Promise<unknown>;
 
 const MAX_ATTEMPTS = 5;
-const BATCH_BYTES = 4 * 1024 * 1024;
+const BATCH_BYTES = 2 * 1024 * 1024;
 /** What is fetched ahead of the batch in hand. */
-const AHEAD_BYTES = 8 * 1024 * 1024;
+const AHEAD_BYTES = 3 * 1024 * 1024;
 
 /** Another instance has taken over, or the stream was replaced: start again from what Postgres says. */
 class PositionLost extends Error {
@@ -48,15 +64,9 @@ interface Position {
   sequence: number;
 }
 
-/** One fact with its place in the stream. */
-interface Placed<C extends EventContract> {
-  fact: Fact<C>;
-  sequence: number;
-}
-
-interface Held {
-  message: JsMsg;
-  bytes: number;
+interface Refused {
+  fact: FactOrigin;
+  reason: string;
 }
 
 /** Follows one kind of fact, in order, in batches; one instance of the service at a time, the others stand by. */
@@ -66,7 +76,7 @@ export class FactConsumer<C extends EventContract = EventContract> {
   private readonly taken = new Bell();
   private running: Promise<void> = Promise.resolve();
   private messages: ConsumerMessages | undefined;
-  private buffer: Held[] = [];
+  private buffer: JsMsg[] = [];
   private bytes = 0;
 
   constructor(
@@ -121,37 +131,38 @@ export class FactConsumer<C extends EventContract = EventContract> {
       deliver_policy: DeliverPolicy.StartSequence,
       opt_start_seq: position.sequence + 1,
     });
-    const messages = await consumer.consume({ max_messages: this.options.batch * 2, expires: 30_000 });
-    this.messages = messages;
+    const stream = await consumer.consume({ max_messages: this.options.batch * 2, expires: 30_000 });
+    this.messages = stream;
     this.buffer = [];
     this.bytes = 0;
     let ended = false;
-    const pumping = this.pump(messages).finally(() => {
+    const pumping = this.pump(stream).finally(() => {
       ended = true;
       this.arrived.ring();
     });
     try {
       while (!this.stopping.signal.aborted && !ended) {
-        const held = this.take();
-        if (!held.length) await this.arrived.wait(1_000, this.stopping.signal);
+        const messages = this.take();
+        if (!messages.length) await this.arrived.wait(1_000, this.stopping.signal);
         else {
           // What cannot leave need not come in.
           await this.on.store.outbox.room(this.stopping.signal);
-          await this.handle(held, position, progress);
+          await this.handle(messages, position);
+          progress();
         }
         if (!(await this.on.lease.leads(this.role))) throw new PositionLost('the leadership has gone to another instance');
       }
     } finally {
       this.buffer = [];
       this.taken.ring();
-      await messages.close().catch(() => undefined);
+      await stream.close().catch(() => undefined);
       await pumping.catch(() => undefined);
     }
   }
 
   private async pump(messages: ConsumerMessages): Promise<void> {
     for await (const message of messages) {
-      this.buffer.push({ message, bytes: message.data.length });
+      this.buffer.push(message);
       this.bytes += message.data.length;
       this.arrived.ring();
       // Not reading on is what makes the server stop sending.
@@ -164,82 +175,52 @@ export class FactConsumer<C extends EventContract = EventContract> {
     }
   }
 
-  private take(): Held[] {
+  private take(): JsMsg[] {
     let bytes = 0;
     let count = 0;
-    while (
-      count < this.buffer.length &&
-      count < this.options.batch &&
-      (count === 0 || bytes + (this.buffer[count]?.bytes ?? 0) <= BATCH_BYTES)
-    )
-      bytes += this.buffer[count++]?.bytes ?? 0;
-    const held = this.buffer.splice(0, count);
+    for (const { data } of this.buffer) {
+      if (count === this.options.batch || (count > 0 && bytes + data.length > BATCH_BYTES)) break;
+      bytes += data.length;
+      count++;
+    }
+    const messages = this.buffer.splice(0, count);
     this.bytes -= bytes;
     if (count) this.taken.ring();
-    return held;
+    return messages;
   }
 
-  private async handle(held: Held[], position: Position, progress: () => void): Promise<void> {
-    let run: Placed<C>[] = [];
-    for (const { message } of held) {
-      const parsed = this.parse(message);
-      if (parsed.kind === 'fact') run.push({ fact: parsed.fact, sequence: message.seq });
-      else {
-        await this.handleRun(run, position);
-        run = [];
-        await this.bury(message, parsed.reason, 1, position);
-      }
-    }
-    await this.handleRun(run, position);
-    progress();
-  }
-
-  private parse(message: JsMsg): { kind: 'fact'; fact: Fact<C> } | { kind: 'malformed'; reason: string } {
+  private parse(message: JsMsg, origin: FactOrigin): Fact<C> | Refused {
     try {
       const parsed = this.contract.data.safeParse(message.json());
-      if (!parsed.success)
-        return {
-          kind: 'malformed',
-          reason: parsed.error.issues
-            .map((issue) => `${issue.path.join('.') || 'body'}: ${issue.message}`)
-            .slice(0, 5)
-            .join('; '),
-        };
-      const header = (name: string) => message.headers?.get(name) || undefined;
-      return {
-        kind: 'fact',
-        fact: {
-          id: header('ce-id') ?? header('Nats-Msg-Id') ?? `${message.info.stream}.${message.seq}`,
-          subject: message.subject,
-          data: parsed.data as EventData<C>,
-          time: new Date(header('ce-time') ?? message.info.timestampNanos / 1e6),
-          traceparent: header('traceparent') ?? freshTrace(),
-        },
-      };
+      if (parsed.success) {
+        const time = new Date(message.headers?.get('ce-time') || message.info.timestampNanos / 1e6);
+        return { ...origin, data: parsed.data as EventData<C>, time };
+      }
+      const problems = parsed.error.issues.slice(0, 5).map((issue) => `${issue.path.join('.') || 'body'}: ${issue.message}`);
+      return { fact: origin, reason: problems.join('; ') };
     } catch (error) {
-      return { kind: 'malformed', reason: `body is not JSON: ${(error as Error).message}` };
+      return { fact: origin, reason: `body is not JSON: ${(error as Error).message}` };
     }
   }
 
   /** A batch that fails for what is in it is taken apart, so that one bad fact neither stops nor loses the others. */
-  private async handleRun(run: Placed<C>[], position: Position): Promise<void> {
-    if (!run.length) return;
+  private async handle(messages: readonly JsMsg[], position: Position): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       try {
-        const refused = await this.attempt(run, position);
-        this.on.handled(run.length - refused, 'done');
+        const refused = await this.attempt(messages, position);
+        this.on.handled(messages.length - refused, 'done');
         return;
       } catch (error) {
         if (error instanceof PositionLost || this.stopping.signal.aborted) throw error;
         const transient = isTransient(error);
-        if (!transient && run.length > 1) {
-          this.on.log.warn({ err: error, event: this.contract.name, facts: run.length }, 'facts.one-by-one');
-          for (const one of run) await this.handleRun([one], position);
+        if (!transient && messages.length > 1) {
+          this.on.log.warn({ err: error, event: this.contract.name, facts: messages.length }, 'facts.one-by-one');
+          for (const one of messages) await this.handle([one], position);
           return;
         }
         if (!transient && attempt >= MAX_ATTEMPTS) {
-          const [one] = run;
-          if (one) await this.buryFact(one.fact, one.sequence, (error as Error).message, attempt, position);
+          const [one] = messages;
+          if (one) await this.bury(one, (error as Error).message, attempt, position);
           return;
         }
         const waitMs = Math.min(5_000, 50 * 2 ** Math.min(attempt, 10));
@@ -251,100 +232,82 @@ export class FactConsumer<C extends EventContract = EventContract> {
   }
 
   /** Resolves to how many of them were refused. */
-  private async attempt(run: Placed<C>[], position: Position): Promise<number> {
-    const last = run.at(-1);
+  private async attempt(messages: readonly JsMsg[], position: Position): Promise<number> {
+    const last = messages.at(-1);
     if (!last) return 0;
     let settled = false;
-    let refused: { fact: Fact<C>; reason: string }[] = [];
+    let malformed: Refused[] | undefined;
+    let refused: Refused[] = [];
     let tried: Tx | undefined;
     const within = (tx: Tx) => {
       // The handler may have begun anew, in another transaction.
       if (tx !== tried) refused = [];
       tried = tx;
     };
+    const refuse = async (tx: Tx, one: Refused) => {
+      within(tx);
+      refused.push(one);
+      await this.insertDead(tx, one.fact, one.reason, 1);
+    };
     await this.handler({
-      facts: run.map((one) => one.fact),
+      read: (take) => {
+        const unread: Refused[] = (malformed = []);
+        return messages.flatMap((message) => {
+          const origin = originOf(message);
+          const parsed = this.parse(message, origin);
+          if ('data' in parsed) return [{ origin, made: take(parsed) }];
+          unread.push(parsed);
+          return [];
+        });
+      },
       settle: async (tx) => {
         within(tx);
+        if (!malformed) throw new Error(`the handler of ${this.contract.name} settles a batch that it has not read`);
         // Known before the commit is early enough: the effects need not wait for it.
-        const saved = this.savePosition(tx, position, last.sequence, last.fact.id);
+        const saved = this.savePosition(tx, position, last.seq, originOf(last).id);
         saved.catch(() => undefined);
         tx.beforeCommit(() => saved);
+        for (const one of malformed) await refuse(tx, one);
         settled = true;
       },
-      refuse: async (tx, fact, reason) => {
-        within(tx);
-        await this.insertDead(tx, { ...fact, body: JSON.stringify(fact.data) }, reason, 1);
-        refused.push({ fact, reason });
-      },
+      refuse: (tx, fact, reason) => refuse(tx, { fact, reason }),
     });
     if (!settled) throw new Error(`the handler of ${this.contract.name} has not settled its batch`);
-    position.sequence = last.sequence;
+    position.sequence = last.seq;
     for (const { fact, reason } of refused) this.tellDead(fact, reason, 1);
     return refused.length;
   }
 
   private async bury(message: JsMsg, reason: string, attempts: number, position: Position): Promise<void> {
-    const id = message.headers?.get('ce-id') || message.headers?.get('Nats-Msg-Id') || `${message.info.stream}.${message.seq}`;
-    await this.buryRow(
-      { subject: message.subject, id, body: message.string(), traceparent: message.headers?.get('traceparent') ?? '' },
-      message.seq,
-      reason,
-      attempts,
-      position,
-    );
-  }
-
-  private async buryFact(fact: Fact<C>, sequence: number, reason: string, attempts: number, position: Position): Promise<void> {
-    await this.buryRow(
-      { subject: fact.subject, id: fact.id, body: JSON.stringify(fact.data), traceparent: fact.traceparent },
-      sequence,
-      reason,
-      attempts,
-      position,
-    );
-  }
-
-  private async buryRow(
-    row: { subject: string; id: string; body: string; traceparent: string },
-    sequence: number,
-    reason: string,
-    attempts: number,
-    position: Position,
-  ): Promise<void> {
+    const fact = originOf(message);
     await this.on.store.transaction(async (tx) => {
-      await this.insertDead(tx, row, reason, attempts);
-      await this.savePosition(tx, position, sequence, row.id);
+      await this.insertDead(tx, fact, reason, attempts);
+      await this.savePosition(tx, position, message.seq, fact.id);
     });
-    position.sequence = sequence;
-    this.tellDead(row, reason, attempts);
+    position.sequence = message.seq;
+    this.tellDead(fact, reason, attempts);
   }
 
-  private async insertDead(
-    tx: Tx,
-    row: { subject: string; id: string; body: string; traceparent: string },
-    reason: string,
-    attempts: number,
-  ): Promise<void> {
+  private async insertDead(tx: Tx, fact: FactOrigin, reason: string, attempts: number): Promise<void> {
     await tx.run(
       `INSERT INTO dead_fact (event, subject, event_id, headers, body, reason, attempts) VALUES ($1, $2, $3, $4, $5, $6, $7)
        ON CONFLICT (event, event_id) DO UPDATE SET reason = excluded.reason, attempts = dead_fact.attempts + excluded.attempts`,
       // A NUL cannot be stored in a Postgres text; nothing valid holds one.
       [
         this.contract.name,
-        row.subject,
-        row.id,
-        JSON.stringify({ traceparent: row.traceparent }),
-        row.body.replaceAll('\0', '\uFFFD'),
+        fact.subject,
+        fact.id,
+        JSON.stringify({ traceparent: fact.traceparent }),
+        fact.body().replaceAll('\0', '\uFFFD'),
         reason.slice(0, 2_000),
         attempts,
       ],
     );
   }
 
-  private tellDead(row: { subject: string; id: string }, reason: string, attempts: number): void {
+  private tellDead({ subject, id }: FactOrigin, reason: string, attempts: number): void {
     this.on.handled(1, 'dead');
-    this.on.log.error({ event: this.contract.name, subject: row.subject, eventId: row.id, reason, attempts }, 'fact.dead');
+    this.on.log.error({ event: this.contract.name, subject, eventId: id, reason, attempts }, 'fact.dead');
   }
 
   /** The stored position, set back where JetStream holds less than, or something else than, we had seen: repeats are harmless, gaps are not. */
@@ -376,6 +339,16 @@ export class FactConsumer<C extends EventContract = EventContract> {
     );
     if (moved !== 1) throw new PositionLost(`another instance has acted on ${this.contract.name} meanwhile`);
   }
+}
+
+function originOf(message: JsMsg): FactOrigin {
+  const header = (name: string) => message.headers?.get(name) || undefined;
+  return {
+    id: header('ce-id') ?? header('Nats-Msg-Id') ?? `${message.info.stream}.${message.seq}`,
+    subject: message.subject,
+    traceparent: header('traceparent') ?? freshTrace(),
+    body: () => message.string(),
+  };
 }
 
 /** How far the service has acted on an event, for whoever told it. */

@@ -80,8 +80,13 @@ export function makeImage(
   return { digest: manifest.digest, mediaType: media.manifest, manifest: manifest.body, config, layers: [layer], architecture };
 }
 
-export function makeIndex(seed: string, architectures: readonly string[] = ['amd64', 'arm64'], format: Format = 'oci'): MadeIndex {
-  const images = architectures.map((architecture) => makeImage(seed, { format, architecture }));
+export function makeIndex(
+  seed: string,
+  architectures: readonly string[] = ['amd64', 'arm64'],
+  options: { format?: Format; labels?: Record<string, string> } = {},
+): MadeIndex {
+  const { format = 'oci' } = options;
+  const images = architectures.map((architecture) => makeImage(seed, { ...options, format, architecture }));
   const manifest = blob(
     Buffer.from(
       JSON.stringify({
