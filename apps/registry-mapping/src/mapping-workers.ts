@@ -13,17 +13,25 @@ import { isTransient, Store } from '@millrace/platform/store';
 import { withTrace } from '@millrace/platform/trace';
 import type { RegistryMappingConfig } from './config.ts';
 import { Measures } from './measures.ts';
-import { type ClaimedPush, PushQueue } from './push-queue.ts';
+import { type ClaimedPush, type NewPush, PushQueue } from './push-queue.ts';
 import { type KnownRegistry, Registries } from './registries.ts';
 
 const POLL_MS = 1_000;
 const SWEEP_MS = 500;
+const REMEMBERED = 1_000;
+
+/** What a look into the registry brought. */
+type Look = { described: DescribedImage } | { error: unknown };
 
 /** The work on one registry's pushes: bounded, and of no consequence to the other registries. */
 interface Lane {
   registry: KnownRegistry;
   bell: Bell;
   inFlight: Set<Promise<void>>;
+  /** An image that is, or was, looked at before its push was stored. */
+  foresight?: { eventId: string; underWay: boolean; look: Promise<Look> };
+  /** Event ids of the last pushes that were foreseen: a registry that repeats one does not make us look again. */
+  foreseen: Set<string>;
   /** More was due than could be taken. */
   more: boolean;
   /** When the next retry is due, by the clock of `performance`. */
@@ -51,7 +59,15 @@ export class MappingWorkers implements Worker {
     this.lanes = new Map(
       registries.all.map((registry) => [
         registry.name,
-        { registry, bell: new Bell(), inFlight: new Set(), more: false, retryAt: Infinity, outage: false },
+        {
+          registry,
+          bell: new Bell(),
+          inFlight: new Set(),
+          foreseen: new Set(),
+          more: false,
+          retryAt: Infinity,
+          outage: false,
+        },
       ]),
     );
   }
@@ -75,6 +91,23 @@ export class MappingWorkers implements Worker {
     const instance = this.lease.present;
     const free = lane ? this.config.MAPPINGS_IN_FLIGHT - lane.inFlight.size : 0;
     return instance !== undefined && free > 0 && !this.stopping.signal.aborted ? { instance, free } : undefined;
+  }
+
+  /**
+   * Looks at an image while its push is being stored, where the registry has nothing else in work: it is claimed right after. One that is not
+   * claimed, because another instance has a push of its tag in hand, was looked at for nothing.
+   */
+  foresee(registry: string, pushes: readonly NewPush[]): void {
+    const lane = this.lanes.get(registry);
+    const [push, ...more] = pushes;
+    if (!lane || !push || more.length || push.quarantined || lane.foreseen.has(push.eventId)) return;
+    if (lane.inFlight.size || lane.foresight?.underWay || !this.capacity(registry)) return;
+    if (streamOfRepository(push.repository, lane.registry.layout).kind === 'none') return;
+    lane.foreseen.add(push.eventId);
+    for (const id of lane.foreseen) if (lane.foreseen.size > REMEMBERED) lane.foreseen.delete(id);
+    const foresight = { eventId: push.eventId, underWay: true, look: this.look(lane, push) };
+    lane.foresight = foresight;
+    void foresight.look.then(() => (foresight.underWay = false));
   }
 
   /** Begins with pushes that were claimed on their way in. */
@@ -126,7 +159,9 @@ export class MappingWorkers implements Worker {
   }
 
   private begin(lane: Lane, push: ClaimedPush): void {
-    const work = withTrace(push.traceparent, () => this.attempt(lane, push))
+    const foresight = lane.foresight?.eventId === push.event_id ? lane.foresight : undefined;
+    if (foresight) lane.foresight = undefined;
+    const work = withTrace(push.traceparent, () => this.attempt(lane, push, foresight?.look))
       // Only Postgres can be the reason: the claim is free again as soon as it can be told so.
       .catch(async (error: unknown) => {
         this.log.warn({ err: error, ...named(push) }, 'push.interrupted');
@@ -152,20 +187,23 @@ export class MappingWorkers implements Worker {
     }
   }
 
-  private async attempt(lane: Lane, push: ClaimedPush): Promise<void> {
+  private async look({ registry }: Lane, { repository, digest }: Pick<NewPush, 'repository' | 'digest'>): Promise<Look> {
+    try {
+      const described = await describeImage(registry.client, repository, digest, { recordedAs: `${registry.publicHost}/${repository}` });
+      return { described };
+    } catch (error) {
+      return { error };
+    }
+  }
+
+  private async attempt(lane: Lane, push: ClaimedPush, foreseen?: Promise<Look>): Promise<void> {
     const begun = performance.now();
-    const { registry } = lane;
-    const place = streamOfRepository(push.repository, registry.layout);
+    const place = streamOfRepository(push.repository, lane.registry.layout);
     if (place.kind === 'none') return this.quarantine(lane, push, place.reason);
 
-    let described: DescribedImage;
-    try {
-      described = await describeImage(registry.client, push.repository, push.digest, {
-        recordedAs: `${registry.publicHost}/${push.repository}`,
-      });
-    } catch (error) {
-      return this.failed(lane, push, error, push.age_ms + performance.now() - begun);
-    }
+    const looked = await (foreseen ?? this.look(lane, push));
+    if ('error' in looked) return this.failed(lane, push, looked.error, push.age_ms + performance.now() - begun);
+    const { described } = looked;
 
     const { ended, next } = await this.store.transaction(async (tx) => {
       const outcome = await this.queue.end(tx, push, { state: 'mapped' });

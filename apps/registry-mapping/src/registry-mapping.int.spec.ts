@@ -458,7 +458,7 @@ describe('order', () => {
 
     await eventually(() => expect(mapped()).toHaveLength(60), 20_000);
     for (const [t, tag] of tags.entries()) expect(mapped('web', tag)).toEqual(made.slice(t * 10, t * 10 + 10).map((image) => image.digest));
-    expect(registry.asked).toHaveLength(60);
+    expect(new Set(registry.asked).size).toBe(60);
   });
 });
 

@@ -31,6 +31,7 @@ export class RegistryMapping {
     });
     if (!pushes.length) return;
 
+    this.workers.foresee(registry, pushes);
     const { claimed, waiting, quarantined, repeated } = await this.queue.add(registry, pushes, this.workers.capacity(registry));
     this.workers.take(registry, claimed);
     if (waiting) this.workers.wake(registry);

@@ -4,7 +4,7 @@ import { pause } from '@millrace/platform/backoff';
 import { Bus } from '@millrace/platform/bus';
 import type { Log } from '@millrace/platform/log';
 import { CONFIG, LOG, type Worker } from '@millrace/platform/service';
-import { Store, type Tx } from '@millrace/platform/store';
+import { type Statement, Store, type Tx } from '@millrace/platform/store';
 import type { TagStoreConfig } from './config.ts';
 
 /*
@@ -108,7 +108,10 @@ export class Changes implements Worker {
     if (!changes) {
       const fresh = (changes = new Map<string, Pending>());
       this.pending.set(tx, fresh);
-      tx.beforeCommit(() => number(tx, [...fresh.values()]));
+      tx.last(
+        () => numbering([...fresh.values()]),
+        ([row]) => tell([...fresh.values()], BigInt(String(row?.['base'] ?? 0))),
+      );
       tx.afterCommit(() => {
         this.wake();
         this.bus.nudge(NUDGE);
@@ -250,7 +253,7 @@ export class Changes implements Worker {
       if (!old?.upto) return 0;
       const gone = await tx.run('DELETE FROM change WHERE revision <= $1', [old.upto]);
       // Last, because every writer waits for this row.
-      tx.beforeCommit(() => tx.run('UPDATE revision SET pruned = greatest(pruned, $1)', [old.upto]));
+      tx.last(() => ({ sql: 'UPDATE revision SET pruned = greatest(pruned, $1)', parameters: [old.upto] }));
       return gone;
     });
   }
@@ -278,14 +281,14 @@ function asEntries({ uid, namespace, name, type, revision, object, created }: Fe
 }
 
 /** Numbers the changes of a transaction, one after the other in the order in which they were recorded. */
-async function number(tx: Tx, pending: Pending[]): Promise<void> {
+function numbering(pending: Pending[]): Statement {
   const changes = pending.map(({ change }) => change);
   // The object carries the number of its deletion, which only Postgres knows.
   const objects = changes.map(
     ({ object }) => object && JSON.stringify({ ...object, metadata: { ...object.metadata, resourceVersion: NUMBER } }),
   );
-  const [taken] = await tx.query<{ base: string }>(
-    `WITH taken AS (
+  return {
+    sql: `WITH taken AS (
        UPDATE revision SET value = value + $1 RETURNING value - $1 AS base
      ), told AS (
        SELECT base + n AS revision, resource, namespace, name, uid, type, object
@@ -300,7 +303,7 @@ async function number(tx: Tx, pending: Pending[]): Promise<void> {
        SELECT revision, resource, namespace, name, uid, type, replace(object, '${NUMBER}', revision::text) FROM told
      )
      SELECT base FROM taken`,
-    [
+    parameters: [
       changes.length,
       changes.map((change) => change.resource),
       changes.map((change) => change.namespace ?? ''),
@@ -309,7 +312,9 @@ async function number(tx: Tx, pending: Pending[]): Promise<void> {
       changes.map((change) => change.type),
       objects.map((object) => object ?? null),
     ],
-  );
-  const base = BigInt(taken?.base ?? 0);
+  };
+}
+
+function tell(pending: Pending[], base: bigint): void {
   pending.forEach(({ recorded }, i) => (recorded.resourceVersion = String(base + BigInt(i + 1))));
 }

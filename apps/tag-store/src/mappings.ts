@@ -197,7 +197,9 @@ export class Mappings {
       const stream = streams.get(keyOf(one.mapping));
       return stream ? [{ ...one, stream }] : [];
     });
-    const fresh = await insertImages(tx, this.changes, accepted, known);
+    if (!accepted.length) return refusals;
+    const places = accepted.map(({ stream, mapping: { tag }, cause }) => ({ stream, tag, cause }));
+    const [fresh, loaded] = await Promise.all([insertImages(tx, this.changes, accepted, known), this.tags.load(tx, places)]);
     await this.tags.move(
       tx,
       accepted.map((one): TagChange => {
@@ -220,6 +222,7 @@ export class Mappings {
           traceparent: one.traceparent,
         };
       }),
+      loaded,
     );
     return refusals;
   }

@@ -64,7 +64,7 @@ export class TagMoves {
     private readonly internalRegistryHost: string,
   ) {}
 
-  async load(changes: readonly TagChange[]): Promise<void> {
+  async load(changes: readonly Pick<TagChange, 'stream' | 'tag' | 'cause'>[]): Promise<void> {
     for (const { stream, tag } of changes) {
       this.state(stream, tag);
       for (const follower of this.followersOf(stream, tag)) this.state(stream, follower);
@@ -127,7 +127,7 @@ export class TagMoves {
     let recent: Entry[] | undefined;
     if (!causeKnown && mayBeLate(mark, observation)) {
       // Rare: its place is found among the stored items, so what is new in memory is stored first.
-      await this.write();
+      this.write();
       recent = await this.recent(state, observation);
     }
     const placement = placeObservation<Entry>({ top: state.top, mark, causeKnown, recent }, observation);
@@ -221,10 +221,10 @@ export class TagMoves {
       });
   }
 
-  async write(): Promise<void> {
+  /** Sends what is new, and waits for no answer. */
+  write(): void {
     const states = [...this.tags.values()].filter((state) => state.changed);
-    // One behind the other; none waits for the answer of the one before it.
-    const tags = this.inRows(
+    this.inRows(
       states.map((s) => [
         s.stream.uid,
         s.name,
@@ -245,7 +245,7 @@ export class TagMoves {
            reference = excluded.reference, created = excluded.created, generation = excluded.generation, moves = excluded.moves,
            last_move = coalesce(excluded.last_move, tag.last_move), marks = excluded.marks, conditions = excluded.conditions`,
     );
-    const replaced = this.inRows(
+    this.inRows(
       states.flatMap((s) => (s.replaced ? [itemRow(s, s.replaced)] : [])),
       (values) =>
         `UPDATE tag_item i SET image = v.image, reference = v.reference, generation = v.generation, source = v.source, observed_at = v.observed_at, cause = v.cause
@@ -253,12 +253,11 @@ export class TagMoves {
           WHERE i.stream_uid = v.stream_uid AND i.tag = v.tag AND i.position = v.position`,
       ITEM_CASTS,
     );
-    const added = this.inRows(
+    this.inRows(
       states.flatMap((s) => s.added.map((one) => itemRow(s, one))),
       (values) =>
         `INSERT INTO tag_item (stream_uid, tag, position, image, reference, created, generation, source, observed_at, cause) VALUES ${values}`,
     );
-    await Promise.all([tags, replaced, added]);
     for (const state of states) Object.assign(state, { changed: false, replaced: undefined, added: [], lastMove: undefined });
   }
 
@@ -297,10 +296,10 @@ export class TagMoves {
     for (const move of unlabelled) move.data.labels = labels.get(move.data.current.image) ?? {};
   }
 
-  private async inRows(rows: unknown[][], statement: (values: string) => string, casts: readonly string[] = []): Promise<void> {
+  private inRows(rows: unknown[][], statement: (values: string) => string, casts: readonly string[] = []): void {
     for (let from = 0; from < rows.length; from += ROWS_PER_STATEMENT) {
       const values = valuesList(rows.slice(from, from + ROWS_PER_STATEMENT), casts);
-      await this.tx.run(statement(values.sql), values.parameters);
+      this.tx.send(statement(values.sql), values.parameters);
     }
   }
 

@@ -50,17 +50,23 @@ export class Tags {
     return lockStreams(tx, keys);
   }
 
-  /**
-   * Puts events on tags, lets the tags of the same stream that follow them follow, and tells a tag.moved for each that means another
-   * image or pull spec. Answers in the order of `changes`.
-   */
-  async move(tx: Tx, changes: readonly TagChange[]): Promise<TagOutcome[]> {
-    if (!changes.length) return [];
+  /** Looks up the tags that are about to change, for a caller who has other questions to ask meanwhile. */
+  async load(tx: Tx, changes: readonly Pick<TagChange, 'stream' | 'tag' | 'cause'>[]): Promise<TagMoves> {
     const work = new TagMoves(tx, this.config.INTERNAL_REGISTRY_HOST);
     await work.load(changes);
+    return work;
+  }
+
+  /**
+   * Puts events on tags, lets the tags of the same stream that follow them follow, and tells a tag.moved for each that means another
+   * image or pull spec. Answers in the order of `changes`; `loaded` is what {@link load} gave for them.
+   */
+  async move(tx: Tx, changes: readonly TagChange[], loaded?: TagMoves): Promise<TagOutcome[]> {
+    if (!changes.length) return [];
+    const work = loaded ?? (await this.load(tx, changes));
     const outcomes: TagOutcome[] = [];
     for (const change of changes) outcomes.push(await work.apply(change));
-    await work.write();
+    work.write();
     await work.tell();
     tx.afterCommit(() => this.logMoves(work.told));
     for (const stream of work.shown)

@@ -3,7 +3,7 @@ import { Injectable } from '@nestjs/common';
 import { pause } from '@millrace/platform/backoff';
 import { Bus } from '@millrace/platform/bus';
 import type { Worker } from '@millrace/platform/service';
-import { Store, type Tx } from '@millrace/platform/store';
+import { type Statement, Store, type Tx } from '@millrace/platform/store';
 import type { ChangeRow } from './tables.ts';
 
 /*
@@ -41,12 +41,18 @@ export type Feed<T> =
 const NUDGE = 'trigger-dispatcher.changes';
 /** How soon a change of another instance is seen when its nudge was lost. */
 const POLL_MS = 1_000;
+
 /** Stands in an object for its number until that is known; no client can have written it. */
 const NUMBER = randomUUID();
 
+interface Pending {
+  change: Change;
+  recorded: Recorded;
+}
+
 @Injectable()
 export class Changes implements Worker {
-  private readonly pending = new WeakMap<Tx, Map<string, { change: Change; recorded: Recorded }>>();
+  private readonly pending = new WeakMap<Tx, Map<string, Pending>>();
   private readonly waiting = new Set<() => void>();
   private readonly stopping = new AbortController();
 
@@ -68,9 +74,12 @@ export class Changes implements Worker {
   record(tx: Tx, change: Change): Recorded {
     let changes = this.pending.get(tx);
     if (!changes) {
-      const fresh = (changes = new Map<string, { change: Change; recorded: Recorded }>());
+      const fresh = (changes = new Map<string, Pending>());
       this.pending.set(tx, fresh);
-      tx.beforeCommit(() => number(tx, [...fresh.values()]));
+      tx.last(
+        () => numbering([...fresh.values()]),
+        ([row]) => tell([...fresh.values()], BigInt(String(row?.['base'] ?? 0))),
+      );
       tx.afterCommit(() => {
         this.wake();
         this.bus.nudge(NUDGE);
@@ -147,7 +156,7 @@ export class Changes implements Worker {
       );
       if (!old?.upto) return 0;
       // Last, because every writer waits for this row.
-      tx.beforeCommit(() => tx.run('UPDATE revision SET pruned = greatest(pruned, $1)', [old.upto]));
+      tx.last(() => ({ sql: 'UPDATE revision SET pruned = greatest(pruned, $1)', parameters: [old.upto] }));
       return tx.run('DELETE FROM change WHERE revision <= $1', [old.upto]);
     });
   }
@@ -158,10 +167,10 @@ export class Changes implements Worker {
 }
 
 /** Numbers the changes of a transaction, one after the other in the order in which they were recorded. */
-async function number(tx: Tx, pending: { change: Change; recorded: Recorded }[]): Promise<void> {
+function numbering(pending: Pending[]): Statement {
   const changes = pending.map(({ change }) => change);
-  const [taken] = await tx.query<{ base: string }>(
-    `WITH taken AS (
+  return {
+    sql: `WITH taken AS (
        UPDATE revision SET value = value + $1 RETURNING value - $1 AS base
      ), told AS (
        SELECT base + n AS revision, uid, namespace, name, type, object, old_labels
@@ -174,7 +183,7 @@ async function number(tx: Tx, pending: { change: Change; recorded: Recorded }[])
        SELECT revision, namespace, name, type, replace(object, '${NUMBER}', revision::text), old_labels::jsonb FROM told
      )
      SELECT base FROM taken`,
-    [
+    parameters: [
       changes.length,
       changes.map((change) => change.uid),
       changes.map((change) => change.namespace),
@@ -183,7 +192,9 @@ async function number(tx: Tx, pending: { change: Change; recorded: Recorded }[])
       changes.map(({ object }) => JSON.stringify({ ...object, metadata: { ...object.metadata, resourceVersion: NUMBER } })),
       changes.map((change) => (change.oldLabels ? JSON.stringify(change.oldLabels) : null)),
     ],
-  );
-  const base = BigInt(taken?.base ?? 0);
+  };
+}
+
+function tell(pending: Pending[], base: bigint): void {
   pending.forEach(({ recorded }, i) => (recorded.resourceVersion = String(base + BigInt(i + 1))));
 }

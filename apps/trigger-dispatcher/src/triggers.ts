@@ -109,7 +109,7 @@ export class Triggers {
     if (!touched.size) return;
     const triggers = [...touched];
     const planned = triggers.flatMap((trigger) => (trigger.planned ?? []).map((one) => ({ ...one, uid: trigger.uid })));
-    await tx.query(
+    tx.send(
       `WITH planned AS (
          INSERT INTO trigger_tag (trigger_uid, stream_uid, generation, moved_at)
          SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[])

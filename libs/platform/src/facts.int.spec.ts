@@ -10,7 +10,7 @@ import { DeadFacts } from './dead-facts.ts';
 import { FactConsumer, type FactBatch } from './facts.ts';
 import { Lease } from './lease.ts';
 import { Relay } from './relay.ts';
-import { Store } from './store.ts';
+import { Store, type Tx } from './store.ts';
 
 const log = pino({ level: process.env['LOG_LEVEL'] ?? 'silent' });
 type Closing = () => Promise<unknown>;
@@ -214,20 +214,41 @@ describe('facts from outbox to handler', () => {
   it('what is to run last runs after the facts are in the outbox, and what follows a commit not after a rollback', async () => {
     const { store } = await aProgram('tag_store');
     const order: string[] = [];
-    const work = (fail: boolean) =>
+    const work = (divisor: number) =>
       store.transaction(async (tx) => {
-        tx.beforeCommit(async () => {
-          order.push(`last: ${(await tx.query('SELECT 1 FROM outbox')).length} in the outbox`);
-          if (fail) throw new Error('no');
-        });
+        tx.last(
+          () => ({ sql: 'SELECT count(*)::int / $1::int AS n FROM outbox', parameters: [divisor] }),
+          ([row]) => order.push(`last: ${row?.['n']} in the outbox`),
+        );
         tx.afterCommit(() => void order.push('committed'));
         tx.publishLater(TagMoved, move(1), { id: 'one' });
       });
 
-    await expect(work(true)).rejects.toThrow('no');
-    await work(false);
+    await expect(work(0)).rejects.toThrow('division by zero');
+    await work(1);
 
-    expect(order).toEqual(['last: 1 in the outbox', 'last: 1 in the outbox', 'committed']);
+    expect(order).toEqual(['last: 1 in the outbox', 'committed']);
+    expect(await store.query('SELECT 1 FROM outbox')).toHaveLength(1);
+  });
+
+  it.each([
+    [
+      'a statement that nobody waits for fails',
+      (tx: Tx) => tx.send('INSERT INTO effect (generation) VALUES ($1)', ['x']),
+      'invalid input syntax',
+    ],
+    ['what it requires does not hold', (tx: Tx) => tx.require(Promise.reject(new Error('not the leader'))), 'not the leader'],
+  ])('a transaction is rolled back where %s', async (_what, spoil, message) => {
+    const { store } = await aProgram('tag_store');
+    const work = store.transaction(async (tx) => {
+      tx.send('INSERT INTO effect (id) VALUES ($1)', ['before']);
+      spoil(tx);
+      tx.publishLater(TagMoved, move(1), { id: 'one' });
+    });
+
+    await expect(work).rejects.toThrow(message);
+
+    expect(await store.query('SELECT id FROM effect UNION ALL SELECT event_id FROM outbox')).toEqual([]);
   });
 
   it('an error of Postgres says which statement it was, and none of its data', async () => {

@@ -264,9 +264,7 @@ export class FactConsumer<C extends EventContract = EventContract> {
         within(tx);
         if (!malformed) throw new Error(`the handler of ${this.contract.name} settles a batch that it has not read`);
         // Known before the commit is early enough: the effects need not wait for it.
-        const saved = this.savePosition(tx, position, last.seq, originOf(last).id);
-        saved.catch(() => undefined);
-        tx.beforeCommit(() => saved);
+        tx.require(this.savePosition(tx, position, last.seq, originOf(last).id));
         for (const one of malformed) await refuse(tx, one);
         settled = true;
       },

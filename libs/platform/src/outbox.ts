@@ -58,21 +58,22 @@ export class Outbox {
     };
   }
 
-  /** Resolves to the facts with the ids that they got. */
+  /** Sends all of it at once; resolves to the facts with the ids that they got. */
   async insert(tx: Tx, staged: readonly Staged[]): Promise<Waiting[]> {
-    const waiting: Waiting[] = [];
-    for (let from = 0; from < staged.length; from += ROWS_PER_INSERT) {
-      const part = staged
-        .slice(from, from + ROWS_PER_INSERT)
-        .map(({ id, body, ...rest }) => ({ ...rest, eventId: id, body: Buffer.from(body) }));
+    const facts = staged.map(({ id, body, ...rest }) => ({ ...rest, eventId: id, body: Buffer.from(body) }));
+    const answers: Promise<{ id: string }[]>[] = [];
+    for (let from = 0; from < facts.length; from += ROWS_PER_INSERT) {
+      const part = facts.slice(from, from + ROWS_PER_INSERT);
       const values = valuesList(part.map((s) => [s.event, s.stream, s.subject, s.eventId, JSON.stringify(s.headers), s.body]));
-      const rows = await tx.query<{ id: string }>(
-        `INSERT INTO outbox (event, stream, subject, event_id, headers, body) VALUES ${values.sql} RETURNING id`,
-        values.parameters,
+      answers.push(
+        tx.query(
+          `INSERT INTO outbox (event, stream, subject, event_id, headers, body) VALUES ${values.sql} RETURNING id`,
+          values.parameters,
+        ),
       );
-      part.forEach((one, i) => waiting.push({ ...one, id: rows[i]?.id ?? '' }));
     }
-    return waiting;
+    const ids = (await Promise.all(answers)).flat();
+    return facts.map((fact, i) => ({ ...fact, id: ids[i]?.id ?? '' }));
   }
 
   /** Resolves when the facts that this instance committed and has not published yet are few enough to tell more; after a second at the latest. */

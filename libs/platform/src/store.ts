@@ -25,10 +25,22 @@ export interface Tx {
   run(sql: string, parameters?: unknown[]): Promise<number>;
   /** Tells a fact when, and only when, this transaction commits. */
   publishLater<C extends EventContract>(contract: C, data: EventData<C>, meta: { id: string; time?: Date; traceparent?: string }): void;
-  /** Runs as the last thing before COMMIT, after the facts are in the outbox: for a lock that everybody needs and nobody should hold long. */
-  beforeCommit(work: () => Promise<unknown>): void;
+  /** Sends a statement whose answer nobody needs: the next one follows at once, and where it fails so does the transaction. */
+  send(sql: string, parameters?: unknown[]): void;
+  /** Holds the commit back until the condition is known to hold; where it rejects, the transaction is rolled back. */
+  require(condition: Promise<unknown>): void;
+  /**
+   * The last statement, which travels with COMMIT, after the facts are in the outbox: for a lock that everybody needs and nobody should hold long.
+   * `build` is called then; `answered` gets its rows when all of it is committed.
+   */
+  last(build: () => Statement, answered?: (rows: Record<string, unknown>[]) => void): void;
   /** Runs once, and only if, the transaction has committed. Must not throw. */
   afterCommit(work: () => void): void;
+}
+
+export interface Statement {
+  sql: string;
+  parameters: unknown[];
 }
 
 /** SQLSTATE classes and codes after which the same transaction may succeed: connection, resources, shutdown, deadlock, serialization. */
@@ -96,7 +108,7 @@ export class Store {
   async transaction<T>(work: (tx: Tx) => Promise<T>, options: { isolation?: 'REPEATABLE READ'; readOnly?: boolean } = {}): Promise<T> {
     const runner = this.dataSource.createQueryRunner();
     const staged: Staged[] = [];
-    const ends: Ends = { before: [], after: [], failed: undefined };
+    const ends: Ends = { required: [], last: [], answers: [], after: [], failed: undefined };
     try {
       const client = (await runner.connect()) as pg.PoolClient;
       // Not waited for: the first statement travels with it. Where it fails, so does the commit, or the connection is gone.
@@ -106,13 +118,25 @@ export class Store {
       try {
         const tx = transactionOn(runner, client, staged, this.outbox, ends);
         const result = await work(tx);
-        // Nor is this: the last statements follow it at once, and an error of either ends the transaction.
-        const told = settled(staged.length ? this.outbox.insert(tx, staged) : Promise.resolve([]));
-        for (const last of ends.before) await last();
-        const facts = await told();
-        await begun();
+        await Promise.all(ends.required);
+        // Nor are these: COMMIT follows them at once, and does nothing where one of them fails.
+        const told = settled(this.outbox.insert(tx, staged));
+        const lasts = ends.last.map(({ build, answered }) => {
+          const { sql, parameters } = build();
+          const answer = tx.query(sql, parameters);
+          ends.answers.push(answer);
+          const rows = settled(answer);
+          return async () => answered?.(await rows());
+        });
         const { command } = await client.query('COMMIT');
-        if (command !== 'COMMIT') throw new Error('the transaction was rolled back: a statement of it has failed, and nobody was told');
+        if (command !== 'COMMIT') {
+          // Which of them it was is known before COMMIT is answered, and told a moment later.
+          await Promise.allSettled([told(), ...ends.answers]);
+          throw ends.failed ?? new Error('the transaction was rolled back, and no statement of it has failed');
+        }
+        await begun();
+        const facts = await told();
+        for (const last of lasts) await last();
         if (staged.length) this.outbox.wake(facts);
         for (const after of ends.after) after();
         return result;
@@ -183,7 +207,10 @@ async function runQuery(client: pg.PoolClient, sql: string, parameters: unknown[
 }
 
 interface Ends {
-  before: (() => Promise<unknown>)[];
+  required: Promise<unknown>[];
+  last: { build: () => Statement; answered?: (rows: Record<string, unknown>[]) => void }[];
+  /** Of statements that nobody waits for before COMMIT. */
+  answers: Promise<unknown>[];
   after: (() => void)[];
   /** The first error of a statement. */
   failed: unknown;
@@ -200,7 +227,12 @@ function transactionOn(runner: QueryRunner, client: pg.PoolClient, staged: Stage
     query: async <T>(sql: string, parameters: unknown[] = []) => (await noted(sql, parameters)).rows as T[],
     run: async (sql, parameters = []) => (await noted(sql, parameters)).rowCount ?? 0,
     publishLater: (contract, data, meta) => void staged.push(outbox.stage(contract, data, meta)),
-    beforeCommit: (work) => void ends.before.push(work),
+    send: (sql, parameters = []) => void ends.answers.push(noted(sql, parameters).catch(() => undefined)),
+    require: (condition) => {
+      condition.catch(() => undefined);
+      ends.required.push(condition);
+    },
+    last: (build, answered) => void ends.last.push({ build, answered }),
     afterCommit: (work) => void ends.after.push(work),
   };
 }
