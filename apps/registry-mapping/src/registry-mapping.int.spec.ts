@@ -370,6 +370,24 @@ describe('a push', () => {
     expect(registry.asked).toEqual([image!.digest]);
   });
 
+  it('is looked up while it is stored, and once', async () => {
+    const service = await start();
+    const [image] = images(1);
+    const other = new pg.Client({ connectionString: database.url });
+    await other.connect();
+    await other.query('BEGIN; LOCK TABLE registry_mapping.push');
+
+    const answered = notify(service, aPush(image!));
+    await eventually(() => expect(registry.asked).toEqual([image!.digest]));
+    expect(mapped()).toEqual([]);
+    await other.query('COMMIT');
+    await other.end();
+
+    expect(await answered).toBe(202);
+    await eventually(() => expect(mapped()).toEqual([image!.digest]));
+    expect(registry.asked).toEqual([image!.digest]);
+  });
+
   it('goes where the layout of its registry says', async () => {
     const service = await start();
     const [image] = images(1);
