@@ -46,11 +46,11 @@ const stream = (name: string, more: object = {}) => ({
 });
 
 describe('who may ask', () => {
-  it.each(['/livez', '/healthz', '/readyz'])('%s answers without a token', async (path) => {
+  it.each(['/livez', '/healthz', '/readyz', '/version'])('%s answers without a token', async (path) => {
     expect(await api.call(path, { token: null })).toMatchObject({ status: 200 });
   });
 
-  it.each(['/metrics', '/version', '/api', '/apis', '/openapi/v3', '/', '/nowhere'])('%s is forbidden without a token', async (path) => {
+  it.each(['/metrics', '/api', '/apis', '/openapi/v2', '/openapi/v3', '/', '/nowhere'])('%s is forbidden without a token', async (path) => {
     const answer = await api.call(path, { token: null });
 
     expect(answer.status).toBe(403);
@@ -406,7 +406,6 @@ describe('what does not exist', () => {
     ['OPTIONS', 'imagestreams/s', NOT_ALLOWED],
     ['DELETE', 'imagestreams/s/status', NOT_ALLOWED],
     ['GET', 'imagestreams/s/nosuch', NO_PATH],
-    ['GET', 'imagestreams/s/status/more', NO_PATH],
     ['GET', 'nosuch', NO_PATH],
     ['GET', 'images', NO_PATH],
   ])('%s %s', async (method, path, expected) => {
@@ -417,14 +416,25 @@ describe('what does not exist', () => {
     ['POST', '/apis/image.openshift.io/v1/imagestreams', NOT_ALLOWED],
     ['DELETE', '/apis/image.openshift.io/v1/imagestreams', NOT_ALLOWED],
     ['GET', '/apis/image.openshift.io/v1/imagestreams/x', NO_PATH],
-    ['GET', '/apis/image.openshift.io/v2/imagestreams', NO_PATH],
-    ['GET', '/apis/nosuch.dev/v1', NO_PATH],
-    ['GET', '/nosuch', NO_PATH],
     ['POST', '/apis', NOT_ALLOWED],
     ['GET', '/api/v1/pods', NO_PATH],
     ['POST', '/api/v1/namespaces', NOT_ALLOWED],
   ])('%s %s', async (method, path, expected) => {
     expect((await api.call(path, { method })).json).toMatchObject(expected);
+  });
+
+  it.each([
+    '/apis/image.openshift.io/v2/imagestreams',
+    '/apis/image.openshift.io/v1/namespaces/a/imagestreams/s/status/more',
+    '/apis/nosuch.dev/v1',
+    '/openapi/v3/apis/nosuch.dev/v1',
+    '/nosuch',
+  ])('%s is no page of this server, and no group of it either', async (path) => {
+    expect(await api.call(path)).toMatchObject({
+      status: 404,
+      text: '404 page not found\n',
+      headers: { 'content-type': 'text/plain; charset=utf-8' },
+    });
   });
 
   it('HEAD is answered 405 without a body', async () => {
@@ -437,6 +447,39 @@ describe('what does not exist', () => {
       message: 'watch is not supported on resources of kind "imagestreamtags.image.openshift.io"',
       details: { group: 'image.openshift.io', kind: 'imagestreamtags' },
     });
+  });
+});
+
+describe('OpenAPI', () => {
+  const index = async () => (await api.call('/openapi/v3')).json.paths['apis/image.openshift.io/v1'].serverRelativeURL as string;
+
+  it('a document under its hash may be kept for ever, and an old hash leads to the new one', async () => {
+    const url = await index();
+
+    expect((await api.call(url)).headers['cache-control']).toMatch(/^public, immutable/);
+    expect(await api.call('/openapi/v3/apis/image.openshift.io/v1?hash=OLD')).toMatchObject({ status: 301, headers: { location: url } });
+  });
+
+  it.each(['/openapi/v2', '/openapi/v3', '/openapi/v3/apis/image.openshift.io/v1'])('%s is sent once to who keeps it', async (path) => {
+    const { etag } = (await api.call(path)).headers;
+
+    expect(await api.call(path, { headers: { 'if-none-match': String(etag) } })).toMatchObject({ status: 304, text: '' });
+  });
+
+  it.each(['application/com.github.proto-openapi.spec.v2@v1.0+protobuf', 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf'])(
+    'v2 is a message to who accepts %s only',
+    async (accept) => {
+      const answer = await api.call('/openapi/v2', { headers: { accept } });
+
+      expect(answer.headers['content-type']).toBe('application/com.github.proto-openapi.spec.v2.v1.0+protobuf');
+      expect(answer.bytes.subarray(0, 5).toString()).toBe('\n\u00032.0');
+    },
+  );
+
+  it('v3 is JSON only', async () => {
+    const headers = { accept: 'application/com.github.proto-openapi.spec.v3@v1.0+protobuf' };
+
+    expect((await api.call('/openapi/v3/apis/image.openshift.io/v1', { headers })).status).toBe(406);
   });
 });
 

@@ -118,7 +118,7 @@ describe('a body', () => {
       /the API version in the data \(v1\) does not match the expected API version \(image.openshift.io\/v1\)/,
     ],
     ['another namespace', '{"metadata":{"namespace":"x"}}', /the namespace of the provided object does not match/],
-    ['metadata that is none', '{"metadata":7}', /metadata must be an object/],
+    ['metadata that is none', '{"metadata":7}', /Go struct field ImageStream.metadata of type v1.ObjectMeta$/],
   ])('with %s is 400', async (_, body, message) => {
     expect((await post(body)).json).toMatchObject({ code: 400, reason: 'BadRequest', message: expect.stringMatching(message) });
   });

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ImageStreams, ImageStreamTags } from '@millrace/contracts/resources';
+import { ImageStreams, ImageStreamTags, resources } from '@millrace/contracts/resources';
 import type { RunningService } from '@millrace/platform/service';
 import { eventually } from '@millrace/testing/eventually';
 import { aNatsServer } from '@millrace/testing/servers';
@@ -136,8 +136,14 @@ describe.runIf(hasTool('kubectl'))('kubectl', () => {
 
     expect(said).toMatch(/GROUP: +image.openshift.io\nKIND: +ImageStream\nVERSION: +v1/);
     expect(said).toContain('FIELD: tags <[]TagReference>');
-    expect(said).toMatch(/importPolicy\t<Object>/);
-    expect(await kubectl('explain imagetrigger')).toMatch(/KIND: +ImageTrigger/);
+    expect(said).toMatch(/importPolicy\t<TagImportPolicy>/);
+    expect(await kubectl('explain is.spec.tags --output=plaintext-openapiv2')).toMatch(
+      /KIND: +ImageStream\nVERSION: +image.openshift.io\/v1/,
+    );
+  });
+
+  it.each(resources.map(({ kind, resource, group }) => [kind, `${resource}.${group}`]))('explains %s', async (kind, name) => {
+    expect(await kubectl(`explain ${name}`)).toMatch(new RegExp(`^GROUP: +\\S+\\nKIND: +${kind}\\nVERSION: +v1\\n`));
   });
 
   it('watches', async () => {

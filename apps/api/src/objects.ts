@@ -4,14 +4,25 @@ import { objectsRequestOf, type ObjectAnswer, type ObjectQuestion } from '@millr
 import type { Owner } from '@millrace/contracts/define';
 import type { Resource } from '@millrace/contracts/resources';
 import type { Identity } from '@millrace/domain/access';
-import { badRequest, internalError, noSuchPath, notFound, StatusError, tooLarge, unavailable, type Status } from '@millrace/domain/status';
+import {
+  badRequest,
+  internalError,
+  invalid,
+  invalidValue,
+  noSuchPath,
+  notFound,
+  StatusError,
+  tooLarge,
+  unavailable,
+  type Status,
+} from '@millrace/domain/status';
 import { AskError, Bus } from '@millrace/platform/bus';
 import { CONFIG } from '@millrace/platform/service';
 import { decodeBody } from './body.ts';
 import type { ApiConfig } from './config.ts';
-import { unknownFields } from './fields.ts';
+import { readFields, type Fields } from './fields.ts';
 import { decodePatch, namesVersion, patched, type Json, type Patch } from './patch.ts';
-import { isDryRun, positive, selectionOf, type Target } from './protocol.ts';
+import { isDryRun, optionsKindOf, positive, selectionOf, type Target } from './protocol.ts';
 
 /** What a request is answered with, before it takes the form that the client wants. */
 export interface Outcome {
@@ -44,8 +55,12 @@ export interface ObjectRequest {
 }
 
 const CONFLICT_TRIES = 5;
+/** How much of a patched object an error repeats. */
+const SHOWN_OF_PATCHED = 2_000;
 /** What an owner's answer to a `get` begins with; then the object follows, and one brace. */
 const OBJECT_ANSWER = Buffer.from('{"kind":"object","code":200,"object":');
+/** What may happen to unknown fields, in the order in which the reference names it. */
+const FIELD_VALIDATION = ['Ignore', 'Strict', 'Warn'];
 const LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 /** Kinds whose documentation prints the version that they had before API groups. */
 const LEGACY_VERSION_KINDS = new Set(['ImageStreamMapping']);
@@ -146,13 +161,14 @@ export class Objects {
     for (let tries = 1; ; tries++) {
       const current = await this.current(target, patch);
       if (current === undefined && patch.kind === 'apply') {
-        const warnings = this.checkFields(patch.change, request);
-        return this.created(target, placed(patch.change, target), { dryRun, user, warnings });
+        const { object, unknown } = readPatched(patch.change, target);
+        return this.created(target, placed(object, target), { dryRun, user, warnings: checkUnknown(unknown, request) });
       }
-      const object = patched(current ?? {}, patch, this.config.BODY_LIMIT_BYTES);
+      const result = patched(current ?? {}, patch, this.config.BODY_LIMIT_BYTES);
+      const { object, unknown } = readPatched(result, target);
       checkPlace(object, target);
       checkName(object, target);
-      const warnings = this.checkFields(patch.kind === 'json' ? object : patch.change, request);
+      const warnings = checkUnknown(unknown, request);
       try {
         return outcomeOf(await this.ask(target.resource, { verb: 'update', ...itemOf(target), object, dryRun, user }, 'object'), warnings);
       } catch (error) {
@@ -201,23 +217,11 @@ export class Objects {
     if (typeof value !== 'object' || value === null || Array.isArray(value))
       throw new StatusError(badRequest(`the object provided is unrecognized (must be of type ${target.kind}): the body is no JSON object`));
     const { object, warnings } = versioned(value as JsonObject, target);
-    checkPlace(object, target);
-    return { object: placed(object, target), warnings: [...warnings, ...this.checkFields(object, request)] };
-  }
-
-  /** Warnings about unknown fields; with `fieldValidation=Strict` they refuse the request. */
-  private checkFields(object: JsonObject, { target, query }: ObjectRequest): string[] {
-    const mode = query.get('fieldValidation') || 'Warn';
-    const { schema } = target.resource;
-    if (mode === 'Ignore' || !schema || target.kind !== target.resource.kind) return [];
-    if (mode !== 'Warn' && mode !== 'Strict')
-      throw new StatusError(badRequest(`fieldValidation is ${JSON.stringify(mode)}: it may be Ignore, Warn or Strict`));
-    const unknown = unknownFields(schema, object)
-      .filter((field) => !field.includes('$'))
-      .map((field) => `unknown field ${JSON.stringify(field)}`);
-    if (mode === 'Strict' && unknown.length)
-      throw new StatusError(badRequest(`${cannotBeHandled(target.kind, target.kind)}: strict decoding error: ${unknown.join(', ')}`));
-    return unknown;
+    const read = readObject(object, target);
+    if (read.mismatch) throw new StatusError(badRequest(`${cannotBeHandled(target.kind, target.kind)}: ${read.mismatch}`));
+    const unknown = checkUnknown(read.unknown, request);
+    checkPlace(read.object, target);
+    return { object: placed(read.object, target), warnings: [...warnings, ...unknown] };
   }
 
   /** Asks the owner of a resource; a refusal and an owner that is not there are thrown as what the client is told. */
@@ -285,6 +289,36 @@ const listOutcome = ({ items, resourceVersion, continue: next, remainingItemCoun
 
 const collectionOf = ({ resource, namespace, subresource }: Target) => ({ resource: resource.resource, namespace, subresource });
 const itemOf = (target: Target) => ({ ...collectionOf(target), name: target.name ?? '' });
+
+/** What a client wrote as the shape of its kind says; a subresource with a kind of its own is its owner's to read. */
+function readObject(object: JsonObject, { resource, kind }: Target): Fields {
+  return resource.schema && kind === resource.kind ? readFields(resource.schema, object) : { object, unknown: [] };
+}
+
+/** The result of a patch, read. A value of a wrong type is the patch's fault. */
+function readPatched(object: JsonObject, target: Target): Fields {
+  const fields = readObject(object, target);
+  if (fields.mismatch) {
+    const why = `${cannotBeHandled(target.kind, target.kind)}: ${fields.mismatch}`;
+    throw new StatusError(invalid('', '', '', [invalidValue('patch', JSON.stringify(object).slice(0, SHOWN_OF_PATCHED), why)]));
+  }
+  return fields;
+}
+
+/** Warnings about unknown fields; with `fieldValidation=Strict` they refuse the request. */
+function checkUnknown(paths: readonly string[], { target: { kind, verb }, query }: ObjectRequest): string[] {
+  const mode = query.get('fieldValidation') || 'Warn';
+  if (!FIELD_VALIDATION.includes(mode)) {
+    const text = `Unsupported value: ${JSON.stringify(mode)}: supported values: ${FIELD_VALIDATION.map((one) => JSON.stringify(one)).join(', ')}`;
+    throw new StatusError(
+      invalid('meta.k8s.io', optionsKindOf(verb), '', [{ reason: 'FieldValueNotSupported', field: 'fieldValidation', text }]),
+    );
+  }
+  const unknown = paths.map((field) => `unknown field ${JSON.stringify(field)}`);
+  if (mode === 'Strict' && unknown.length)
+    throw new StatusError(badRequest(`${cannotBeHandled(kind, kind)}: strict decoding error: ${unknown.join(', ')}`));
+  return mode === 'Warn' ? unknown : [];
+}
 
 const cannotBeHandled = (kind: string, as: string): string => `${kind} in version "v1" cannot be handled as a ${as}`;
 

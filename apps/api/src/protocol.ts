@@ -225,13 +225,13 @@ const OPTIONS_KIND: Partial<Record<Verb, string>> = {
   deletecollection: 'DeleteOptions',
 };
 
+export const optionsKindOf = (verb: Verb): string => OPTIONS_KIND[verb] ?? 'CreateOptions';
+
 /** Whether a write is a rehearsal: `?dryRun=All`, or `dryRun` in DeleteOptions. */
 export function isDryRun(verb: Verb, query: URLSearchParams, given?: unknown): boolean {
   const values = [...query.getAll('dryRun'), ...(Array.isArray(given) ? given.map(String) : [])].filter((value) => value !== '');
   if (values.length === 0) return false;
   if (values.every((value) => value === 'All')) return true;
   const text = `Unsupported value: ${JSON.stringify(values)}: supported values: "All"`;
-  throw new StatusError(
-    invalid('meta.k8s.io', OPTIONS_KIND[verb] ?? 'CreateOptions', '', [{ reason: 'FieldValueNotSupported', field: 'dryRun', text }]),
-  );
+  throw new StatusError(invalid('meta.k8s.io', optionsKindOf(verb), '', [{ reason: 'FieldValueNotSupported', field: 'dryRun', text }]));
 }
