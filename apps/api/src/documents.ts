@@ -60,7 +60,7 @@ export class Documents {
     if (request.method !== 'GET') throw new StatusError(methodNotAllowed());
     if (path === '/openapi/v2') return this.ofSwagger(request);
     if (path === OPENAPI) return cached(request, { body: this.openApi.index.json, etag: this.openApi.index.etag });
-    if (openApi) return ofGroup(request, path, openApi);
+    if (openApi) return ofGroup(request, openApi);
     return this.ofDiscovery(request, path, document ?? {});
   }
 
@@ -81,14 +81,11 @@ export class Documents {
   }
 }
 
-/** The document of one group. Under the hash of its content it never changes; an old hash leads to the new one. */
-function ofGroup(request: PageRequest, path: string, { json, etag }: { json: Buffer; etag: string }): Page {
+/** The document of one group. Under the hash of its content it never changes; who comes with an old hash gets what there is now. */
+function ofGroup(request: PageRequest, { json, etag }: { json: Buffer; etag: string }): Page {
   negotiateOpenApi(request.headers.accept);
-  const hash = request.query.get('hash');
-  if (hash && hash !== etag)
-    return { code: 301, body: NOTHING, contentType: 'text/plain; charset=utf-8', headers: { location: `${path}?hash=${etag}` } };
   const page = cached(request, { body: json, etag });
-  if (!hash) return page;
+  if (request.query.get('hash') !== etag) return page;
   return { ...page, headers: { ...page.headers, 'cache-control': `public, immutable, max-age=${YEAR_S}` } };
 }
 

@@ -55,6 +55,8 @@ export interface ObjectRequest {
 }
 
 const CONFLICT_TRIES = 5;
+/** How many objects an owner is asked for at a time. */
+const PAGE = 500;
 /** How much of a patched object an error repeats. */
 const SHOWN_OF_PATCHED = 2_000;
 /** What an owner's answer to a `get` begins with; then the object follows, and one brace. */
@@ -111,13 +113,17 @@ export class Objects {
 
   private async list({ target, query, historyLimit }: ObjectRequest): Promise<Outcome> {
     const selection = selectionOf(query);
-    const question: ObjectQuestion = {
-      verb: 'list',
-      ...collectionOf(target),
-      ...selection,
-      historyLimit: selection.historyLimit ?? historyLimit,
-    };
-    return listOutcome(await this.ask(target.resource, question, 'list'));
+    const question = { verb: 'list', ...collectionOf(target), ...selection, historyLimit: selection.historyLimit ?? historyLimit } as const;
+    if (selection.limit) return listOutcome(await this.ask(target.resource, question, 'list'));
+    // Who wants everything gets it in one answer, but no owner has to put all of it into one message.
+    const whole = await this.ask(target.resource, { ...question, limit: PAGE }, 'list');
+    while (whole.continue) {
+      const { resourceVersion: _, exact: __, ...rest } = question;
+      const more = await this.ask(target.resource, { ...rest, limit: PAGE, continue: whole.continue }, 'list');
+      whole.items.push(...more.items);
+      whole.continue = more.continue;
+    }
+    return listOutcome({ ...whole, remainingItemCount: undefined });
   }
 
   private async create(request: ObjectRequest): Promise<Outcome> {
