@@ -405,15 +405,43 @@ describe('patches', () => {
     expect(owner.asked.filter(({ verb }) => verb === 'update')).toHaveLength(1);
   });
 
-  it('server-side apply creates what is not there and merges into what is', async () => {
-    const config = { ...stream('applied'), spec: { tags: [{ name: 'a' }] } };
+  it('server-side apply creates what is not there, merges into what is, and takes out what its manager leaves out', async () => {
+    const apply = (tags: object[], query: string) =>
+      patch('applied', 'apply-patch+yaml', { ...stream('applied'), spec: { tags } }, `?fieldManager=${query}`);
 
-    const made = await patch('applied', 'apply-patch+yaml', config, '?fieldManager=me&force=true');
-    const merged = await patch('applied', 'apply-patch+yaml', { ...config, spec: { tags: [{ name: 'b' }] } }, '?fieldManager=me');
+    expect(await apply([{ name: 'a' }], 'me')).toMatchObject({ status: 201 });
+    expect((await apply([{ name: 'b' }], 'you')).json.spec.tags).toEqual([{ name: 'a' }, { name: 'b' }]);
+    expect((await apply([{ name: 'c' }], 'me')).json.spec.tags).toEqual([{ name: 'b' }, { name: 'c' }]);
+    expect((await apply([{ name: 'b', reference: true }], 'you')).status).toBe(200);
+    expect((await apply([{ name: 'b', reference: false }], 'me')).json).toMatchObject({
+      code: 409,
+      message: 'Apply failed with 1 conflict: conflict with "you": .spec.tags[name="b"].reference',
+    });
+    expect((await apply([{ name: 'b', reference: false }], 'me&force=true')).json.spec.tags).toEqual([{ name: 'b', reference: false }]);
+  });
 
-    expect(made).toMatchObject({ status: 201 });
-    expect(merged.status).toBe(200);
-    expect(merged.json.spec.tags).toEqual([{ name: 'a' }, { name: 'b' }]);
+  it('a replace of what was applied becomes the owner of what it changes', async () => {
+    await patch('owned', 'apply-patch+yaml', { ...stream('owned'), spec: { tags: [{ name: 'a' }] } }, '?fieldManager=me');
+
+    const { json } = await api.call(`${streams}/owned?fieldManager=editor`, {
+      method: 'PUT',
+      body: { ...stream('owned'), spec: { tags: [{ name: 'a', reference: true }] } },
+    });
+
+    expect(json.metadata.managedFields).toMatchObject([
+      { manager: 'me', operation: 'Apply' },
+      { manager: 'editor', operation: 'Update', fieldsV1: { 'f:spec': { 'f:tags': { 'k:{"name":"a"}': { 'f:reference': {} } } } } },
+    ]);
+  });
+
+  it.each([
+    ['apply-patch+yaml', '', 'fieldManager: Required value: is required for apply patch'],
+    ['merge-patch+json', '?force=true', 'force: Forbidden: may not be specified for non-apply patch'],
+  ])('a patch of type %s with "%s" is refused', async (type, query, text) => {
+    expect((await patch('p', type, stream('p'), query)).json).toMatchObject({
+      code: 422,
+      message: `PatchOptions.meta.k8s.io "" is invalid: ${text}`,
+    });
   });
 
   it('a patch to another name or namespace, or of an unknown type, is refused', async () => {

@@ -4,13 +4,16 @@ import { objectsRequestOf, type ObjectAnswer, type ObjectQuestion } from '@millr
 import type { Owner } from '@millrace/contracts/define';
 import type { Resource } from '@millrace/contracts/resources';
 import type { Identity } from '@millrace/domain/access';
+import { applyConflict, applyFields, updateFields, type Writer } from '@millrace/domain/field-ownership';
 import {
   badRequest,
+  type FieldError,
+  forbiddenField,
   internalError,
   invalid,
-  invalidValue,
   noSuchPath,
   notFound,
+  required,
   StatusError,
   tooLarge,
   unavailable,
@@ -20,9 +23,9 @@ import { AskError, Bus } from '@millrace/platform/bus';
 import { CONFIG } from '@millrace/platform/service';
 import { decodeBody } from './body.ts';
 import type { ApiConfig } from './config.ts';
-import { readFields, type Fields } from './fields.ts';
-import { decodePatch, namesVersion, patched, type Json, type Patch } from './patch.ts';
-import { isDryRun, optionsKindOf, positive, selectionOf, type Target } from './protocol.ts';
+import { decodePatch, namesVersion, patched, type JsonObject, type Patch } from './patch.ts';
+import { isDryRun, positive, selectionOf, type Target } from './protocol.ts';
+import { checkApplied, checkName, checkPlace, checkUnknown, placed, readPatched, readSent } from './sent-object.ts';
 
 /** What a request is answered with, before it takes the form that the client wants. */
 export interface Outcome {
@@ -55,19 +58,13 @@ export interface ObjectRequest {
 }
 
 const CONFLICT_TRIES = 5;
+const MANAGER_LENGTH = 128;
 /** How many objects an owner is asked for at a time. */
 const PAGE = 500;
-/** How much of a patched object an error repeats. */
-const SHOWN_OF_PATCHED = 2_000;
 /** What an owner's answer to a `get` begins with; then the object follows, and one brace. */
 const OBJECT_ANSWER = Buffer.from('{"kind":"object","code":200,"object":');
-/** What may happen to unknown fields, in the order in which the reference names it. */
-const FIELD_VALIDATION = ['Ignore', 'Strict', 'Warn'];
 const LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
-/** Kinds whose documentation prints the version that they had before API groups. */
-const LEGACY_VERSION_KINDS = new Set(['ImageStreamMapping']);
 
-type JsonObject = { [key: string]: Json };
 type Answered<K extends ObjectAnswer['kind']> = Extract<ObjectAnswer, { kind: K }>;
 
 /** The objects of the API: asks their owners, and does what is the same for every kind: decoding, patching, retrying on conflict. */
@@ -133,7 +130,7 @@ export class Objects {
       const object = body.length === 0 ? {} : decodeBody(body, headers, target.kind);
       return outcomeOf(await this.ask(target.resource, { verb: 'create', ...itemOf(target), object, dryRun, user }, 'object'));
     }
-    const { object, warnings } = this.decoded(request);
+    const { object, warnings } = readSent(request);
     return this.created(target, object, { dryRun, user, warnings });
   }
 
@@ -153,9 +150,15 @@ export class Objects {
   private async update(request: ObjectRequest): Promise<Outcome> {
     const { target, query, user } = request;
     const dryRun = isDryRun('update', query);
-    const { object, warnings } = this.decoded(request);
+    const { object, warnings } = readSent(request);
     checkName(object, target);
-    return outcomeOf(await this.ask(target.resource, { verb: 'update', ...itemOf(target), object, dryRun, user }, 'object'), warnings);
+    // Who owns what is kept from the object that is replaced; where nothing is there, its owner says so.
+    const live = keepsOwners(target) ? await this.current(target).catch(absent) : undefined;
+    const next = live ? (updateFields(live, object, writerOf(request)) as JsonObject) : object;
+    return outcomeOf(
+      await this.ask(target.resource, { verb: 'update', ...itemOf(target), object: next, dryRun, user }, 'object'),
+      warnings,
+    );
   }
 
   /** Reads, applies, writes with the version that was read; again on conflict, unless the patch itself names the version. */
@@ -163,18 +166,15 @@ export class Objects {
     const { target, query, headers, body, user } = request;
     const dryRun = isDryRun('patch', query);
     const patch = decodePatch(body, headers);
+    checkPatchOptions(patch, query);
     if (patch.kind === 'apply') checkApplied(patch.change, target);
     for (let tries = 1; ; tries++) {
-      const current = await this.current(target, patch);
-      if (current === undefined && patch.kind === 'apply') {
-        const { object, unknown } = readPatched(patch.change, target);
-        return this.created(target, placed(object, target), { dryRun, user, warnings: checkUnknown(unknown, request) });
-      }
-      const result = patched(current ?? {}, patch, this.config.BODY_LIMIT_BYTES);
-      const { object, unknown } = readPatched(result, target);
+      const current = await this.current(target).catch(patch.kind === 'apply' && isCreatable(target) ? absent : rethrown);
+      const { object, unknown } = readPatched(this.patched(current ?? {}, patch, request), target);
+      const warnings = checkUnknown(unknown, request);
+      if (current === undefined) return this.created(target, placed(object, target), { dryRun, user, warnings });
       checkPlace(object, target);
       checkName(object, target);
-      const warnings = checkUnknown(unknown, request);
       try {
         return outcomeOf(await this.ask(target.resource, { verb: 'update', ...itemOf(target), object, dryRun, user }, 'object'), warnings);
       } catch (error) {
@@ -184,16 +184,22 @@ export class Objects {
     }
   }
 
-  /** The object that a patch applies to; undefined where server-side apply finds nothing. */
-  private async current(target: Target, patch: Patch): Promise<JsonObject | undefined> {
-    try {
-      const { object } = await this.ask(target.resource, { verb: 'get', ...itemOf(target), forUpdate: true }, 'object');
-      return object as JsonObject;
-    } catch (error) {
-      const absent = error instanceof StatusError && error.status.code === 404 && target.subresource === undefined;
-      if (absent && patch.kind === 'apply' && target.resource.verbs.includes('create')) return undefined;
-      throw error;
+  private patched(current: JsonObject, patch: Patch, request: ObjectRequest): JsonObject {
+    const owners = keepsOwners(request.target);
+    const writer = writerOf(request);
+    if (!owners || patch.kind !== 'apply') {
+      const object = patched(current, patch, this.config.BODY_LIMIT_BYTES);
+      return owners ? (updateFields(current, object, writer) as JsonObject) : object;
     }
+    const applied = applyFields(current, patch.change, writer, request.query.get('force') === 'true');
+    if (applied.kind === 'conflicts') throw new StatusError(applyConflict(applied.conflicts));
+    return applied.object as JsonObject;
+  }
+
+  /** The object as an update is based on. */
+  private async current(target: Target): Promise<JsonObject> {
+    const { object } = await this.ask(target.resource, { verb: 'get', ...itemOf(target), forUpdate: true }, 'object');
+    return object as JsonObject;
   }
 
   private async delete({ target, query, headers, body, user }: ObjectRequest): Promise<Outcome> {
@@ -214,20 +220,6 @@ export class Objects {
     };
     const question: ObjectQuestion = { verb: 'delete', ...itemOf(target), dryRun, user, preconditions: conditions };
     return outcomeOf(await this.ask(target.resource, question, 'object'));
-  }
-
-  /** The object of a request's body, at its place: kind, version and namespace filled in and checked. */
-  private decoded(request: ObjectRequest): { object: JsonObject; warnings: string[] } {
-    const { target, headers, body } = request;
-    const value = decodeBody(body, headers, target.kind);
-    if (typeof value !== 'object' || value === null || Array.isArray(value))
-      throw new StatusError(badRequest(`the object provided is unrecognized (must be of type ${target.kind}): the body is no JSON object`));
-    const { object, warnings } = versioned(value as JsonObject, target);
-    const read = readObject(object, target);
-    if (read.mismatch) throw new StatusError(badRequest(`${cannotBeHandled(target.kind, target.kind)}: ${read.mismatch}`));
-    const unknown = checkUnknown(read.unknown, request);
-    checkPlace(read.object, target);
-    return { object: placed(read.object, target), warnings: [...warnings, ...unknown] };
   }
 
   /** Asks the owner of a resource; a refusal and an owner that is not there are thrown as what the client is told. */
@@ -296,89 +288,30 @@ const listOutcome = ({ items, resourceVersion, continue: next, remainingItemCoun
 const collectionOf = ({ resource, namespace, subresource }: Target) => ({ resource: resource.resource, namespace, subresource });
 const itemOf = (target: Target) => ({ ...collectionOf(target), name: target.name ?? '' });
 
-/** What a client wrote as the shape of its kind says; a subresource with a kind of its own is its owner's to read. */
-function readObject(object: JsonObject, { resource, kind }: Target): Fields {
-  return resource.schema && kind === resource.kind ? readFields(resource.schema, object) : { object, unknown: [] };
+const keepsOwners = ({ resource, subresource }: Target): boolean => resource.keepsOwners === true && subresource === undefined;
+const isCreatable = ({ resource, subresource }: Target): boolean => subresource === undefined && resource.verbs.includes('create');
+
+function absent(error: unknown): undefined {
+  if (error instanceof StatusError && error.status.code === 404) return undefined;
+  throw error;
+}
+function rethrown(error: unknown): never {
+  throw error;
 }
 
-/** The result of a patch, read. A value of a wrong type is the patch's fault. */
-function readPatched(object: JsonObject, target: Target): Fields {
-  const fields = readObject(object, target);
-  if (fields.mismatch) {
-    const why = `${cannotBeHandled(target.kind, target.kind)}: ${fields.mismatch}`;
-    throw new StatusError(invalid('', '', '', [invalidValue('patch', JSON.stringify(object).slice(0, SHOWN_OF_PATCHED), why)]));
-  }
-  return fields;
-}
-
-/** Warnings about unknown fields; with `fieldValidation=Strict` they refuse the request. */
-function checkUnknown(paths: readonly string[], { target: { kind, verb }, query }: ObjectRequest): string[] {
-  const mode = query.get('fieldValidation') || 'Warn';
-  if (!FIELD_VALIDATION.includes(mode)) {
-    const text = `Unsupported value: ${JSON.stringify(mode)}: supported values: ${FIELD_VALIDATION.map((one) => JSON.stringify(one)).join(', ')}`;
-    throw new StatusError(
-      invalid('meta.k8s.io', optionsKindOf(verb), '', [{ reason: 'FieldValueNotSupported', field: 'fieldValidation', text }]),
-    );
-  }
-  const unknown = paths.map((field) => `unknown field ${JSON.stringify(field)}`);
-  if (mode === 'Strict' && unknown.length)
-    throw new StatusError(badRequest(`${cannotBeHandled(kind, kind)}: strict decoding error: ${unknown.join(', ')}`));
-  return mode === 'Warn' ? unknown : [];
-}
-
-const cannotBeHandled = (kind: string, as: string): string => `${kind} in version "v1" cannot be handled as a ${as}`;
-
-/** Kind and apiVersion filled in where they are missing, and refused where they say something else. */
-function versioned(object: JsonObject, { kind, resource }: Target): { object: JsonObject; warnings: string[] } {
-  const version = resource.group ? `${resource.group}/${resource.version}` : resource.version;
-  const given = object['apiVersion'] || version;
-  const legacy = given === 'v1' && resource.group === 'image.openshift.io' && LEGACY_VERSION_KINDS.has(kind);
-  if (given !== version && !legacy)
-    throw new StatusError(
-      badRequest(`the API version in the data (${String(given)}) does not match the expected API version (${version})`),
-    );
-  const givenKind = object['kind'] || kind;
-  if (givenKind !== kind) {
-    const group = resource.group.split('.', 1)[0];
-    throw new StatusError(
-      badRequest(
-        `${cannotBeHandled(String(givenKind), kind)}: converting (v1.${String(givenKind)}) to (${group}.${kind}): unknown conversion`,
-      ),
-    );
-  }
+/** Who writes, for `managedFields`: as the client calls itself, else the program that it is. */
+function writerOf({ target: { resource }, query, headers }: ObjectRequest): Writer {
+  const program = headers['user-agent']?.split('/', 1)[0] || 'unknown';
   return {
-    object: { ...object, kind, apiVersion: legacy ? given : version },
-    warnings: legacy ? [`${kind} in apiVersion "v1" is deprecated: use ${version}`] : [],
+    manager: (query.get('fieldManager') || program).slice(0, MANAGER_LENGTH),
+    apiVersion: resource.group ? `${resource.group}/${resource.version}` : resource.version,
+    now: `${new Date().toISOString().slice(0, 19)}Z`,
   };
 }
 
-const metadataOf = (object: JsonObject): JsonObject => {
-  const metadata = object['metadata'];
-  if (metadata === undefined || metadata === null) return {};
-  if (typeof metadata !== 'object' || Array.isArray(metadata)) throw new StatusError(badRequest('metadata must be an object'));
-  return metadata;
-};
-
-function checkPlace(object: JsonObject, { namespace, resource }: Target): void {
-  const given = metadataOf(object)['namespace'];
-  if (given && resource.namespaced && given !== namespace)
-    throw new StatusError(badRequest('the namespace of the provided object does not match the namespace sent on the request'));
-}
-
-const placed = (object: JsonObject, { namespace }: Target): JsonObject =>
-  namespace === undefined ? object : { ...object, metadata: { ...metadataOf(object), namespace } };
-
-function checkName(object: JsonObject, { name = '' }: Target): void {
-  const given = metadataOf(object)['name'];
-  if (!given) throw new StatusError(badRequest(`the name of the object (${name} based on URL) was undeterminable: name must be provided`));
-  if (given !== name)
-    throw new StatusError(badRequest(`the name of the object (${String(given)}) does not match the name on the URL (${name})`));
-}
-
-/** An applied configuration is a whole object: it says what it is. */
-function checkApplied(change: JsonObject, target: Target): void {
-  if (!change['apiVersion'] || !change['kind']) throw new StatusError(badRequest('an applied configuration needs apiVersion and kind'));
-  versioned(change, target);
-  checkPlace(change, target);
-  checkName(change, target);
+/** An apply says who applies; only an apply can be forced. */
+function checkPatchOptions(patch: Patch, query: URLSearchParams): void {
+  const refused = (field: FieldError) => new StatusError(invalid('meta.k8s.io', 'PatchOptions', '', [field]));
+  if (patch.kind === 'apply' && !query.get('fieldManager')) throw refused(required('fieldManager', 'is required for apply patch'));
+  if (patch.kind !== 'apply' && query.get('force')) throw refused(forbiddenField('force', 'may not be specified for non-apply patch'));
 }

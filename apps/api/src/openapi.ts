@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import type { Resource, Verb } from '@millrace/contracts/resources';
 import { ApiObject } from '@millrace/domain/object-meta';
-import { mergeKeyOf } from './patch.ts';
+import { mergeKeyOf } from '@millrace/domain/merge-lists';
 
 /** OpenAPI v3 as kubectl asks for it: an index, and one document a group and version, made from the zod schemas of the contracts. */
 export interface OpenApi {

@@ -118,7 +118,9 @@ describe('a watch', () => {
         object: {
           kind: 'ImageStream',
           apiVersion: 'image.openshift.io/v1',
-          metadata: { resourceVersion: expect.stringMatching(/^\d+$/), creationTimestamp: null },
+          metadata: { resourceVersion: expect.stringMatching(/^\d+$/) },
+          spec: { lookupPolicy: { local: false } },
+          status: { dockerImageRepository: '' },
         },
       },
     ]);

@@ -243,14 +243,15 @@ function refuse(stream: ImageStream, sourceErrors: FieldError[]): void {
 }
 
 /** What a client may change of metadata. */
-const settable = ({ labels, annotations, ownerReferences, finalizers }: ObjectMeta) => ({
+const settable = ({ labels, annotations, ownerReferences, finalizers, managedFields }: ObjectMeta) => ({
   labels,
   annotations,
   ownerReferences,
   finalizers,
+  managedFields,
 });
 
-function metadataColumns({ labels, annotations, generateName, ownerReferences, finalizers }: ObjectMeta): (string | null)[] {
-  const rest = { generateName, ownerReferences, finalizers };
+function metadataColumns({ labels, annotations, generateName, ownerReferences, finalizers, managedFields }: ObjectMeta): (string | null)[] {
+  const rest = { generateName, ownerReferences, finalizers, managedFields };
   return [jsonb(labels), jsonb(annotations), sameJson(rest, null) ? null : jsonb(rest)];
 }

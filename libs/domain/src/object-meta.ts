@@ -23,6 +23,7 @@ export const ObjectMeta = z
     annotations: optional(TextMap),
     ownerReferences: optional(z.array(z.record(z.string(), z.unknown()))),
     finalizers: optional(z.array(z.string())),
+    managedFields: optional(z.array(z.record(z.string(), z.unknown()))),
   })
   .meta({ id: 'ObjectMeta' });
 export type ObjectMeta = z.infer<typeof ObjectMeta>;
