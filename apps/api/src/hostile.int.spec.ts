@@ -123,6 +123,13 @@ describe('a body', () => {
     expect((await post(body)).json).toMatchObject({ code: 400, reason: 'BadRequest', message: expect.stringMatching(message) });
   });
 
+  it('in YAML with an anchor that holds itself is 400', async () => {
+    expect((await post('a: &a [*a]', 'application/yaml')).json).toMatchObject({
+      code: 400,
+      message: expect.stringMatching(/yaml parse error: Converting circular structure/),
+    });
+  });
+
   it.each(['text/plain', 'application/vnd.kubernetes.protobuf', 'multipart/form-data', 'x'])('of type %s is 415', async (type) => {
     expect((await post('x', type)).json).toMatchObject({ code: 415, reason: 'UnsupportedMediaType' });
   });
