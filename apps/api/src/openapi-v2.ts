@@ -78,7 +78,10 @@ function schemaOf(value: unknown): Json {
 function rewritten(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(rewritten);
   if (typeof value !== 'object' || value === null) return value;
-  const { anyOf: _, oneOf: __, ...rest } = value as Json;
+  const { anyOf: _, oneOf: __, allOf, ...own } = value as Json;
+  // A reference with a description of its own: v3 needs a wrapper for it, v2 has none.
+  const only = Array.isArray(allOf) && allOf.length === 1 ? (allOf[0] as Json) : undefined;
+  const rest = only ? { ...own, ...only } : allOf ? { ...own, allOf } : own;
   const entries = Object.entries(rest).map(([key, item]): [string, unknown] =>
     key === '$ref' && typeof item === 'string'
       ? [key, item.replace('#/components/schemas/', '#/definitions/')]

@@ -33,6 +33,7 @@ interface Schema {
   [key: string]: unknown;
   properties?: Record<string, Schema>;
   items?: Schema;
+  allOf?: Schema[];
 }
 
 /** The OpenAPI document of one group. */
@@ -63,6 +64,14 @@ const nameOf = (group: string, id: string): string => `${(group || 'core').split
 const refTo = (group: string, id: string): Schema => ({ $ref: `#/components/schemas/${nameOf(group, id)}` });
 const gvk = ({ group, kind }: { group: string; kind: string }) => ({ group, kind, version: 'v1' });
 
+const OF_EVERY_KIND = {
+  apiVersion: 'Group and version of the shape that this is in.',
+  kind: 'What this is.',
+  metadata: 'Name, version and labels.',
+  spec: 'What is wanted.',
+  status: 'What is. Set by the server.',
+};
+
 /** The schema of a kind and of all named schemas below it. */
 function componentsOf(resource: Resource): Record<string, Schema> {
   const registry = z.registry<{ id: string }>();
@@ -87,6 +96,11 @@ function componentsOf(resource: Resource): Record<string, Schema> {
     kind[KIND_EXTENSION] = [gvk(resource)];
     kind['description'] ??= `${resource.kind} of ${resource.group}.`;
     delete kind['required'];
+    for (const [field, description] of Object.entries(OF_EVERY_KIND)) {
+      const property = kind.properties?.[field];
+      if (property && !property['$ref']) property['description'] ??= description;
+      else if (property && kind.properties) kind.properties[field] = { description, allOf: [property] };
+    }
     if (!resource.schema) kind['x-kubernetes-preserve-unknown-fields'] = true;
     withMergeKeys(kind, '', components, new Set());
   }
@@ -124,7 +138,7 @@ function withMergeKeys(schema: Schema, path: string, components: Record<string, 
     const at = path ? `${path}.${key}` : key;
     const mergeKey = mergeKeyOf(at);
     if (mergeKey) Object.assign(property, { 'x-kubernetes-patch-merge-key': mergeKey, 'x-kubernetes-patch-strategy': 'merge' });
-    const ref = (property['$ref'] ?? property.items?.['$ref']) as string | undefined;
+    const ref = (property['$ref'] ?? property.allOf?.[0]?.['$ref'] ?? property.items?.['$ref']) as string | undefined;
     const name = ref?.slice('#/components/schemas/'.length);
     if (name && !seen.has(name)) withMergeKeys(components[name] ?? {}, at, components, new Set([...seen, name]));
     else if (!name) withMergeKeys(property.items ?? property, at, components, seen);
