@@ -268,6 +268,19 @@ describe('objects', () => {
     expect(ignored).toMatchObject({ status: 201, headers: expect.not.objectContaining({ warning: expect.anything() }) });
   });
 
+  it('a field that is there twice is warned about, or refused', async () => {
+    const body = '{"metadata":{"name":"twice"},"spec":{},"spec":{}}';
+    const warned = await api.call(streams, { method: 'POST', body, headers: { 'content-type': 'application/json' } });
+    const strict = await api.call(`${streams}?fieldValidation=Strict`, {
+      method: 'POST',
+      body,
+      headers: { 'content-type': 'application/json' },
+    });
+
+    expect(warned.headers['warning']).toBe(String.raw`299 - "duplicate field \"spec\""`);
+    expect(strict.json.message).toContain('strict decoding error: duplicate field "spec"');
+  });
+
   it('fieldValidation is one of three', async () => {
     const { json } = await api.call(`${streams}?fieldValidation=Odd`, { method: 'POST', body: stream('o') });
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { Image } from '@millrace/domain/image';
 import { ImageStream, ImageStreamTag } from '@millrace/domain/image-stream';
-import { readFields } from './fields.ts';
+import { duplicateFields, readFields } from './fields.ts';
 import type { Json } from './patch.ts';
 
 const object = (json: string): Record<string, Json> => JSON.parse(json) as Record<string, Json>;
@@ -24,6 +24,16 @@ describe('unknown fields', () => {
 
     expect(readFields(ImageStream, { spec: many }).unknown).toHaveLength(100);
   });
+});
+
+describe('fields that are there more than once', () => {
+  it.each([
+    ['{"a":1,"b":{"a":1},"c":["a","a"]}', []],
+    ['{"a":1,"a":2,"a":3}', ['a']],
+    ['{"spec":{"tags":[{"name":"x"},{"name":"y","name":"\\"z"}]},"spec":{}}', ['spec.tags[1].name', 'spec']],
+    [String.raw`{"k\"ey":"{\\","k\u0022ey":1}`, ['k"ey']],
+    ['{"a":[[{"b":1,"b":1}],{}]}', ['a[0][0].b']],
+  ])('of %s are %j', (json, expected) => expect(duplicateFields(json)).toEqual(expected));
 });
 
 describe('a value of a wrong type is told in the words of the reference:', () => {

@@ -50,6 +50,51 @@ export function readFields(schema: z.ZodType, object: Record<string, Json>): Fie
   return { object: read, unknown: reader.unknown, mismatch: reader.mismatch };
 }
 
+/** Paths of the fields that an object has more than once; the last one is what it means. `json` is valid JSON. */
+export function duplicateFields(json: string): string[] {
+  const found = new Set<string>();
+  const open: { path: string; keys?: Set<string>; key: string; index: number }[] = [];
+  let keyNext = false;
+  const below = (): string => {
+    const top = open.at(-1);
+    if (!top) return '';
+    return top.keys ? joined(top.path, top.key) : `${top.path}[${top.index}]`;
+  };
+  for (let i = 0; i < json.length; i++) {
+    const top = open.at(-1);
+    switch (json[i]) {
+      case '"': {
+        const from = i++;
+        while (i < json.length && json[i] !== '"') i += json[i] === '\\' ? 2 : 1;
+        if (!keyNext || !top?.keys) break;
+        top.key = JSON.parse(json.slice(from, i + 1)) as string;
+        if (top.keys.has(top.key) && found.size < MOST) found.add(below());
+        top.keys.add(top.key);
+        keyNext = false;
+        break;
+      }
+      case '{':
+        open.push({ path: below(), keys: new Set(), key: '', index: 0 });
+        keyNext = true;
+        break;
+      case '[':
+        open.push({ path: below(), key: '', index: 0 });
+        keyNext = false;
+        break;
+      case ',':
+        if (top) top.index++;
+        keyNext = top?.keys !== undefined;
+        break;
+      case '}':
+      case ']':
+        open.pop();
+        keyNext = false;
+        break;
+    }
+  }
+  return [...found];
+}
+
 interface At {
   /** `spec.tags[0].from` */
   path: string;

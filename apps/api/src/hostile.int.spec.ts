@@ -123,6 +123,11 @@ describe('a body', () => {
     expect((await post(body)).json).toMatchObject({ code: 400, reason: 'BadRequest', message: expect.stringMatching(message) });
   });
 
+  it('in YAML that only begins like JSON is read to its end', async () => {
+    expect((await post(`{metadata: {name: it"s}}`, 'application/yaml')).status).toBeLessThan(500);
+    await othersAreServed();
+  });
+
   it('in YAML with an anchor that holds itself is 400', async () => {
     expect((await post('a: &a [*a]', 'application/yaml')).json).toMatchObject({
       code: 400,

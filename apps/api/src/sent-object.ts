@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { badRequest, invalid, invalidValue, StatusError } from '@millrace/domain/status';
-import { decodeBody } from './body.ts';
-import { readFields, type Fields } from './fields.ts';
+import { decodeBody, mediaTypeOf } from './body.ts';
+import { duplicateFields, readFields, type Fields } from './fields.ts';
 import type { JsonObject } from './patch.ts';
 import { optionsKindOf, type Target } from './protocol.ts';
 
@@ -29,7 +29,9 @@ export function readSent(request: Sent): { object: JsonObject; warnings: string[
   const { object, warnings } = versioned(value as JsonObject, target);
   const read = readObject(object, target);
   if (read.mismatch) throw new StatusError(badRequest(`${cannotBeHandled(target.kind, target.kind)}: ${read.mismatch}`));
-  const unknown = checkUnknown(read.unknown, request);
+  // YAML with a key twice is refused as what it is.
+  const duplicate = mediaTypeOf(headers) === 'application/json' ? duplicateFields(body.toString()) : [];
+  const unknown = checkUnknown(read.unknown, request, duplicate);
   checkPlace(read.object, target);
   return { object: placed(read.object, target), warnings: [...warnings, ...unknown] };
 }
@@ -44,8 +46,12 @@ export function readPatched(object: JsonObject, target: Target): Fields {
   return fields;
 }
 
-/** Warnings about unknown fields; with `fieldValidation=Strict` they refuse the request. */
-export function checkUnknown(paths: readonly string[], { target: { kind, verb }, query }: Pick<Sent, 'target' | 'query'>): string[] {
+/** Warnings about unknown and repeated fields; with `fieldValidation=Strict` they refuse the request. */
+export function checkUnknown(
+  paths: readonly string[],
+  { target: { kind, verb }, query }: Pick<Sent, 'target' | 'query'>,
+  duplicate: readonly string[] = [],
+): string[] {
   const mode = query.get('fieldValidation') || 'Warn';
   if (!FIELD_VALIDATION.includes(mode)) {
     const text = `Unsupported value: ${JSON.stringify(mode)}: supported values: ${FIELD_VALIDATION.map((one) => JSON.stringify(one)).join(', ')}`;
@@ -53,7 +59,10 @@ export function checkUnknown(paths: readonly string[], { target: { kind, verb },
       invalid('meta.k8s.io', optionsKindOf(verb), '', [{ reason: 'FieldValueNotSupported', field: 'fieldValidation', text }]),
     );
   }
-  const unknown = paths.map((field) => `unknown field ${JSON.stringify(field)}`);
+  const unknown = [
+    ...paths.map((field) => `unknown field ${JSON.stringify(field)}`),
+    ...duplicate.map((field) => `duplicate field ${JSON.stringify(field)}`),
+  ];
   if (mode === 'Strict' && unknown.length)
     throw new StatusError(badRequest(`${cannotBeHandled(kind, kind)}: strict decoding error: ${unknown.join(', ')}`));
   return mode === 'Warn' ? unknown : [];
