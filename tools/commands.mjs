@@ -29,6 +29,11 @@ const COMMANDS = {
   listen: { about: 'show events and receive webhooks of a running start', built: true, steps: (args) => [product('listen', ...args)] },
   test: { about: 'all tests and the conformance suite; with arguments, those of vitest only', built: true, steps: test },
   conformance: { about: 'the conformance suite', built: true, steps: (args) => [conformance(...args)] },
+  fuzz: {
+    about: 'requests that nobody should send, 100,000 of them',
+    built: true,
+    steps: (args) => [script(join('tools', 'fuzz.ts'), ...args)],
+  },
   bench: { about: 'the figures of docs/benchmarks.md', built: true, steps: (args) => [script(join('bench', 'run.ts'), ...args)] },
   lint: { about: 'style and walls', steps: () => lint },
   types: { about: 'the type checker', steps: () => types },

@@ -1,10 +1,11 @@
 /**
- * The conformance suite in one command: `npm run conformance -- [--kinds fn,http,watch] [--server URL --token T --ca F] [--filter REGEX] [--verbose] [FILES]`.
- * `fn` cases run against the rules; `http` and `watch` cases against a server, which is started for the run unless one is named.
- * Without FILES: every case that conformance/scope.json counts as built. With FILES: everything in them.
+ * The conformance suite in one command:
+ * `npm run conformance -- [--kinds fn,http,watch,golden] [--server URL --token T --ca F] [--user dev=T] [--filter REGEX] [--verbose] [FILES]`.
+ * `fn` cases run against the rules; `http` and `watch` cases and the recordings (`golden`) against a server, which is started for the run
+ * unless one is named. Without FILES: what conformance/scope.json counts as built. With FILES: everything in them.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,15 +16,19 @@ const root = fileURLToPath(new URL('../', import.meta.url));
 const runner = join(root, 'conformance', 'run.mjs');
 const INTERNAL_REGISTRY = 'image-registry.openshift-image-registry.svc:5000';
 const SERVER_KINDS = ['http', 'watch', 'cli'];
+/** A user without any rights, whom the recordings know. */
+const DEV = { name: 'dev', token: 'dev-token' };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    kinds: { type: 'string', default: 'fn,http,watch' },
+    kinds: { type: 'string', default: 'fn,http,watch,golden' },
     server: { type: 'string' },
     token: { type: 'string' },
     ca: { type: 'string' },
+    user: { type: 'string', multiple: true },
     filter: { type: 'string' },
+    'settle-ms': { type: 'string' },
     verbose: { type: 'boolean', short: 'v', default: false },
   },
 });
@@ -36,6 +41,12 @@ interface Result {
 interface Scope {
   /** Section file → cases that are not built yet, with the reason; a section that is not named is not built at all. */
   sections: Record<string, { without?: { filter: string; reason: string }[] }>;
+  golden: {
+    /** Recording → why it is not replayed; null: it is. */
+    recordings: Record<string, string | null>;
+    /** What is compared less than conformance/golden-scope.json says, in its own language; these come first. */
+    rules: { reason: string }[];
+  };
 }
 
 const scratch = mkdtempSync(join(tmpdir(), 'conformance-'));
@@ -45,11 +56,17 @@ const results: Result[] = [];
 let broken = 0;
 
 try {
-  const files = positionals.length ? positionals : scopedFiles();
-  if (kinds.has('fn')) run('fn', ['fn', '--adapter', join(root, 'conformance', 'adapter.ts'), ...common()], files);
+  const cases = positionals.length ? positionals.filter((file) => !isRecording(file)) : filesIn('cases', (name) => name in scope.sections);
+  const recordings = positionals.length
+    ? positionals.filter(isRecording)
+    : filesIn('golden', (name) => scope.golden.recordings[name] === null);
+  const filter = positionals.length ? [] : ['--filter', scopeFilter()];
+  if (kinds.has('fn') && cases.length) run('fn', ['fn', '--adapter', join(root, 'conformance', 'adapter.ts'), ...common(filter)], cases);
   const onServer = SERVER_KINDS.filter((kind) => kinds.has(kind));
-  if (onServer.length)
-    await withServer((credentials) => run('cases', ['cases', '--kinds', onServer.join(','), ...credentials, ...common()], files));
+  if (onServer.length && cases.length)
+    await withServer((server) => run('cases', ['cases', '--kinds', onServer.join(','), ...server, ...common(filter)], cases));
+  if (kinds.has('golden') && recordings.length)
+    await withServer((server) => run('golden', ['golden', ...server, ...golden(), ...common([])], recordings));
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }
@@ -57,25 +74,43 @@ const count = (status: string): number => results.filter((result) => result.stat
 console.log(`conformance: ${count('pass')} passed, ${count('fail')} failed, ${results.length - count('pass') - count('fail')} skipped`);
 process.exit(broken ? 2 : count('fail') ? 1 : 0);
 
-function common(): string[] {
-  return [
-    ...(values.verbose ? ['--verbose'] : []),
-    ...(values.filter ? ['--filter', values.filter] : positionals.length ? [] : ['--filter', scopeFilter()]),
-  ];
+function common(filter: string[]): string[] {
+  return [...(values.verbose ? ['--verbose'] : []), ...(values.filter ? ['--filter', values.filter] : filter)];
 }
 
-function scopedFiles(): string[] {
-  const directory = join(root, 'conformance', 'cases');
-  return readdirSync(directory)
-    .filter((file) => basename(file, '.json') in scope.sections)
+/** A recording is one JSON object, a file of cases an array. */
+function isRecording(file: string): boolean {
+  return readFileSync(file, 'utf8').trimStart().startsWith('{');
+}
+
+function filesIn(directory: string, inScope: (name: string) => boolean): string[] {
+  return readdirSync(join(root, 'conformance', directory))
+    .filter((file) => file.endsWith('.json') && inScope(basename(file, '.json')))
     .sort()
-    .map((file) => join(directory, file));
+    .map((file) => join(root, 'conformance', directory, file));
 }
 
 /** The runner knows positive filters only: what is not built is left out by a negative look-ahead. */
 function scopeFilter(): string {
   const without = Object.values(scope.sections).flatMap((section) => section.without ?? []);
   return without.length ? `^(?!(?:${without.map((one) => one.filter).join('|')})$)` : '.';
+}
+
+function golden(): string[] {
+  const given = values.user ?? (values.server ? [] : [`${DEV.name}=${DEV.token}`]);
+  return [
+    ...given.flatMap((user) => ['--user', user]),
+    ...(values['settle-ms'] ? ['--settle-ms', values['settle-ms']] : []),
+    ...(positionals.length ? [] : ['--scope', goldenScope()]),
+  ];
+}
+
+/** The scope of the recordings with what this product does not have yet. */
+function goldenScope(): string {
+  const general = JSON.parse(readFileSync(join(root, 'conformance', 'golden-scope.json'), 'utf8')) as { rules: object[] };
+  const file = join(scratch, 'golden-scope.json');
+  writeFileSync(file, JSON.stringify({ ...general, rules: [...scope.golden.rules, ...general.rules] }));
+  return file;
 }
 
 function run(name: string, args: string[], files: string[]): void {
@@ -93,7 +128,10 @@ async function withServer(use: (credentials: string[]) => void): Promise<void> {
       ...(values.token ? ['--token', values.token] : []),
       ...(values.ca ? ['--ca', values.ca] : ['--insecure']),
     ]);
-  const product = await startProduct({ args: ['--internal-registry', INTERNAL_REGISTRY] });
+  const product = await startProduct({
+    args: ['--internal-registry', INTERNAL_REGISTRY],
+    env: { TOKENS: `${DEV.token},${DEV.name},${DEV.name}` },
+  });
   try {
     use(['--kubeconfig', product.kubeconfig]);
   } finally {

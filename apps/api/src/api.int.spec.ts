@@ -46,11 +46,11 @@ const stream = (name: string, more: object = {}) => ({
 });
 
 describe('who may ask', () => {
-  it.each(['/livez', '/healthz', '/readyz'])('%s answers without a token', async (path) => {
+  it.each(['/livez', '/healthz', '/readyz', '/version'])('%s answers without a token', async (path) => {
     expect(await api.call(path, { token: null })).toMatchObject({ status: 200 });
   });
 
-  it.each(['/metrics', '/version', '/api', '/apis', '/openapi/v3', '/', '/nowhere'])('%s is forbidden without a token', async (path) => {
+  it.each(['/metrics', '/api', '/apis', '/openapi/v2', '/openapi/v3', '/', '/nowhere'])('%s is forbidden without a token', async (path) => {
     const answer = await api.call(path, { token: null });
 
     expect(answer.status).toBe(403);
@@ -197,6 +197,28 @@ describe('objects', () => {
     expect(rest.json.metadata).toEqual({ resourceVersion: expect.stringMatching(/^\d+$/) });
   });
 
+  it('a list without a limit is asked for in pages and answered as one', async () => {
+    for (let i = 0; i < 501; i++) owner.put(ImageStreams, { metadata: { name: `s${i}`, namespace: ns } });
+
+    const { json } = await api.call(`${streams}?limit=1&resourceVersion=0`);
+
+    expect(json.items).toHaveLength(501);
+    expect(json.metadata).toEqual({ resourceVersion: expect.any(String) });
+    expect(owner.asked.filter(({ verb }) => verb === 'list')).toHaveLength(2);
+  });
+
+  it.each([
+    ['resourceVersionMatch=Exact', 'Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided'],
+    ['resourceVersionMatch=Exact&resourceVersion=0', 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'],
+    ['resourceVersionMatch=Odd&resourceVersion=1', 'Unsupported value: "Odd": supported values: "Exact", "NotOlderThan", ""'],
+    ['resourceVersionMatch=Exact&resourceVersion=1&continue=x', 'Forbidden: resourceVersionMatch is forbidden when continue is provided'],
+  ])('a list with %s is refused', async (query, text) => {
+    expect((await api.call(`${streams}?${query}`)).json).toMatchObject({
+      code: 422,
+      message: `ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: ${text}`,
+    });
+  });
+
   it('selectors reach the owner as they are', async () => {
     await api.call(`${streams}?labelSelector=a%3Db&fieldSelector=metadata.name%3Dx&limit=0&resourceVersion=0`);
 
@@ -206,6 +228,7 @@ describe('objects', () => {
       namespace: ns,
       labelSelector: 'a=b',
       fieldSelector: 'metadata.name=x',
+      limit: 500,
     });
   });
 
@@ -243,6 +266,29 @@ describe('objects', () => {
       'ImageStream in version "v1" cannot be handled as a ImageStream: strict decoding error: unknown field "bogus"',
     );
     expect(ignored).toMatchObject({ status: 201, headers: expect.not.objectContaining({ warning: expect.anything() }) });
+  });
+
+  it('a field that is there twice is warned about, or refused', async () => {
+    const body = '{"metadata":{"name":"twice"},"spec":{},"spec":{}}';
+    const warned = await api.call(streams, { method: 'POST', body, headers: { 'content-type': 'application/json' } });
+    const strict = await api.call(`${streams}?fieldValidation=Strict`, {
+      method: 'POST',
+      body,
+      headers: { 'content-type': 'application/json' },
+    });
+
+    expect(warned.headers['warning']).toBe(String.raw`299 - "duplicate field \"spec\""`);
+    expect(strict.json.message).toContain('strict decoding error: duplicate field "spec"');
+  });
+
+  it('fieldValidation is one of three', async () => {
+    const { json } = await api.call(`${streams}?fieldValidation=Odd`, { method: 'POST', body: stream('o') });
+
+    expect(json).toMatchObject({
+      code: 422,
+      message:
+        'CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "Odd": supported values: "Ignore", "Strict", "Warn"',
+    });
   });
 
   it('a mapping in the version that its documentation prints is taken with a warning, and reaches the owner as it is', async () => {
@@ -372,15 +418,43 @@ describe('patches', () => {
     expect(owner.asked.filter(({ verb }) => verb === 'update')).toHaveLength(1);
   });
 
-  it('server-side apply creates what is not there and merges into what is', async () => {
-    const config = { ...stream('applied'), spec: { tags: [{ name: 'a' }] } };
+  it('server-side apply creates what is not there, merges into what is, and takes out what its manager leaves out', async () => {
+    const apply = (tags: object[], query: string) =>
+      patch('applied', 'apply-patch+yaml', { ...stream('applied'), spec: { tags } }, `?fieldManager=${query}`);
 
-    const made = await patch('applied', 'apply-patch+yaml', config, '?fieldManager=me&force=true');
-    const merged = await patch('applied', 'apply-patch+yaml', { ...config, spec: { tags: [{ name: 'b' }] } }, '?fieldManager=me');
+    expect(await apply([{ name: 'a' }], 'me')).toMatchObject({ status: 201 });
+    expect((await apply([{ name: 'b' }], 'you')).json.spec.tags).toEqual([{ name: 'a' }, { name: 'b' }]);
+    expect((await apply([{ name: 'c' }], 'me')).json.spec.tags).toEqual([{ name: 'b' }, { name: 'c' }]);
+    expect((await apply([{ name: 'b', reference: true }], 'you')).status).toBe(200);
+    expect((await apply([{ name: 'b', reference: false }], 'me')).json).toMatchObject({
+      code: 409,
+      message: 'Apply failed with 1 conflict: conflict with "you": .spec.tags[name="b"].reference',
+    });
+    expect((await apply([{ name: 'b', reference: false }], 'me&force=true')).json.spec.tags).toEqual([{ name: 'b', reference: false }]);
+  });
 
-    expect(made).toMatchObject({ status: 201 });
-    expect(merged.status).toBe(200);
-    expect(merged.json.spec.tags).toEqual([{ name: 'a' }, { name: 'b' }]);
+  it('a replace of what was applied becomes the owner of what it changes', async () => {
+    await patch('owned', 'apply-patch+yaml', { ...stream('owned'), spec: { tags: [{ name: 'a' }] } }, '?fieldManager=me');
+
+    const { json } = await api.call(`${streams}/owned?fieldManager=editor`, {
+      method: 'PUT',
+      body: { ...stream('owned'), spec: { tags: [{ name: 'a', reference: true }] } },
+    });
+
+    expect(json.metadata.managedFields).toMatchObject([
+      { manager: 'me', operation: 'Apply' },
+      { manager: 'editor', operation: 'Update', fieldsV1: { 'f:spec': { 'f:tags': { 'k:{"name":"a"}': { 'f:reference': {} } } } } },
+    ]);
+  });
+
+  it.each([
+    ['apply-patch+yaml', '', 'fieldManager: Required value: is required for apply patch'],
+    ['merge-patch+json', '?force=true', 'force: Forbidden: may not be specified for non-apply patch'],
+  ])('a patch of type %s with "%s" is refused', async (type, query, text) => {
+    expect((await patch('p', type, stream('p'), query)).json).toMatchObject({
+      code: 422,
+      message: `PatchOptions.meta.k8s.io "" is invalid: ${text}`,
+    });
   });
 
   it('a patch to another name or namespace, or of an unknown type, is refused', async () => {
@@ -406,7 +480,6 @@ describe('what does not exist', () => {
     ['OPTIONS', 'imagestreams/s', NOT_ALLOWED],
     ['DELETE', 'imagestreams/s/status', NOT_ALLOWED],
     ['GET', 'imagestreams/s/nosuch', NO_PATH],
-    ['GET', 'imagestreams/s/status/more', NO_PATH],
     ['GET', 'nosuch', NO_PATH],
     ['GET', 'images', NO_PATH],
   ])('%s %s', async (method, path, expected) => {
@@ -417,14 +490,25 @@ describe('what does not exist', () => {
     ['POST', '/apis/image.openshift.io/v1/imagestreams', NOT_ALLOWED],
     ['DELETE', '/apis/image.openshift.io/v1/imagestreams', NOT_ALLOWED],
     ['GET', '/apis/image.openshift.io/v1/imagestreams/x', NO_PATH],
-    ['GET', '/apis/image.openshift.io/v2/imagestreams', NO_PATH],
-    ['GET', '/apis/nosuch.dev/v1', NO_PATH],
-    ['GET', '/nosuch', NO_PATH],
     ['POST', '/apis', NOT_ALLOWED],
     ['GET', '/api/v1/pods', NO_PATH],
     ['POST', '/api/v1/namespaces', NOT_ALLOWED],
   ])('%s %s', async (method, path, expected) => {
     expect((await api.call(path, { method })).json).toMatchObject(expected);
+  });
+
+  it.each([
+    '/apis/image.openshift.io/v2/imagestreams',
+    '/apis/image.openshift.io/v1/namespaces/a/imagestreams/s/status/more',
+    '/apis/nosuch.dev/v1',
+    '/openapi/v3/apis/nosuch.dev/v1',
+    '/nosuch',
+  ])('%s is no page of this server, and no group of it either', async (path) => {
+    expect(await api.call(path)).toMatchObject({
+      status: 404,
+      text: '404 page not found\n',
+      headers: { 'content-type': 'text/plain; charset=utf-8' },
+    });
   });
 
   it('HEAD is answered 405 without a body', async () => {
@@ -437,6 +521,40 @@ describe('what does not exist', () => {
       message: 'watch is not supported on resources of kind "imagestreamtags.image.openshift.io"',
       details: { group: 'image.openshift.io', kind: 'imagestreamtags' },
     });
+  });
+});
+
+describe('OpenAPI', () => {
+  it('a document under its hash may be kept for ever, and one under an old hash for a while', async () => {
+    const { paths } = (await api.call('/openapi/v3')).json;
+    const current = await api.call(paths['apis/image.openshift.io/v1'].serverRelativeURL);
+    const old = await api.call('/openapi/v3/apis/image.openshift.io/v1?hash=OLD');
+
+    expect(current.headers['cache-control']).toMatch(/^public, immutable/);
+    expect(old.headers['cache-control']).toBe('public, max-age=60');
+    expect(old.text).toBe(current.text);
+  });
+
+  it.each(['/openapi/v2', '/openapi/v3', '/openapi/v3/apis/image.openshift.io/v1'])('%s is sent once to who keeps it', async (path) => {
+    const { etag } = (await api.call(path)).headers;
+
+    expect(await api.call(path, { headers: { 'if-none-match': String(etag) } })).toMatchObject({ status: 304, text: '' });
+  });
+
+  it.each(['application/com.github.proto-openapi.spec.v2@v1.0+protobuf', 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf'])(
+    'v2 is a message to who accepts %s only',
+    async (accept) => {
+      const answer = await api.call('/openapi/v2', { headers: { accept } });
+
+      expect(answer.headers['content-type']).toBe('application/com.github.proto-openapi.spec.v2.v1.0+protobuf');
+      expect(answer.bytes.subarray(0, 5).toString()).toBe('\n\u00032.0');
+    },
+  );
+
+  it('v3 is JSON only', async () => {
+    const headers = { accept: 'application/com.github.proto-openapi.spec.v3@v1.0+protobuf' };
+
+    expect((await api.call('/openapi/v3/apis/image.openshift.io/v1', { headers })).status).toBe(406);
   });
 });
 

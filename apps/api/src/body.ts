@@ -50,15 +50,15 @@ export function parseEither(body: Buffer, kind: string): unknown {
   }
   if (body.length > YAML_LIMIT_BYTES)
     throw new StatusError(tooLarge(`a YAML body may have at most ${YAML_LIMIT_BYTES} bytes: send JSON instead`));
-  let value: unknown;
+  let json: string;
   try {
-    value = parseYaml(body.toString(), { maxAliasCount: 64, merge: false, prettyErrors: false, logLevel: 'silent' });
+    // Through JSON, so that aliases become copies and only JSON's types remain; an anchor within itself has no end.
+    json = JSON.stringify(parseYaml(body.toString(), { maxAliasCount: 64, merge: false, prettyErrors: false, logLevel: 'silent' })) ?? '';
   } catch (error) {
-    const why = error instanceof RangeError ? 'it is nested too deeply' : (error as Error).message;
+    const why = error instanceof RangeError ? 'it is nested too deeply' : (error as Error).message.split('\n', 1)[0];
     throw new StatusError(badRequest(`${unrecognized(kind)}; yaml parse error: ${why} (${summary(body)})`));
   }
-  // Through JSON, so that aliases become copies and only JSON's types remain.
-  return parseJson(Buffer.from(JSON.stringify(value) ?? ''), kind);
+  return parseJson(Buffer.from(json), kind);
 }
 
 const unrecognized = (kind: string): string => `the object provided is unrecognized (must be of type ${kind}): couldn't get version/kind`;

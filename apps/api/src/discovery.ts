@@ -45,7 +45,7 @@ export function discoveryOf(resources: readonly Resource[], version: string): Di
       resources: members.flatMap(entriesOf),
     });
   }
-  documents.set('/', { paths: [...documents.keys(), '/livez', '/metrics', '/openapi/v3', '/readyz'].sort() });
+  documents.set('/', { paths: [...documents.keys(), '/healthz', '/livez', '/metrics', '/openapi/v2', '/openapi/v3', '/readyz'].sort() });
   return {
     documents,
     aggregated: (path, wanted) =>

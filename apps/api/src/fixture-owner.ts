@@ -130,10 +130,12 @@ export class MapOwner {
     this.bells.add(bell);
     try {
       for (;;) {
-        const found = this.log.filter(
-          (one) =>
-            one.resource === resource.resource && Number(one.object.metadata.resourceVersion) > since && matches(one.object, question),
-        );
+        const found = this.log.flatMap((one): Change[] => {
+          const concerns = one.resource === resource.resource && Number(one.object.metadata.resourceVersion) > since;
+          if (!concerns || !matches(one.object, { namespace: question.namespace })) return [];
+          if (matches(one.object, question)) return [one];
+          return one.type === 'MODIFIED' ? [{ ...one, type: 'DELETED' }] : [];
+        });
         if (found.length || Date.now() >= deadline)
           return {
             kind: 'changes',

@@ -2,23 +2,21 @@ import { Inject, Injectable } from '@nestjs/common';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { OutgoingHttpHeaders } from 'node:http';
-import { promisify } from 'node:util';
-import { constants, gzip } from 'node:zlib';
 import { resources } from '@millrace/contracts/resources';
 import { decideAccess, MASTERS, type Identity } from '@millrace/domain/access';
-import { internalError, noSuchPath, methodNotAllowed, StatusError, type Status } from '@millrace/domain/status';
+import { internalError, StatusError, type Status } from '@millrace/domain/status';
 import { METRICS } from '@millrace/platform/health';
 import type { Log } from '@millrace/platform/log';
 import { CONFIG, LOG } from '@millrace/platform/service';
 import { withTrace } from '@millrace/platform/trace';
-import { stringify as toYaml } from 'yaml';
 import type { ApiConfig } from './config.ts';
 import { ADMIN, adminToken, Credentials, parseTokens } from './credentials.ts';
-import { discoveryOf, Namespaces as NAMESPACES } from './discovery.ts';
-import { negotiate, type Representation } from './media.ts';
+import { Namespaces as NAMESPACES } from './discovery.ts';
+import { Documents, pageNotFound, type Page } from './documents.ts';
+import { gzipped, jsonBytes, warningHeader, yamlBytes } from './encoding.ts';
+import { contentTypeOf, negotiate, type Representation } from './media.ts';
 import { Namespaces } from './namespaces.ts';
 import { Objects, type Outcome } from './objects.ts';
-import { openApiOf } from './openapi.ts';
 import { accessOf, forbiddenFor, parseRequest, targetOf, type Asked, type ObjectPath, type Target } from './protocol.ts';
 import { metadataOf, tableOf, type Included, type Printed } from './table.ts';
 import { Watches } from './watch.ts';
@@ -37,18 +35,15 @@ interface Admitted {
 }
 
 const NO_BODY = Buffer.alloc(0);
-const GZIP_FROM_BYTES = 128 * 1024;
 const VERSION = '0.1.0';
 const READS = new Set(['get', 'list', 'watch']);
 const COMMON_HEADERS = { 'cache-control': 'no-cache, private', 'x-content-type-options': 'nosniff' };
-const gzipped = promisify(gzip);
 
 /** Every request comes by here: who asks, may they, what is asked, and in which form it is answered. */
 @Injectable()
 export class FrontDoor {
   private readonly credentials: Credentials;
-  private readonly discovery = discoveryOf(resources, VERSION);
-  private readonly openApi = openApiOf([...resources, NAMESPACES], VERSION);
+  private readonly documents = new Documents(resources, [...resources, NAMESPACES], VERSION);
   private readonly requests: Counter;
   private readonly seconds: Histogram;
 
@@ -97,7 +92,7 @@ export class FrontDoor {
       return true;
     } catch (error) {
       const status = this.statusOf(error);
-      this.send(reply, status.code ?? 500, json(status), { status });
+      this.send(reply, status.code ?? 500, jsonBytes(status), { status });
       this.told(asked, user, startedAt, status.code ?? 500, status);
       return false;
     }
@@ -114,7 +109,7 @@ export class FrontDoor {
     } catch (error) {
       const status = this.statusOf(error);
       if (reply.raw.headersSent) reply.raw.destroy();
-      else this.send(reply, status.code ?? 500, json(status), { status });
+      else this.send(reply, status.code ?? 500, jsonBytes(status), { status });
       this.told(asked, user, startedAt, status.code ?? 500, status);
     }
   }
@@ -122,7 +117,7 @@ export class FrontDoor {
   /** An error of the server below us: a body that is too long, a route that is none. */
   refuse(request: FastifyRequest, reply: FastifyReply, status: Status): void {
     if (reply.raw.headersSent) return;
-    this.send(reply, status.code ?? 500, json(status), { status, close: true });
+    this.send(reply, status.code ?? 500, jsonBytes(status), { status, close: true });
     this.told(
       request.admitted?.asked,
       request.admitted?.user,
@@ -134,7 +129,15 @@ export class FrontDoor {
 
   private async answered(request: FastifyRequest, reply: FastifyReply, { asked, user }: Admitted): Promise<number> {
     const { path, verb, query } = asked;
-    if (path.kind === 'path') return this.answerPath(path.path, request, reply);
+    if (path.kind === 'path') {
+      const { method, headers } = request;
+      return this.sendPage(
+        request,
+        reply,
+        this.documents.answer({ path: path.path, method, query, headers, pretty: wantsPretty(request, query) }),
+      );
+    }
+    if (!this.documents.serves(path.group, path.version)) return this.sendPage(request, reply, pageNotFound());
     if (path.group === '' && path.resource === 'namespaces' && path.version === 'v1' && path.namespace === undefined) {
       const form = negotiate(request.headers.accept, { objects: path.name === undefined ? 'list' : 'one' });
       const outcome = await this.namespaces.answer(path, knownMethod(request.method, verb));
@@ -165,29 +168,8 @@ export class FrontDoor {
     return 200;
   }
 
-  private async answerPath(path: string, request: FastifyRequest, reply: FastifyReply): Promise<number> {
-    const plain = path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path;
-    const openApi = this.openApi.documents.get(plain);
-    const document = plain === '/openapi/v3' ? this.openApi.index : this.discovery.documents.get(plain);
-    if (!openApi && !document) throw new StatusError(noSuchPath());
-    if (request.method !== 'GET') throw new StatusError(methodNotAllowed());
-    if (openApi) {
-      const etag = `"${openApi.etag}"`;
-      const headers = { etag, vary: 'Accept-Encoding, Accept', 'cache-control': 'public, max-age=60' };
-      if (request.headers['if-none-match'] === etag) return this.send(reply, 304, NO_BODY, { headers });
-      return this.sendBytes(request, reply, 200, openApi.json, { headers });
-    }
-    const form = negotiate(request.headers.accept, { discovery: plain === '/api' || plain === '/apis' });
-    if (form.as === 'aggregated-discovery') {
-      const contentType = `application/json;g=apidiscovery.k8s.io;v=${form.version};as=APIGroupDiscoveryList`;
-      return this.send(reply, 200, json(this.discovery.aggregated(plain, form.version) ?? {}), {
-        contentType,
-        headers: { vary: 'Accept' },
-      });
-    }
-    const body =
-      form.as === 'yaml' ? Buffer.from(yaml(document)) : json(document ?? {}, plain === '/version' || wantsPretty(request, undefined));
-    return this.send(reply, 200, body, { contentType: contentTypeOf(form) });
+  private sendPage(request: FastifyRequest, reply: FastifyReply, { code, body, ...more }: Page): Promise<number> {
+    return this.sendBytes(request, reply, code, body, more);
   }
 
   private async sendOutcome(
@@ -200,7 +182,7 @@ export class FrontDoor {
     if (content.kind === 'json') return this.sendBytes(request, reply, code, content.json, { warnings });
     const query = request.admitted?.asked.query ?? new URLSearchParams();
     const shown = content.kind === 'list' ? listIn(content, form, target, query) : objectIn(content.object, form, target, query);
-    const body = form.as === 'yaml' ? Buffer.from(yaml(shown)) : json(shown, wantsPretty(request, query));
+    const body = form.as === 'yaml' ? yamlBytes(shown) : jsonBytes(shown, wantsPretty(request, query));
     return this.sendBytes(request, reply, code, body, { warnings, contentType: contentTypeOf(form) });
   }
 
@@ -211,10 +193,12 @@ export class FrontDoor {
     body: Buffer,
     more: { warnings?: readonly string[]; contentType?: string; headers?: Record<string, string> } = {},
   ): Promise<number> {
-    if (body.length < GZIP_FROM_BYTES || !/\bgzip\b/.test(firstOf(request.headers['accept-encoding']) ?? ''))
-      return this.send(reply, code, body, more);
-    const packed = await gzipped(body, { level: constants.Z_BEST_SPEED });
-    return this.send(reply, code, packed, { ...more, headers: { ...more.headers, 'content-encoding': 'gzip', vary: 'Accept-Encoding' } });
+    const packed = await gzipped(body, request.headers['accept-encoding']);
+    if (!packed) return this.send(reply, code, body, more);
+    return this.send(reply, code, packed, {
+      ...more,
+      headers: { ...more.headers, 'content-encoding': 'gzip', vary: more.headers?.['vary'] ?? 'Accept-Encoding' },
+    });
   }
 
   /** Writes past Fastify's own replying, which has nothing to add here. */
@@ -287,13 +271,6 @@ const knownMethod = (method: string, verb: string): string => (method === 'HEAD'
 
 const firstOf = (header: string | string[] | undefined): string | undefined => (Array.isArray(header) ? header[0] : header);
 
-const json = (value: object, pretty = false): Buffer => Buffer.from(`${JSON.stringify(value, undefined, pretty ? 2 : undefined)}\n`);
-
-/** As the reference writes YAML: keys sorted, and texts quoted that YAML 1.1, which Kubernetes speaks, takes for times or switches. */
-const yaml = (value: unknown): string => toYaml(value, { sortMapEntries: true, schema: 'yaml-1.1', lineWidth: 0 });
-
-const contentTypeOf = (form: Representation): string => (form.as === 'yaml' ? 'application/yaml' : 'application/json');
-
 /** As asked; for people at a terminal or browser by default. */
 function wantsPretty(request: FastifyRequest, query: URLSearchParams | undefined): boolean {
   const asked = query?.get('pretty');
@@ -304,12 +281,6 @@ function wantsPretty(request: FastifyRequest, query: URLSearchParams | undefined
 function includedIn(query: URLSearchParams): Included {
   const asked = query.get('includeObject');
   return asked === 'None' || asked === 'Object' ? asked : 'Metadata';
-}
-
-/** A warning as RFC 7234 writes it, without what a header cannot carry. */
-function warningHeader(text: string): string {
-  const plain = text.replace(/[\u0000-\u001f\u007f]/g, ' ').replace(/[^\u0020-\u007e]/g, '?');
-  return `299 - "${plain.slice(0, 1024).replace(/["\\]/g, String.raw`\$&`)}"`;
 }
 
 function objectIn(object: Printed, form: Representation, { resource }: Pick<Target, 'resource'>, query: URLSearchParams): object {

@@ -118,9 +118,21 @@ describe('a body', () => {
       /the API version in the data \(v1\) does not match the expected API version \(image.openshift.io\/v1\)/,
     ],
     ['another namespace', '{"metadata":{"namespace":"x"}}', /the namespace of the provided object does not match/],
-    ['metadata that is none', '{"metadata":7}', /metadata must be an object/],
+    ['metadata that is none', '{"metadata":7}', /Go struct field ImageStream.metadata of type v1.ObjectMeta$/],
   ])('with %s is 400', async (_, body, message) => {
     expect((await post(body)).json).toMatchObject({ code: 400, reason: 'BadRequest', message: expect.stringMatching(message) });
+  });
+
+  it('in YAML that only begins like JSON is read to its end', async () => {
+    expect((await post(`{metadata: {name: it"s}}`, 'application/yaml')).status).toBeLessThan(500);
+    await othersAreServed();
+  });
+
+  it('in YAML with an anchor that holds itself is 400', async () => {
+    expect((await post('a: &a [*a]', 'application/yaml')).json).toMatchObject({
+      code: 400,
+      message: expect.stringMatching(/yaml parse error: Converting circular structure/),
+    });
   });
 
   it.each(['text/plain', 'application/vnd.kubernetes.protobuf', 'multipart/form-data', 'x'])('of type %s is 415', async (type) => {

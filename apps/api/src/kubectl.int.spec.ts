@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ImageStreams, ImageStreamTags } from '@millrace/contracts/resources';
+import { ImageStreams, ImageStreamTags, resources } from '@millrace/contracts/resources';
 import type { RunningService } from '@millrace/platform/service';
 import { eventually } from '@millrace/testing/eventually';
 import { aNatsServer } from '@millrace/testing/servers';
@@ -136,8 +136,64 @@ describe.runIf(hasTool('kubectl'))('kubectl', () => {
 
     expect(said).toMatch(/GROUP: +image.openshift.io\nKIND: +ImageStream\nVERSION: +v1/);
     expect(said).toContain('FIELD: tags <[]TagReference>');
-    expect(said).toMatch(/importPolicy\t<Object>/);
-    expect(await kubectl('explain imagetrigger')).toMatch(/KIND: +ImageTrigger/);
+    expect(said).toMatch(/importPolicy\t<TagImportPolicy>\n +How the image is imported\./);
+    expect(await kubectl('explain is.spec.tags --output=plaintext-openapiv2')).toMatch(
+      /KIND: +ImageStream\nVERSION: +image.openshift.io\/v1/,
+    );
+  });
+
+  it('rehearses on the server, and shows the difference', async () => {
+    expect(await kubectl('create --dry-run=server -f -', manifest(['1'], 'dry'))).toBe(
+      'imagestream.image.openshift.io/dry created (server dry run)\n',
+    );
+    expect(await kubectl('get is dry --ignore-not-found')).toBe('');
+
+    await kubectl('apply -f -', manifest(['1'], 'dry'));
+    expect(await kubectl('diff -f -', manifest(['2'], 'dry'))).toMatch(/^-.*name: "1"$[^]*^\+.*name: "2"$/m);
+    expect(await kubectl('delete --dry-run=server is dry')).toBe('imagestream.image.openshift.io "dry" deleted (server dry run)\n');
+    expect(await kubectl('get is dry -o name')).toBe('imagestream.image.openshift.io/dry\n');
+  });
+
+  it('waits for a field and for the end of an object', async () => {
+    await kubectl('create -f -', manifest(['1'], 'awaited'));
+    const field = kubectl('wait is/awaited --for=jsonpath={.spec.lookupPolicy.local}=true --timeout=20s');
+    const end = kubectl('wait is/awaited --for=delete --timeout=20s');
+
+    await kubectl('patch is awaited -p {"spec":{"lookupPolicy":{"local":true}}}');
+    expect(await field).toBe('imagestream.image.openshift.io/awaited condition met\n');
+    await kubectl('delete is awaited --wait=false');
+    expect(await end).toMatch(/condition met|deleted/);
+  });
+
+  it('selects by field and label, page by page', async () => {
+    for (const name of ['a', 'b', 'c']) await kubectl('create -n paged -f -', manifest([], name));
+    await kubectl('label -n paged is a b tier=web');
+
+    expect(await kubectl('get is -n paged --chunk-size=1 -o jsonpath={.items[*].metadata.name}')).toBe('a b c');
+    expect(await kubectl('get is -n paged --field-selector metadata.name=b -o name')).toBe('imagestream.image.openshift.io/b\n');
+    expect(await kubectl('get is -n paged -l tier=web -o jsonpath={.items[*].metadata.name}')).toBe('a b');
+  });
+
+  it('is told of a conflict between who applies', async () => {
+    await kubectl('apply --server-side --field-manager=one -f -', manifest(['1'], 'contested'));
+    const other = manifest(['1'], 'contested').replace('quay.io', 'docker.io');
+
+    const refused = await kubectl('apply --server-side --field-manager=two -f -', other);
+    expect(refused).toContain('Apply failed with 1 conflict: conflict with "one": .spec.tags[name="1"].from');
+    expect(await kubectl('apply --server-side --field-manager=two --force-conflicts -f -', other)).toContain('serverside-applied');
+    expect(await kubectl('get is contested --show-managed-fields -o jsonpath={.metadata.managedFields[*].manager}')).toBe('one two');
+  });
+
+  it('goes on with server-side apply from what it applied itself', async () => {
+    await kubectl('apply -f -', manifest(['1', '2'], 'moved'));
+    await kubectl('apply --server-side -f -', manifest(['2', '3'], 'moved'));
+    expect(await kubectl('apply --server-side -f -', manifest(['3'], 'moved'))).toContain('serverside-applied');
+
+    expect(await kubectl('get is moved -o jsonpath={.spec.tags[*].name}')).toBe('3');
+  });
+
+  it.each(resources.map(({ kind, resource, group }) => [kind, `${resource}.${group}`]))('explains %s', async (kind, name) => {
+    expect(await kubectl(`explain ${name}`)).toMatch(new RegExp(`^GROUP: +\\S+\\nKIND: +${kind}\\nVERSION: +v1\\n`));
   });
 
   it('watches', async () => {

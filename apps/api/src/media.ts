@@ -66,3 +66,21 @@ function asked(as: string, given: Map<string, string>, { objects, discovery }: O
     return { as: 'aggregated-discovery', version };
   return undefined;
 }
+
+export const contentTypeOf = (form: Representation): string => (form.as === 'yaml' ? 'application/yaml' : 'application/json');
+
+/** OpenAPI v2 as a protobuf message; kubectl and oc ask for it in no other form. */
+export const OPENAPI_V2_MESSAGE = 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf';
+
+/**
+ * In which form an OpenAPI document is wanted. Older clients write the message's version with an `@`, which no media type may hold.
+ * @throws StatusError 406 when there is none
+ */
+export function negotiateOpenApi(accept: string | undefined, message?: string): 'json' | 'message' {
+  for (const clause of (accept || '*/*').split(',', 32)) {
+    const type = clause.split(';', 1)[0]?.trim().toLowerCase().replace('@', '.') ?? '';
+    if (type === 'application/json' || type === 'application/*' || type === '*/*') return 'json';
+    if (type === message) return 'message';
+  }
+  throw new StatusError(notAcceptable(`only the following media types are accepted: application/json${message ? `, ${message}` : ''}`));
+}

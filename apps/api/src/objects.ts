@@ -4,14 +4,28 @@ import { objectsRequestOf, type ObjectAnswer, type ObjectQuestion } from '@millr
 import type { Owner } from '@millrace/contracts/define';
 import type { Resource } from '@millrace/contracts/resources';
 import type { Identity } from '@millrace/domain/access';
-import { badRequest, internalError, noSuchPath, notFound, StatusError, tooLarge, unavailable, type Status } from '@millrace/domain/status';
+import { applyConflict, applyFields, updateFields, type Writer } from '@millrace/domain/field-ownership';
+import {
+  badRequest,
+  type FieldError,
+  forbiddenField,
+  internalError,
+  invalid,
+  noSuchPath,
+  notFound,
+  required,
+  StatusError,
+  tooLarge,
+  unavailable,
+  type Status,
+} from '@millrace/domain/status';
 import { AskError, Bus } from '@millrace/platform/bus';
 import { CONFIG } from '@millrace/platform/service';
 import { decodeBody } from './body.ts';
 import type { ApiConfig } from './config.ts';
-import { unknownFields } from './fields.ts';
-import { decodePatch, namesVersion, patched, type Json, type Patch } from './patch.ts';
+import { decodePatch, namesVersion, patched, type JsonObject, type Patch } from './patch.ts';
 import { isDryRun, positive, selectionOf, type Target } from './protocol.ts';
+import { checkApplied, checkName, checkPlace, checkUnknown, placed, readPatched, readSent } from './sent-object.ts';
 
 /** What a request is answered with, before it takes the form that the client wants. */
 export interface Outcome {
@@ -44,13 +58,13 @@ export interface ObjectRequest {
 }
 
 const CONFLICT_TRIES = 5;
+const MANAGER_LENGTH = 128;
+/** How many objects an owner is asked for at a time. */
+const PAGE = 500;
 /** What an owner's answer to a `get` begins with; then the object follows, and one brace. */
 const OBJECT_ANSWER = Buffer.from('{"kind":"object","code":200,"object":');
 const LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
-/** Kinds whose documentation prints the version that they had before API groups. */
-const LEGACY_VERSION_KINDS = new Set(['ImageStreamMapping']);
 
-type JsonObject = { [key: string]: Json };
 type Answered<K extends ObjectAnswer['kind']> = Extract<ObjectAnswer, { kind: K }>;
 
 /** The objects of the API: asks their owners, and does what is the same for every kind: decoding, patching, retrying on conflict. */
@@ -96,13 +110,17 @@ export class Objects {
 
   private async list({ target, query, historyLimit }: ObjectRequest): Promise<Outcome> {
     const selection = selectionOf(query);
-    const question: ObjectQuestion = {
-      verb: 'list',
-      ...collectionOf(target),
-      ...selection,
-      historyLimit: selection.historyLimit ?? historyLimit,
-    };
-    return listOutcome(await this.ask(target.resource, question, 'list'));
+    const question = { verb: 'list', ...collectionOf(target), ...selection, historyLimit: selection.historyLimit ?? historyLimit } as const;
+    if (selection.limit) return listOutcome(await this.ask(target.resource, question, 'list'));
+    // Who wants everything gets it in one answer, but no owner has to put all of it into one message.
+    const whole = await this.ask(target.resource, { ...question, limit: PAGE }, 'list');
+    while (whole.continue) {
+      const { resourceVersion: _, exact: __, ...rest } = question;
+      const more = await this.ask(target.resource, { ...rest, limit: PAGE, continue: whole.continue }, 'list');
+      whole.items.push(...more.items);
+      whole.continue = more.continue;
+    }
+    return listOutcome({ ...whole, remainingItemCount: undefined });
   }
 
   private async create(request: ObjectRequest): Promise<Outcome> {
@@ -112,7 +130,7 @@ export class Objects {
       const object = body.length === 0 ? {} : decodeBody(body, headers, target.kind);
       return outcomeOf(await this.ask(target.resource, { verb: 'create', ...itemOf(target), object, dryRun, user }, 'object'));
     }
-    const { object, warnings } = this.decoded(request);
+    const { object, warnings } = readSent(request);
     return this.created(target, object, { dryRun, user, warnings });
   }
 
@@ -132,9 +150,15 @@ export class Objects {
   private async update(request: ObjectRequest): Promise<Outcome> {
     const { target, query, user } = request;
     const dryRun = isDryRun('update', query);
-    const { object, warnings } = this.decoded(request);
+    const { object, warnings } = readSent(request);
     checkName(object, target);
-    return outcomeOf(await this.ask(target.resource, { verb: 'update', ...itemOf(target), object, dryRun, user }, 'object'), warnings);
+    // Who owns what is kept from the object that is replaced; where nothing is there, its owner says so.
+    const live = keepsOwners(target) ? await this.current(target).catch(absent) : undefined;
+    const next = live ? (updateFields(live, object, writerOf(request)) as JsonObject) : object;
+    return outcomeOf(
+      await this.ask(target.resource, { verb: 'update', ...itemOf(target), object: next, dryRun, user }, 'object'),
+      warnings,
+    );
   }
 
   /** Reads, applies, writes with the version that was read; again on conflict, unless the patch itself names the version. */
@@ -142,17 +166,15 @@ export class Objects {
     const { target, query, headers, body, user } = request;
     const dryRun = isDryRun('patch', query);
     const patch = decodePatch(body, headers);
+    checkPatchOptions(patch, query);
     if (patch.kind === 'apply') checkApplied(patch.change, target);
     for (let tries = 1; ; tries++) {
-      const current = await this.current(target, patch);
-      if (current === undefined && patch.kind === 'apply') {
-        const warnings = this.checkFields(patch.change, request);
-        return this.created(target, placed(patch.change, target), { dryRun, user, warnings });
-      }
-      const object = patched(current ?? {}, patch, this.config.BODY_LIMIT_BYTES);
+      const current = await this.current(target).catch(patch.kind === 'apply' && isCreatable(target) ? absent : rethrown);
+      const { object, unknown } = readPatched(this.patched(current ?? {}, patch, request), target);
+      const warnings = checkUnknown(unknown, request);
+      if (current === undefined) return this.created(target, placed(object, target), { dryRun, user, warnings });
       checkPlace(object, target);
       checkName(object, target);
-      const warnings = this.checkFields(patch.kind === 'json' ? object : patch.change, request);
       try {
         return outcomeOf(await this.ask(target.resource, { verb: 'update', ...itemOf(target), object, dryRun, user }, 'object'), warnings);
       } catch (error) {
@@ -162,16 +184,22 @@ export class Objects {
     }
   }
 
-  /** The object that a patch applies to; undefined where server-side apply finds nothing. */
-  private async current(target: Target, patch: Patch): Promise<JsonObject | undefined> {
-    try {
-      const { object } = await this.ask(target.resource, { verb: 'get', ...itemOf(target), forUpdate: true }, 'object');
-      return object as JsonObject;
-    } catch (error) {
-      const absent = error instanceof StatusError && error.status.code === 404 && target.subresource === undefined;
-      if (absent && patch.kind === 'apply' && target.resource.verbs.includes('create')) return undefined;
-      throw error;
+  private patched(current: JsonObject, patch: Patch, request: ObjectRequest): JsonObject {
+    const owners = keepsOwners(request.target);
+    const writer = writerOf(request);
+    if (!owners || patch.kind !== 'apply') {
+      const object = patched(current, patch, this.config.BODY_LIMIT_BYTES);
+      return owners ? (updateFields(current, object, writer) as JsonObject) : object;
     }
+    const applied = applyFields(current, patch.change, writer, request.query.get('force') === 'true');
+    if (applied.kind === 'conflicts') throw new StatusError(applyConflict(applied.conflicts));
+    return applied.object as JsonObject;
+  }
+
+  /** The object as an update is based on. */
+  private async current(target: Target): Promise<JsonObject> {
+    const { object } = await this.ask(target.resource, { verb: 'get', ...itemOf(target), forUpdate: true }, 'object');
+    return object as JsonObject;
   }
 
   private async delete({ target, query, headers, body, user }: ObjectRequest): Promise<Outcome> {
@@ -192,32 +220,6 @@ export class Objects {
     };
     const question: ObjectQuestion = { verb: 'delete', ...itemOf(target), dryRun, user, preconditions: conditions };
     return outcomeOf(await this.ask(target.resource, question, 'object'));
-  }
-
-  /** The object of a request's body, at its place: kind, version and namespace filled in and checked. */
-  private decoded(request: ObjectRequest): { object: JsonObject; warnings: string[] } {
-    const { target, headers, body } = request;
-    const value = decodeBody(body, headers, target.kind);
-    if (typeof value !== 'object' || value === null || Array.isArray(value))
-      throw new StatusError(badRequest(`the object provided is unrecognized (must be of type ${target.kind}): the body is no JSON object`));
-    const { object, warnings } = versioned(value as JsonObject, target);
-    checkPlace(object, target);
-    return { object: placed(object, target), warnings: [...warnings, ...this.checkFields(object, request)] };
-  }
-
-  /** Warnings about unknown fields; with `fieldValidation=Strict` they refuse the request. */
-  private checkFields(object: JsonObject, { target, query }: ObjectRequest): string[] {
-    const mode = query.get('fieldValidation') || 'Warn';
-    const { schema } = target.resource;
-    if (mode === 'Ignore' || !schema || target.kind !== target.resource.kind) return [];
-    if (mode !== 'Warn' && mode !== 'Strict')
-      throw new StatusError(badRequest(`fieldValidation is ${JSON.stringify(mode)}: it may be Ignore, Warn or Strict`));
-    const unknown = unknownFields(schema, object)
-      .filter((field) => !field.includes('$'))
-      .map((field) => `unknown field ${JSON.stringify(field)}`);
-    if (mode === 'Strict' && unknown.length)
-      throw new StatusError(badRequest(`${cannotBeHandled(target.kind, target.kind)}: strict decoding error: ${unknown.join(', ')}`));
-    return unknown;
   }
 
   /** Asks the owner of a resource; a refusal and an owner that is not there are thrown as what the client is told. */
@@ -286,59 +288,30 @@ const listOutcome = ({ items, resourceVersion, continue: next, remainingItemCoun
 const collectionOf = ({ resource, namespace, subresource }: Target) => ({ resource: resource.resource, namespace, subresource });
 const itemOf = (target: Target) => ({ ...collectionOf(target), name: target.name ?? '' });
 
-const cannotBeHandled = (kind: string, as: string): string => `${kind} in version "v1" cannot be handled as a ${as}`;
+const keepsOwners = ({ resource, subresource }: Target): boolean => resource.keepsOwners === true && subresource === undefined;
+const isCreatable = ({ resource, subresource }: Target): boolean => subresource === undefined && resource.verbs.includes('create');
 
-/** Kind and apiVersion filled in where they are missing, and refused where they say something else. */
-function versioned(object: JsonObject, { kind, resource }: Target): { object: JsonObject; warnings: string[] } {
-  const version = resource.group ? `${resource.group}/${resource.version}` : resource.version;
-  const given = object['apiVersion'] || version;
-  const legacy = given === 'v1' && resource.group === 'image.openshift.io' && LEGACY_VERSION_KINDS.has(kind);
-  if (given !== version && !legacy)
-    throw new StatusError(
-      badRequest(`the API version in the data (${String(given)}) does not match the expected API version (${version})`),
-    );
-  const givenKind = object['kind'] || kind;
-  if (givenKind !== kind) {
-    const group = resource.group.split('.', 1)[0];
-    throw new StatusError(
-      badRequest(
-        `${cannotBeHandled(String(givenKind), kind)}: converting (v1.${String(givenKind)}) to (${group}.${kind}): unknown conversion`,
-      ),
-    );
-  }
+function absent(error: unknown): undefined {
+  if (error instanceof StatusError && error.status.code === 404) return undefined;
+  throw error;
+}
+function rethrown(error: unknown): never {
+  throw error;
+}
+
+/** Who writes, for `managedFields`: as the client calls itself, else the program that it is. */
+function writerOf({ target: { resource }, query, headers }: ObjectRequest): Writer {
+  const program = headers['user-agent']?.split('/', 1)[0] || 'unknown';
   return {
-    object: { ...object, kind, apiVersion: legacy ? given : version },
-    warnings: legacy ? [`${kind} in apiVersion "v1" is deprecated: use ${version}`] : [],
+    manager: (query.get('fieldManager') || program).slice(0, MANAGER_LENGTH),
+    apiVersion: resource.group ? `${resource.group}/${resource.version}` : resource.version,
+    now: `${new Date().toISOString().slice(0, 19)}Z`,
   };
 }
 
-const metadataOf = (object: JsonObject): JsonObject => {
-  const metadata = object['metadata'];
-  if (metadata === undefined || metadata === null) return {};
-  if (typeof metadata !== 'object' || Array.isArray(metadata)) throw new StatusError(badRequest('metadata must be an object'));
-  return metadata;
-};
-
-function checkPlace(object: JsonObject, { namespace, resource }: Target): void {
-  const given = metadataOf(object)['namespace'];
-  if (given && resource.namespaced && given !== namespace)
-    throw new StatusError(badRequest('the namespace of the provided object does not match the namespace sent on the request'));
-}
-
-const placed = (object: JsonObject, { namespace }: Target): JsonObject =>
-  namespace === undefined ? object : { ...object, metadata: { ...metadataOf(object), namespace } };
-
-function checkName(object: JsonObject, { name = '' }: Target): void {
-  const given = metadataOf(object)['name'];
-  if (!given) throw new StatusError(badRequest(`the name of the object (${name} based on URL) was undeterminable: name must be provided`));
-  if (given !== name)
-    throw new StatusError(badRequest(`the name of the object (${String(given)}) does not match the name on the URL (${name})`));
-}
-
-/** An applied configuration is a whole object: it says what it is. */
-function checkApplied(change: JsonObject, target: Target): void {
-  if (!change['apiVersion'] || !change['kind']) throw new StatusError(badRequest('an applied configuration needs apiVersion and kind'));
-  versioned(change, target);
-  checkPlace(change, target);
-  checkName(change, target);
+/** An apply says who applies; only an apply can be forced. */
+function checkPatchOptions(patch: Patch, query: URLSearchParams): void {
+  const refused = (field: FieldError) => new StatusError(invalid('meta.k8s.io', 'PatchOptions', '', [field]));
+  if (patch.kind === 'apply' && !query.get('fieldManager')) throw refused(required('fieldManager', 'is required for apply patch'));
+  if (patch.kind !== 'apply' && query.get('force')) throw refused(forbiddenField('force', 'may not be specified for non-apply patch'));
 }

@@ -2,6 +2,7 @@ import { Validator } from '@seriousme/openapi-schema-validator';
 import { describe, expect, it } from 'vitest';
 import { resources } from '@millrace/contracts/resources';
 import { documentOf, openApiOf } from './openapi.ts';
+import { swaggerDocumentOf, swaggerOf } from './openapi-v2.ts';
 
 const groups = [...new Set(resources.map(({ group }) => group))];
 
@@ -47,12 +48,37 @@ describe('the OpenAPI document of', () => {
 it('the index names each document with the hash of its content', () => {
   const { index, documents } = openApiOf(resources, '1');
 
-  expect(index).toMatchObject({
+  expect(JSON.parse(index.json.toString())).toMatchObject({
     paths: {
       'apis/image.openshift.io/v1': {
-        serverRelativeURL: expect.stringMatching(/^\/openapi\/v3\/apis\/image.openshift.io\/v1\?hash=[0-9A-F]{64}$/),
+        serverRelativeURL: `/openapi/v3/apis/image.openshift.io/v1?hash=${documents.get('/openapi/v3/apis/image.openshift.io/v1')?.etag}`,
       },
     },
   });
-  expect(documents.get('/openapi/v3/apis/image.openshift.io/v1')?.etag).toMatch(/^[0-9A-F]{64}$/);
+  expect(index.etag).toMatch(/^[0-9A-F]{128}$/);
+});
+
+describe('OpenAPI v2', () => {
+  it('is valid, over all groups', async () => {
+    const { valid, errors } = await new Validator().validate(swaggerDocumentOf(resources, '1'));
+
+    expect(errors).toBeUndefined();
+    expect(valid).toBe(true);
+  });
+
+  it('has every kind that is served, under its group and version', () => {
+    const { definitions } = swaggerDocumentOf(resources, '1') as { definitions: Record<string, Record<string, unknown>> };
+    const kinds = Object.values(definitions).flatMap(
+      (schema) => (schema['x-kubernetes-group-version-kind'] as { kind: string }[] | undefined)?.map(({ kind }) => kind) ?? [],
+    );
+
+    expect(kinds).toEqual(expect.arrayContaining(resources.map(({ kind }) => kind)));
+    expect(JSON.stringify(definitions)).not.toContain('#/components/');
+  });
+
+  it('is a protobuf message too, that begins with its version', () => {
+    const { message } = swaggerOf(resources, '1');
+
+    expect(message.subarray(0, 5)).toEqual(Buffer.from([0x0a, 3, ...Buffer.from('2.0')]));
+  });
 });

@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import type { Resource, Verb } from '@millrace/contracts/resources';
 import { ApiObject } from '@millrace/domain/object-meta';
-import { mergeKeyOf } from './patch.ts';
+import { mergeKeyOf } from '@millrace/domain/merge-lists';
 
 /** OpenAPI v3 as kubectl asks for it: an index, and one document a group and version, made from the zod schemas of the contracts. */
 export interface OpenApi {
-  index: object;
+  index: { json: Buffer; etag: string };
   /** By path: `/openapi/v3/apis/GROUP/v1`. */
   documents: Map<string, { json: Buffer; etag: string }>;
 }
@@ -17,24 +17,33 @@ export function openApiOf(resources: readonly Resource[], version: string): Open
   for (const group of [...new Set(resources.map((resource) => resource.group))].sort()) {
     const at = group ? `apis/${group}/v1` : 'api/v1';
     const json = Buffer.from(JSON.stringify(documentOf(group, resources, version)));
-    const etag = createHash('sha256').update(json).digest('hex').toUpperCase();
+    const etag = hashOf(json);
     paths[at] = { serverRelativeURL: `/openapi/v3/${at}?hash=${etag}` };
     documents.set(`/openapi/v3/${at}`, { json, etag });
   }
-  return { index: { paths }, documents };
+  const json = Buffer.from(JSON.stringify({ paths }));
+  return { index: { json, etag: hashOf(json) }, documents };
 }
+
+export const hashOf = (json: Buffer): string => createHash('sha512').update(json).digest('hex').toUpperCase();
+
+const KIND_EXTENSION = 'x-kubernetes-group-version-kind';
 
 interface Schema {
   [key: string]: unknown;
   properties?: Record<string, Schema>;
   items?: Schema;
+  allOf?: Schema[];
 }
 
 /** The OpenAPI document of one group. */
 export function documentOf(group: string, resources: readonly Resource[], version: string): object {
   const members = resources.filter((resource) => resource.group === group);
   const components: Record<string, Schema> = {};
-  for (const resource of members) Object.assign(components, componentsOf(resource));
+  for (const resource of members) {
+    // A kind that another kind holds, as a tag holds its image, is described once: as the kind that it is.
+    for (const [name, schema] of Object.entries(componentsOf(resource))) if (!isKind(components[name])) components[name] = schema;
+  }
   for (const { kind } of members) components[nameOf(group, `${kind}List`)] = listSchema(group, kind);
   return {
     openapi: '3.0.0',
@@ -48,10 +57,20 @@ export function documentOf(group: string, resources: readonly Resource[], versio
   };
 }
 
+const isKind = (schema: Schema | undefined): boolean => schema !== undefined && Object.hasOwn(schema, KIND_EXTENSION);
+
 /** As kubectl shows types: it prints what follows the last dot. */
 const nameOf = (group: string, id: string): string => `${(group || 'core').split('.').toReversed().join('.')}.v1.${id}`;
 const refTo = (group: string, id: string): Schema => ({ $ref: `#/components/schemas/${nameOf(group, id)}` });
 const gvk = ({ group, kind }: { group: string; kind: string }) => ({ group, kind, version: 'v1' });
+
+const OF_EVERY_KIND = {
+  apiVersion: 'Group and version of the shape that this is in.',
+  kind: 'What this is.',
+  metadata: 'Name, version and labels.',
+  spec: 'What is wanted.',
+  status: 'What is. Set by the server.',
+};
 
 /** The schema of a kind and of all named schemas below it. */
 function componentsOf(resource: Resource): Record<string, Schema> {
@@ -74,9 +93,14 @@ function componentsOf(resource: Resource): Record<string, Schema> {
   for (const [name, schema] of Object.entries(components)) components[name] = tidied(schema, resource.group) as Schema;
   const kind = components[nameOf(resource.group, resource.kind)];
   if (kind) {
-    kind['x-kubernetes-group-version-kind'] = [gvk(resource)];
+    kind[KIND_EXTENSION] = [gvk(resource)];
     kind['description'] ??= `${resource.kind} of ${resource.group}.`;
     delete kind['required'];
+    for (const [field, description] of Object.entries(OF_EVERY_KIND)) {
+      const property = kind.properties?.[field];
+      if (property && !property['$ref']) property['description'] ??= description;
+      else if (property && kind.properties) kind.properties[field] = { description, allOf: [property] };
+    }
     if (!resource.schema) kind['x-kubernetes-preserve-unknown-fields'] = true;
     withMergeKeys(kind, '', components, new Set());
   }
@@ -114,7 +138,7 @@ function withMergeKeys(schema: Schema, path: string, components: Record<string, 
     const at = path ? `${path}.${key}` : key;
     const mergeKey = mergeKeyOf(at);
     if (mergeKey) Object.assign(property, { 'x-kubernetes-patch-merge-key': mergeKey, 'x-kubernetes-patch-strategy': 'merge' });
-    const ref = (property['$ref'] ?? property.items?.['$ref']) as string | undefined;
+    const ref = (property['$ref'] ?? property.allOf?.[0]?.['$ref'] ?? property.items?.['$ref']) as string | undefined;
     const name = ref?.slice('#/components/schemas/'.length);
     if (name && !seen.has(name)) withMergeKeys(components[name] ?? {}, at, components, new Set([...seen, name]));
     else if (!name) withMergeKeys(property.items ?? property, at, components, seen);
@@ -134,7 +158,7 @@ const listSchema = (group: string, kind: string): Schema => ({
     },
     items: { type: 'array', items: refTo(group, kind) },
   },
-  'x-kubernetes-group-version-kind': [gvk({ group, kind: `${kind}List` })],
+  [KIND_EXTENSION]: [gvk({ group, kind: `${kind}List` })],
 });
 
 const METHODS: readonly (readonly [method: string, verb: Verb, action: string])[] = [
@@ -213,6 +237,6 @@ function operationOf(resource: Resource, kind: string, [method, verb, action]: (
     parameters: method === 'get' ? (verb === 'list' ? LIST_PARAMETERS : []) : WRITE_PARAMETERS,
     responses: { [method === 'post' ? '201' : '200']: { description: 'OK', content }, '401': { description: 'Unauthorized' } },
     'x-kubernetes-action': action,
-    'x-kubernetes-group-version-kind': gvk({ group, kind }),
+    [KIND_EXTENSION]: gvk({ group, kind }),
   };
 }

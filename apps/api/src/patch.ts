@@ -1,10 +1,11 @@
 import { applyPatch, type Operation } from 'rfc6902';
 import { badRequest, StatusError, tooLarge, unsupportedMediaType, type Status } from '@millrace/domain/status';
+import { isMergedSet, mergeKeyOf } from '@millrace/domain/merge-lists';
 import type { IncomingHttpHeaders } from 'node:http';
 import { mediaTypeOf, parseEither, parseJson, refuseEncoded } from './body.ts';
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
-type JsonObject = { [key: string]: Json };
+export type JsonObject = { [key: string]: Json };
 
 const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
 
@@ -135,22 +136,6 @@ export function merged(target: Json | undefined, change: Json): Json {
   return result;
 }
 
-/** Lists of objects that are merged item by item, and the field that names an item. */
-const MERGE_KEYS: Record<string, string> = {
-  'spec.tags': 'name',
-  'status.tags': 'tag',
-  'status.tags.conditions': 'type',
-  signatures: 'name',
-  'signatures.conditions': 'type',
-  'image.signatures': 'name',
-  'metadata.ownerReferences': 'uid',
-};
-/** Lists of texts that are merged as sets. */
-const MERGED_SETS = new Set(['metadata.finalizers']);
-
-/** The merge key of a list of an object, `$patch`-style merging; undefined where a list is replaced as a whole. */
-export const mergeKeyOf = (path: string): string | undefined => MERGE_KEYS[path];
-
 /** Kubernetes' strategic merge: as a merge patch, but lists with a merge key are merged by item, and `$` directives are obeyed. */
 function strategic(target: JsonObject, change: JsonObject, path: string): JsonObject {
   if (change['$patch'] === 'replace') return withoutDirectives(change);
@@ -177,8 +162,8 @@ function strategic(target: JsonObject, change: JsonObject, path: string): JsonOb
 }
 
 function mergedList(target: readonly Json[], change: readonly Json[], path: string): Json[] {
-  if (MERGED_SETS.has(path)) return [...new Set([...target, ...change])];
-  const mergeKey = MERGE_KEYS[path];
+  if (isMergedSet(path)) return [...new Set([...target, ...change])];
+  const mergeKey = mergeKeyOf(path);
   if (mergeKey === undefined) return change.map((item) => (isObject(item) ? withoutDirectives(item) : item));
   if (change.some((item) => isObject(item) && item['$patch'] === 'replace' && Object.keys(item).length === 1))
     return change.filter((item) => !(isObject(item) && item['$patch'] !== undefined));

@@ -1,9 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { resources } from '@millrace/contracts/resources';
-import { unknownFields } from './fields.ts';
 import { negotiate } from './media.ts';
 import { parseRequest, selectionOf, targetOf } from './protocol.ts';
-import { ImageStream } from '@millrace/domain/image-stream';
 
 const G = '/apis/image.openshift.io/v1';
 const base = { kind: 'objects', group: 'image.openshift.io', version: 'v1', watch: false };
@@ -112,22 +110,4 @@ describe('an Accept header', () => {
       else expect(() => negotiate(accept, { objects: 'list' })).toThrow();
     },
   );
-});
-
-describe('unknown fields', () => {
-  it.each([
-    [{ metadata: { name: 'a', managedFields: [], deletionTimestamp: null } }, []],
-    [{ bogus: 1 }, ['bogus']],
-    [{ metadata: { odd: 1 } }, ['metadata.odd']],
-    [{ spec: { tags: [{ name: 'a' }, { nme: 'b', from: { kid: 'x' } }] } }, ['spec.tags[1].nme', 'spec.tags[1].from.kid']],
-    [{ metadata: { labels: { any: 'thing' } } }, []],
-    [{ spec: null, status: 'x' }, []],
-    [{ status: { tags: [{ tag: 'a', items: [{ imge: '' }] }] } }, ['status.tags[0].items[0].imge']],
-    [JSON.parse('{"__proto__":1,"constructor":2}'), ['__proto__', 'constructor']],
-  ])('%j: %j', (object, expected) => expect(unknownFields(ImageStream, object)).toEqual(expected));
-
-  it('are told in bounds', () => {
-    const object = Object.fromEntries(Array.from({ length: 5_000 }, (_, i) => [`x${i}`, 1]));
-    expect(unknownFields(ImageStream, { spec: object }).length).toBeLessThanOrEqual(5_000);
-  });
 });

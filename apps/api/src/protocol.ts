@@ -1,6 +1,15 @@
 import type { Resource, Verb } from '@millrace/contracts/resources';
 import type { AccessRequest } from '@millrace/domain/access';
-import { badRequest, forbidden, invalid, methodNotAllowed, noSuchPath, StatusError, type Status } from '@millrace/domain/status';
+import {
+  badRequest,
+  forbidden,
+  invalid,
+  methodNotAllowed,
+  noSuchPath,
+  StatusError,
+  type FieldError,
+  type Status,
+} from '@millrace/domain/status';
 
 /** A path below a group and version: objects of a resource, whether we know it or not. */
 export interface ObjectPath {
@@ -181,31 +190,43 @@ export interface Selection {
   limit?: number;
   continue?: string;
   resourceVersion?: string;
+  exact?: boolean;
   historyLimit?: number;
 }
 
 /** @throws StatusError 400 for numbers that are none, 422 for options that exclude each other */
 export function selectionOf(query: URLSearchParams): Selection {
+  checkVersionMatch(query);
   const resourceVersion = query.get('resourceVersion') || undefined;
-  if (query.get('resourceVersionMatch') && resourceVersion === undefined && query.get('sendInitialEvents') !== 'true')
-    throw new StatusError(
-      invalid('meta.k8s.io', 'ListOptions', '', [
-        {
-          reason: 'FieldValueForbidden',
-          field: 'resourceVersionMatch',
-          text: 'Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided',
-        },
-      ]),
-    );
-  const selection: Selection = {
+  return {
     labelSelector: query.get('labelSelector') || undefined,
     fieldSelector: query.get('fieldSelector') || undefined,
-    limit: positive(query, 'limit'),
+    // Version 0 is any: the reference answers it from memory, in one page.
+    limit: resourceVersion === '0' ? void positive(query, 'limit') : positive(query, 'limit'),
     continue: query.get('continue') || undefined,
     resourceVersion: resourceVersion === '0' ? undefined : resourceVersion,
+    ...(query.get('resourceVersionMatch') === 'Exact' ? { exact: true } : {}),
     historyLimit: positive(query, 'historyLimit'),
   };
-  return selection;
+}
+
+const VERSION_MATCHES = ['Exact', 'NotOlderThan'];
+
+function checkVersionMatch(query: URLSearchParams): void {
+  const match = query.get('resourceVersionMatch');
+  if (!match || query.get('sendInitialEvents') === 'true') return;
+  const refused = (reason: FieldError['reason'], text: string) =>
+    new StatusError(invalid('meta.k8s.io', 'ListOptions', '', [{ reason, field: 'resourceVersionMatch', text }]));
+  const version = query.get('resourceVersion');
+  if (query.get('continue')) throw refused('FieldValueForbidden', 'Forbidden: resourceVersionMatch is forbidden when continue is provided');
+  if (!version) throw refused('FieldValueForbidden', 'Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided');
+  if (!VERSION_MATCHES.includes(match))
+    throw refused(
+      'FieldValueNotSupported',
+      `Unsupported value: ${JSON.stringify(match)}: supported values: ${VERSION_MATCHES.map((one) => JSON.stringify(one)).join(', ')}, ""`,
+    );
+  if (match === 'Exact' && version === '0')
+    throw refused('FieldValueForbidden', 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"');
 }
 
 /** A whole number above zero; undefined where it is absent, zero or negative, as the reference takes it. */
@@ -225,13 +246,13 @@ const OPTIONS_KIND: Partial<Record<Verb, string>> = {
   deletecollection: 'DeleteOptions',
 };
 
+export const optionsKindOf = (verb: Verb): string => OPTIONS_KIND[verb] ?? 'CreateOptions';
+
 /** Whether a write is a rehearsal: `?dryRun=All`, or `dryRun` in DeleteOptions. */
 export function isDryRun(verb: Verb, query: URLSearchParams, given?: unknown): boolean {
   const values = [...query.getAll('dryRun'), ...(Array.isArray(given) ? given.map(String) : [])].filter((value) => value !== '');
   if (values.length === 0) return false;
   if (values.every((value) => value === 'All')) return true;
   const text = `Unsupported value: ${JSON.stringify(values)}: supported values: "All"`;
-  throw new StatusError(
-    invalid('meta.k8s.io', OPTIONS_KIND[verb] ?? 'CreateOptions', '', [{ reason: 'FieldValueNotSupported', field: 'dryRun', text }]),
-  );
+  throw new StatusError(invalid('meta.k8s.io', optionsKindOf(verb), '', [{ reason: 'FieldValueNotSupported', field: 'dryRun', text }]));
 }

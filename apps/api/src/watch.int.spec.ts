@@ -61,6 +61,23 @@ const put = (name: string, more: object = {}) => owner.put(ImageStreams, { metad
 const remove = (name: string) => api.call(`${streams}/${name}`, { method: 'DELETE' });
 
 describe('a watch', () => {
+  it('with a selector tells what comes to be selected as ADDED, what leaves as DELETED, and nothing of others', async () => {
+    put('in', { labels: { k: 'v' } });
+    put('out');
+    const open = await watch(`${streams}?watch=true&labelSelector=k%3Dv`);
+    await eventually(() => expect(seen(open)).toEqual(['ADDED in']));
+
+    put('out', { labels: { k: 'v' } });
+    put('in', { labels: { k: 'w' } });
+    put('in', { labels: { k: 'x' } });
+    put('in', { labels: { k: 'v' } });
+    put('in', { labels: { k: 'v', more: '' } });
+
+    await eventually(() => expect(seen(open)).toEqual(['ADDED in', 'ADDED out', 'DELETED in', 'ADDED in', 'MODIFIED in']));
+    expect(open.events[2]?.object.metadata.labels).toEqual({ k: 'v' });
+    open.close();
+  });
+
   it('without a version begins with what is there', async () => {
     put('a');
     const open = await watch(`${streams}?watch=true`);
@@ -101,7 +118,9 @@ describe('a watch', () => {
         object: {
           kind: 'ImageStream',
           apiVersion: 'image.openshift.io/v1',
-          metadata: { resourceVersion: expect.stringMatching(/^\d+$/), creationTimestamp: null },
+          metadata: { resourceVersion: expect.stringMatching(/^\d+$/) },
+          spec: { lookupPolicy: { local: false } },
+          status: { dockerImageRepository: '' },
         },
       },
     ]);

@@ -118,6 +118,7 @@ async function run(
 /** The changes of one selection of objects, in order; keeps how far it has come. */
 class Feed {
   version: string;
+  private readonly view?: SelectedView;
 
   constructor(
     private readonly objects: Objects,
@@ -125,6 +126,7 @@ class Feed {
     private readonly selection: Selection,
   ) {
     this.version = selection.resourceVersion ?? '0';
+    if (selection.labelSelector || selection.fieldSelector) this.view = new SelectedView();
   }
 
   /** Everything that is there now, as ADDED. */
@@ -151,7 +153,7 @@ class Feed {
       for (const object of answer.items) events.push({ type: 'ADDED', object });
     } while (next);
     this.version = version || '0';
-    return events;
+    return this.view?.begin(events) ?? events;
   }
 
   async changes(waitMs: number): Promise<Event[]> {
@@ -169,7 +171,7 @@ class Feed {
     };
     const answer = await this.objects.ask(resource, question, 'changes', waitMs + POLL_GRACE_MS);
     this.version = answer.resourceVersion;
-    return answer.changes;
+    return this.view?.seen(answer.changes) ?? answer.changes;
   }
 
   /** The same across a restart of the owner; what it refuses becomes an ERROR event. Undefined when it stays away or the watch ends. */
@@ -185,6 +187,37 @@ class Feed {
         await pause(Math.min(100 * 2 ** tries, 2_000), signal);
       }
     }
+  }
+}
+
+/**
+ * What a watch with a selector has shown. An object that comes to be selected is ADDED to who has not seen it; one that is not any more is
+ * DELETED with the labels under which it was seen; one that was never shown is not told. A watch that goes on from a version knows of an
+ * object only once it has told something of it.
+ */
+class SelectedView {
+  private readonly shown = new Map<string, { labels: unknown } | 'not'>();
+  private complete = false;
+
+  begin(events: readonly Event[]): Event[] {
+    this.complete = true;
+    return this.seen(events);
+  }
+
+  seen(events: readonly Event[]): Event[] {
+    return events.flatMap((event): Event[] => {
+      const object = event.object as { metadata: { uid?: string; labels?: unknown } };
+      const { uid = '', labels } = object.metadata;
+      const before = this.shown.get(uid) ?? (this.complete ? 'not' : undefined);
+      if (event.type !== 'DELETED') {
+        this.shown.set(uid, { labels });
+        return [event.type === 'MODIFIED' && before === 'not' ? { ...event, type: 'ADDED' } : event];
+      }
+      if (this.complete) this.shown.delete(uid);
+      else this.shown.set(uid, 'not');
+      if (before === 'not') return [];
+      return before ? [{ ...event, object: { ...object, metadata: { ...object.metadata, labels: before.labels } } }] : [event];
+    });
   }
 }
 
@@ -226,9 +259,11 @@ class EventStream {
 
   async bookmark(resourceVersion: string, initialEventsEnd: boolean): Promise<boolean> {
     const annotations = initialEventsEnd ? { annotations: { 'k8s.io/initial-events-end': 'true' } } : {};
-    const { kind } = this.target.resource;
-    const metadata = { resourceVersion, creationTimestamp: null, ...annotations };
-    const bookmark = { kind, apiVersion: this.apiVersion, metadata };
+    const { kind, schema } = this.target.resource;
+    const metadata = { resourceVersion, ...annotations };
+    // An object that has nothing but its version, with what its shape fills in: clients read it as one of the kind.
+    const blank = schema?.safeParse({ metadata: {} }).data as object | undefined;
+    const bookmark = { kind, apiVersion: this.apiVersion, ...blank, metadata };
     return this.write('BOOKMARK', this.form.as === 'table' ? this.table([], metadata) : bookmark);
   }
 

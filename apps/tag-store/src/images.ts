@@ -140,15 +140,17 @@ export async function readImages(on: Pick<Tx, 'query'>, condition: string, param
 const LISTED: Listed = {
   table: 'image',
   key: 'name',
+  resource: 'images',
   namespace: `''`,
   columns: '',
   fieldOf: ({ name }, field) => (field === 'metadata.name' ? name : ''),
 };
 
 async function page(tx: Tx, request: ListRequest): Promise<Listing<Image>> {
-  const { keys, ...rest } = await pageOf(tx, LISTED, request);
+  const { keys, deleted, ...rest } = await pageOf(tx, LISTED, request);
   const images = new Map((await readImages(tx, 'name = ANY($1)', [keys])).map((image) => [image.metadata.name, image]));
-  return { ...rest, items: keys.map((name) => images.get(name)).filter((image) => image !== undefined) };
+  const items = keys.map((name) => images.get(name) ?? (deleted.get(name) as Image | undefined));
+  return { ...rest, items: items.filter((image) => image !== undefined) };
 }
 
 const numbered = ({ image, recorded }: { image: Image; recorded?: Recorded }): Image =>

@@ -199,6 +199,41 @@ describe('lists', () => {
     });
   });
 
+  it('a page, and a list of an exact version, hold what was deleted since', async () => {
+    for (const name of ['d1', 'd2', 'd3']) await create('lost', 'imagestreams', aStream(name));
+    const first = await list('lost', 'imagestreams', { limit: 1 });
+    const { resourceVersion } = first.body.metadata;
+    const names = ({ body }: Json) => body.items.map((item: Json) => item.metadata.name);
+
+    await reply({ verb: 'delete', resource: 'imagestreams', namespace: 'lost', name: 'd2', ...write });
+    await create('lost', 'imagestreams', aStream('d4'));
+    await reply({ verb: 'delete', resource: 'imagestreams', namespace: 'lost', name: 'd4', ...write });
+
+    expect(names(await list('lost', 'imagestreams', { limit: 5, continue: first.body.metadata.continue }))).toEqual(['d2', 'd3']);
+    expect(names(await list('lost', 'imagestreams', { resourceVersion, exact: true }))).toEqual(['d1', 'd2', 'd3']);
+    expect(names(await list('lost', 'imagestreams', { resourceVersion, exact: true, labelSelector: 'a=b' }))).toEqual([]);
+    expect(names(await list('lost', 'imagestreams', { resourceVersion }))).toEqual(['d1', 'd3']);
+    await sql(`UPDATE revision SET pruned = value`);
+    expect((await list('lost', 'imagestreams', { resourceVersion, exact: true })).body).toMatchObject({
+      code: 410,
+      message: 'The resourceVersion for the provided list is too old.',
+    });
+    await sql('UPDATE revision SET pruned = 0');
+  });
+
+  it.each([
+    ['garbage', String.raw`invalid character '\u0081' looking for beginning of value`],
+    ['a b', 'illegal base64 data at input byte 1'],
+    ['', undefined],
+    ['eyJ2IjoiMSJ9', 'server does not recognize this encoded version "1"'],
+    ['eyJ2IjoibWV0YS5rOHMuaW8vdjEifQ', 'incorrect encoded start resourceVersion (version meta.k8s.io/v1)'],
+    ['eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MX0', 'encoded start key empty (version meta.k8s.io/v1)'],
+  ])('a token that is none, %j, is refused in the words of the reference', async (token, why) => {
+    const { body } = await list('any', 'imagestreams', { continue: token, limit: 1 });
+
+    expect(body.message).toBe(why && `invalid continue token: continue key is not valid: ${why}`);
+  });
+
   it('with a selector a page is full of what matches, and does not tell how much remains', async () => {
     for (const [i, team] of ['x', 'y', 'x', 'y', 'x'].entries())
       await create('selected', 'imagestreams', aStream(`s${i}`, {}, { labels: { team } }));
@@ -252,8 +287,8 @@ describe('lists', () => {
 
   it('a token from before the oldest known change has expired', async () => {
     for (const name of ['a', 'b']) await create('old-token', 'imagestreams', aStream(name));
-    const token = Buffer.from(JSON.stringify({ v: 1, rv: '0', after: ['old-token', 'a'] })).toString('base64url');
-    await sql('UPDATE revision SET pruned = 1');
+    const token = Buffer.from(JSON.stringify({ v: 'meta.k8s.io/v1', rv: 1, start: 'old-token/a\0' })).toString('base64url');
+    await sql('UPDATE revision SET pruned = 2');
 
     expect(await list('old-token', 'imagestreams', { limit: 1, continue: token })).toMatchObject({
       code: 410,

@@ -193,7 +193,7 @@ function many({ items, resourceVersion, continue: next, remainingItemCount }: Li
 }
 
 function selection({ labelSelector = '', fieldSelector = '', ...question }: List, fields: readonly string[]): ListRequest {
-  const { namespace, limit, continue: token, resourceVersion } = question;
+  const { namespace, limit, continue: token, resourceVersion, exact } = question;
   const selectors = { labels: parseLabelSelector(labelSelector), fields: parseFieldSelector(fieldSelector, fields) };
-  return { namespace, limit, continue: token, resourceVersion, ...selectors };
+  return { namespace, limit, continue: token, resourceVersion, exact, ...selectors };
 }

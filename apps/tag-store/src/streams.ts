@@ -37,7 +37,7 @@ const BY_KIND = { group: IMAGE_GROUP, resource: KIND };
 export type WantedStream = Pick<ImageStream, 'metadata' | 'spec'>;
 
 /** A list, or a page of one. */
-export interface Listing<T extends object = object> extends Omit<Page, 'keys'> {
+export interface Listing<T extends object = object> extends Omit<Page, 'keys' | 'deleted'> {
   items: T[];
 }
 
@@ -202,14 +202,16 @@ export class Streams {
   }
 
   private async page(tx: Tx, request: ListRequest, historyLimit?: number): Promise<Listing<ImageStream>> {
-    const { keys, ...page } = await pageOf(tx, this.listed, request);
+    const { keys, deleted, ...page } = await pageOf(tx, this.listed, request);
     const streams = new Map((await this.read(tx, 'uid = ANY($2)', [keys], historyLimit)).map((stream) => [stream.metadata.uid, stream]));
-    return { ...page, items: keys.map((uid) => streams.get(uid)).filter((stream) => stream !== undefined) };
+    const items = keys.map((uid) => streams.get(uid) ?? (deleted.get(uid) as ImageStream | undefined));
+    return { ...page, items: items.filter((stream) => stream !== undefined) };
   }
 
   private readonly listed: Listed = {
     table: 'stream',
     key: 'uid',
+    resource: 'imagestreams',
     namespace: 'namespace',
     columns: `, spec ->> 'dockerImageRepository' AS repository`,
     fieldOf: ({ namespace, name, repository }, field) => {
@@ -241,14 +243,15 @@ function refuse(stream: ImageStream, sourceErrors: FieldError[]): void {
 }
 
 /** What a client may change of metadata. */
-const settable = ({ labels, annotations, ownerReferences, finalizers }: ObjectMeta) => ({
+const settable = ({ labels, annotations, ownerReferences, finalizers, managedFields }: ObjectMeta) => ({
   labels,
   annotations,
   ownerReferences,
   finalizers,
+  managedFields,
 });
 
-function metadataColumns({ labels, annotations, generateName, ownerReferences, finalizers }: ObjectMeta): (string | null)[] {
-  const rest = { generateName, ownerReferences, finalizers };
+function metadataColumns({ labels, annotations, generateName, ownerReferences, finalizers, managedFields }: ObjectMeta): (string | null)[] {
+  const rest = { generateName, ownerReferences, finalizers, managedFields };
   return [jsonb(labels), jsonb(annotations), sameJson(rest, null) ? null : jsonb(rest)];
 }

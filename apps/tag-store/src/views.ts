@@ -173,10 +173,10 @@ function pick(from: object, keys: readonly string[]): Record<string, unknown> {
 /** `metadata` in the API's order, empty parts left out. */
 export function metadataView(metadata: ObjectMeta): ObjectMeta {
   const { name, generateName, namespace, uid, resourceVersion, generation, creationTimestamp } = metadata;
-  const { labels, annotations, ownerReferences, finalizers } = metadata;
+  const { labels, annotations, ownerReferences, finalizers, managedFields } = metadata;
   const all = { name, generateName, namespace, uid, resourceVersion, generation, creationTimestamp };
   return Object.fromEntries(
-    Object.entries({ ...all, labels, annotations, ownerReferences, finalizers }).filter(([, value]) => !isEmpty(value)),
+    Object.entries({ ...all, labels, annotations, ownerReferences, finalizers, managedFields }).filter(([, value]) => !isEmpty(value)),
   );
 }
 

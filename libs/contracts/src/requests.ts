@@ -10,6 +10,7 @@ const Selection = {
   limit: z.int().positive().optional(),
   continue: z.string().optional(),
   resourceVersion: z.string().optional(),
+  exact: z.boolean().optional().describe('The list is wanted as it was at that resourceVersion'),
   historyLimit: z.int().positive().optional().describe('How many of the newest history items per tag are wanted; all when absent'),
 };
 

@@ -20,6 +20,8 @@ export interface Resource {
   readonly namespaced: boolean;
   readonly verbs: readonly Verb[];
   readonly owner: Owner;
+  /** Whether `metadata.managedFields` is kept, so that server-side apply knows who owns which field. */
+  readonly keepsOwners?: boolean;
   /** Shape of the object, for documents and for warnings about unknown fields; any object when absent. */
   readonly schema?: z.ZodType;
   readonly subresources?: readonly { name: string; kind: string; verbs: readonly Verb[] }[];
@@ -38,6 +40,7 @@ export const ImageStreams: Resource = {
   kind: 'ImageStream',
   namespaced: true,
   verbs: all,
+  keepsOwners: true,
   schema: ImageStream,
   subresources: [{ name: 'status', kind: 'ImageStream', verbs: ['get', 'patch', 'update'] }],
 };

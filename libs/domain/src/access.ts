@@ -15,12 +15,13 @@ export type AccessRequest =
 
 export type AccessDecision = { allowed: true; reason: string } | { allowed: false; reason: string };
 
-const OPEN_PATHS = new Set(['/livez', '/readyz', '/healthz']);
+const OPEN_PATHS = new Set(['/livez', '/readyz', '/healthz', '/version', '/version/']);
 const DISCOVERY = /^\/(api|apis|version|openapi)(\/|$)/;
 
 /** The one place that decides what an identity may do; roles will be further rows here. */
 export function decideAccess(who: Identity, request: AccessRequest): AccessDecision {
-  if (request.kind === 'path' && OPEN_PATHS.has(request.path)) return { allowed: true, reason: 'health is open to everyone' };
+  if (request.kind === 'path' && request.verb === 'get' && OPEN_PATHS.has(request.path))
+    return { allowed: true, reason: 'health and version are open to everyone' };
   if (who.groups.includes(MASTERS)) return { allowed: true, reason: `member of ${MASTERS}` };
   if (request.kind === 'path' && request.verb === 'get' && DISCOVERY.test(request.path) && who.groups.includes(AUTHENTICATED))
     return { allowed: true, reason: 'discovery is open to every authenticated user' };

@@ -1,4 +1,4 @@
-import { Controller, Get, Header, Inject, Res } from '@nestjs/common';
+import { Controller, Get, Header, Inject, Query, Res } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import type { Registry } from 'prom-client';
 
@@ -65,10 +65,11 @@ export class HealthController {
   }
 
   @Get('readyz')
-  async ready(@Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
+  async ready(@Res({ passthrough: true }) reply: FastifyReply, @Query('verbose') verbose?: string): Promise<string> {
     const { ready, text } = await this.health.readiness();
     void reply.status(ready ? 200 : 503).header('content-type', 'text/plain; charset=utf-8');
-    return text;
+    // As Kubernetes: the checks are named where one failed, and to who asks.
+    return ready && verbose === undefined ? 'ok' : text;
   }
 
   @Get('metrics')
