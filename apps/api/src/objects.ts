@@ -154,7 +154,8 @@ export class Objects {
       checkName(object, target);
       const warnings = this.checkFields(patch.kind === 'json' ? object : patch.change, request);
       try {
-        return outcomeOf(await this.ask(target.resource, { verb: 'update', ...itemOf(target), object, dryRun, user }, 'object'), warnings);
+        const question: ObjectQuestion = { verb: 'update', ...itemOf(target), object, dryRun, user, patched: true };
+        return outcomeOf(await this.ask(target.resource, question, 'object'), warnings);
       } catch (error) {
         const conflicted = error instanceof StatusError && error.status.code === 409 && error.status.reason === 'Conflict';
         if (!conflicted || namesVersion(patch) || tries === CONFLICT_TRIES) throw error;

@@ -1,6 +1,6 @@
 import { Image } from '@millrace/domain/image';
 import { ImageTrigger } from '@millrace/domain/image-trigger';
-import { ImageStream, ImageStreamMapping, ImageStreamTag } from '@millrace/domain/image-stream';
+import { ImageStream, ImageStreamMapping, ImageStreamTag, ImageTag } from '@millrace/domain/image-stream';
 import type { z } from 'zod';
 import type { Owner } from './define.ts';
 
@@ -49,6 +49,16 @@ export const ImageStreamTags: Resource = {
   kind: 'ImageStreamTag',
   namespaced: true,
   schema: ImageStreamTag,
+  verbs: ['create', 'delete', 'get', 'list', 'patch', 'update'],
+};
+export const ImageTags: Resource = {
+  ...IMAGE,
+  resource: 'imagetags',
+  singular: 'imagetag',
+  shortNames: ['itag'],
+  kind: 'ImageTag',
+  namespaced: true,
+  schema: ImageTag,
   verbs: ['create', 'delete', 'get', 'list', 'patch', 'update'],
 };
 export const ImageStreamImages: Resource = {
@@ -125,6 +135,7 @@ export const resources: readonly Resource[] = [
   ImageStreamMappings,
   ImageStreams,
   ImageStreamTags,
+  ImageTags,
   ImageTriggers,
   Deliveries,
   RegistryNotifications,

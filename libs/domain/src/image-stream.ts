@@ -94,6 +94,19 @@ export const ImageStreamTag = z
   .meta({ id: 'ImageStreamTag' });
 export type ImageStreamTag = z.infer<typeof ImageStreamTag>;
 
+/** A virtual object: one tag as the stream has it, with its whole history; `metadata` is the stream's, under the name `stream:tag`. */
+export const ImageTag = z
+  .object({
+    kind: z.string().optional(),
+    apiVersion: z.string().optional(),
+    metadata: ObjectMeta,
+    spec: TagReference.nullish(),
+    status: NamedTagEventList.nullish(),
+    image: Image.nullish(),
+  })
+  .meta({ id: 'ImageTag' });
+export type ImageTag = z.infer<typeof ImageTag>;
+
 /** What a registry posts after a push: `metadata.name` is the stream. */
 export const ImageStreamMapping = z
   .object({
