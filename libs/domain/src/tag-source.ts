@@ -3,6 +3,7 @@ import type { ImageStream, TagEvent, TagReference } from './image-stream.ts';
 import type { ObjectReference } from './object-meta.ts';
 import { tagInStream } from './pull-spec.ts';
 import { conflict, notFound } from './status.ts';
+import { needsImport } from './stream-spec.ts';
 
 /*
  * Where a spec tag comes from, and what that puts into its history when the tag is written: a copy of another tag's newest
@@ -95,6 +96,19 @@ export function copiedEvent(
   const at = tryParseReference(event.dockerImageReference);
   if (at?.registry !== by.internalRegistry || at.namespace !== by.from.namespace || at.name !== by.from.name) return copy;
   return { ...copy, dockerImageReference: formatReference({ ...at, namespace: by.to.namespace, name: by.to.name }) };
+}
+
+/**
+ * The newest item of a tag from which another tag of the same stream is copied: as in the reference it takes the generation of the copy.
+ * Undefined where it stays as it is, which is also so for a tag whose import is to come or has failed: the new generation would call
+ * the import off.
+ */
+export function copiedFrom(stream: Pick<ImageStream, 'spec' | 'status'>, tag: string, generation: number): TagEvent | undefined {
+  const list = stream.status.tags?.find((candidate) => candidate.tag === tag);
+  const top = list?.items?.[0];
+  const spec = stream.spec.tags?.find((candidate) => candidate.name === tag);
+  if (!top || top.generation === generation || list.conditions?.length || (spec && needsImport(spec, list))) return undefined;
+  return { ...top, generation };
 }
 
 /**
