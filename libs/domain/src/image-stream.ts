@@ -26,9 +26,20 @@ export const TagReference = z
   .meta({ id: 'TagReference' });
 export type TagReference = z.infer<typeof TagReference>;
 
+const [FIRST, LAST] = [Date.parse('0001-01-01T00:00:00Z'), Date.parse('9999-12-31T23:59:59Z')];
+/** RFC 3339 with an offset, kept in whole seconds of UTC, within four digits of years. */
+const Instant = z.iso
+  .datetime({ offset: true, error: 'must be a time such as 2026-01-02T03:04:05Z' })
+  .transform((time) => `${new Date(Math.min(Math.max(Date.parse(time), FIRST), LAST)).toISOString().slice(0, 19)}Z`);
+
 /** One move of a tag. Items are newest first; `created` is RFC 3339 in whole seconds; `image` is "" for a reference-only tag. */
 export const TagEvent = z
-  .object({ created: z.string(), dockerImageReference: z.string(), image: z.string(), generation: z.int() })
+  .object({
+    created: Instant,
+    dockerImageReference: z.string().default(''),
+    image: z.string().default(''),
+    generation: z.int().default(0),
+  })
   .meta({ id: 'TagEvent' });
 export type TagEvent = z.infer<typeof TagEvent>;
 
@@ -36,7 +47,7 @@ export const TagEventCondition = z
   .object({
     type: z.string(),
     status: z.string(),
-    lastTransitionTime: optional(z.string()),
+    lastTransitionTime: optional(Instant),
     reason: optional(z.string()),
     message: optional(z.string()),
     generation: z.int().default(0),
@@ -45,7 +56,7 @@ export const TagEventCondition = z
 export type TagEventCondition = z.infer<typeof TagEventCondition>;
 
 export const NamedTagEventList = z
-  .object({ tag: z.string(), items: z.array(TagEvent).nullable(), conditions: optional(z.array(TagEventCondition)) })
+  .object({ tag: z.string(), items: z.array(TagEvent).nullable().default(null), conditions: optional(z.array(TagEventCondition)) })
   .meta({ id: 'NamedTagEventList' });
 export type NamedTagEventList = z.infer<typeof NamedTagEventList>;
 

@@ -1,4 +1,4 @@
-import { formatReference, tryParseReference } from './image-reference.ts';
+import { DEFAULT_TAG, formatReference, tryParseReference } from './image-reference.ts';
 import type { ImageStream, TagEvent, TagReference } from './image-stream.ts';
 import type { ObjectReference } from './object-meta.ts';
 import { tagInStream } from './pull-spec.ts';
@@ -28,12 +28,14 @@ export function sourceOf({ metadata }: Pick<ImageStream, 'metadata'>, tag: TagRe
   const { from } = tag;
   if (!from) return { kind: 'none' };
   const { kind, name = '' } = from;
-  if (kind === 'DockerImage' && name) return tag.reference ? { kind: 'external', pullSpec: name } : { kind: 'none' };
   const namespace = from.namespace || (metadata.namespace ?? '');
+  // What a registry holds is in no namespace.
+  if (kind === 'DockerImage' && name && namespace === (metadata.namespace ?? ''))
+    return tag.reference ? { kind: 'external', pullSpec: name } : { kind: 'none' };
   const parts = name.split(kind === 'ImageStreamTag' ? ':' : '@');
   const [first = '', second] = parts;
   const stream = second === undefined ? (metadata.name ?? '') : first;
-  if (parts.length <= 2 && kind === 'ImageStreamTag') return { kind: 'tag', namespace, stream, tag: second ?? first };
+  if (parts.length <= 2 && kind === 'ImageStreamTag') return { kind: 'tag', namespace, stream, tag: (second ?? first) || DEFAULT_TAG };
   if (parts.length <= 2 && kind === 'ImageStreamImage') return { kind: 'image', namespace, stream, id: second ?? first };
   return { kind: 'malformed', reason: 'must be of the form <tag>, <repo>:<tag>, <id>, or <repo>@<id>' };
 }
