@@ -136,7 +136,7 @@ describe.runIf(hasTool('kubectl'))('kubectl', () => {
 
     expect(said).toMatch(/GROUP: +image.openshift.io\nKIND: +ImageStream\nVERSION: +v1/);
     expect(said).toContain('FIELD: tags <[]TagReference>');
-    expect(said).toMatch(/importPolicy\t<Object>/);
+    expect(said).toMatch(/importPolicy\t<TagImportPolicy>/);
     expect(await kubectl('explain imagetrigger')).toMatch(/KIND: +ImageTrigger/);
   });
 

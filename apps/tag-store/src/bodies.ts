@@ -1,3 +1,4 @@
+import { decodingProblem } from '@millrace/domain/decoding';
 import { IMAGE_API_VERSION } from '@millrace/domain/image-stream';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
 import { badRequest, StatusError } from '@millrace/domain/status';
@@ -39,12 +40,7 @@ export function readBody<S extends z.ZodType<{ metadata: ObjectMeta }>>(
     throw refuse(`the API version in the data (${String(version)}) does not match the expected API version (${IMAGE_API_VERSION})`);
 
   const parsed = schema.safeParse(sent);
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    throw refuse(
-      `${kind} in version "v1" cannot be handled as a ${kind}: ${issue?.path.join('.') || 'body'}: ${issue?.message ?? 'malformed'}`,
-    );
-  }
+  if (!parsed.success) throw refuse(decodingProblem(kind, schema, parsed.error, sent));
   const { metadata } = parsed.data;
   checkAddress(metadata, at, refuse);
   // Of an image all but its metadata is kept as text, where nothing is in the way.

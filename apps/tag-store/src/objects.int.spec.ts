@@ -390,7 +390,7 @@ describe('writes', () => {
     [
       'a field of another type',
       { metadata: { name: 's' }, spec: { tags: 'x' } },
-      'ImageStream in version "v1" cannot be handled as a ImageStream: spec.tags: ',
+      'ImageStream in version "v1" cannot be handled as a ImageStream: json: cannot unmarshal string into Go struct field ImageStreamSpec.spec.tags of type []v1.TagReference',
     ],
     ['a text that cannot be stored', { metadata: { name: 's', annotations: { a: '\0' } } }, 'metadata.annotations.a: a NUL character'],
   ])('an object of %s is refused', async (_, object, message) => {

@@ -5,12 +5,12 @@ import { ObjectMeta, ObjectReference, optional } from './object-meta.ts';
 export const IMAGE_GROUP = 'image.openshift.io';
 export const IMAGE_API_VERSION = 'image.openshift.io/v1';
 
-export const TagImportPolicy = z.object({
-  insecure: optional(z.boolean()),
-  scheduled: optional(z.boolean()),
-  importMode: optional(z.string()),
-});
-export const TagReferencePolicy = z.object({ type: optional(z.string()) });
+export const TagImportPolicy = z
+  .object({ insecure: optional(z.boolean()), scheduled: optional(z.boolean()), importMode: optional(z.string()) })
+  .meta({ id: 'TagImportPolicy' });
+export const TagReferencePolicy = z.object({ type: optional(z.string()) }).meta({ id: 'TagReferencePolicy' });
+/** Whether images of the stream are found by its bare name. */
+const ImageLookupPolicy = z.object({ local: z.boolean().default(false) }).meta({ id: 'ImageLookupPolicy' });
 
 /** What a stream's spec says about one tag: where it comes from and how it is imported. */
 export const TagReference = z
@@ -62,7 +62,7 @@ export type NamedTagEventList = z.infer<typeof NamedTagEventList>;
 
 export const ImageStreamSpec = z
   .object({
-    lookupPolicy: z.object({ local: z.boolean().default(false) }).default({ local: false }),
+    lookupPolicy: ImageLookupPolicy.default({ local: false }),
     dockerImageRepository: optional(z.string()),
     tags: optional(z.array(TagReference)),
   })
@@ -98,7 +98,7 @@ export const ImageStreamTag = z
     metadata: ObjectMeta,
     tag: TagReference.nullish(),
     generation: z.int().default(0),
-    lookupPolicy: z.object({ local: z.boolean().default(false) }).optional(),
+    lookupPolicy: ImageLookupPolicy.optional(),
     conditions: optional(z.array(TagEventCondition)),
     image: optional(Image),
   })

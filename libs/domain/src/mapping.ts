@@ -1,4 +1,5 @@
 import { completeImage, validateImage } from './image-content.ts';
+import { decodingProblem } from './decoding.ts';
 import { formatReference, isDigest, tryParseReference } from './image-reference.ts';
 import { IMAGE_GROUP, ImageStreamMapping } from './image-stream.ts';
 import { type Image, MANAGED_ANNOTATION } from './image.ts';
@@ -27,8 +28,7 @@ const LEGACY_VERSION = 'v1';
 export function readMapping(object: unknown, by: { namespace: string; internalRegistryHost: string }): CheckedMapping {
   const parsed = ImageStreamMapping.safeParse(object);
   if (parsed.success) return checkMapping(parsed.data, by);
-  const [issue] = parsed.error.issues;
-  return refused(badRequest(`ImageStreamMapping cannot be read: ${issue?.path.join('.') || 'body'}: ${issue?.message ?? 'malformed'}`));
+  return refused(badRequest(decodingProblem('ImageStreamMapping', ImageStreamMapping, parsed.error, object)));
 }
 
 /**
