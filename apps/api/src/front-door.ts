@@ -18,7 +18,7 @@ import { contentTypeOf, negotiate, type Representation } from './media.ts';
 import { Namespaces } from './namespaces.ts';
 import { Objects, type Outcome } from './objects.ts';
 import { accessOf, forbiddenFor, parseRequest, targetOf, type Asked, type ObjectPath, type Target } from './protocol.ts';
-import { metadataOf, tableOf, type Included, type Printed } from './table.ts';
+import { countsHistory, metadataOf, tableOf, type Included, type Printed } from './table.ts';
 import { Watches } from './watch.ts';
 
 declare module 'fastify' {
@@ -158,8 +158,9 @@ export class FrontDoor {
     const included = includedIn(query);
     const body = Buffer.isBuffer(request.body) ? request.body : NO_BODY;
     const asIs = form.as === 'json' && !wantsPretty(request, query);
-    // A printed row shows the newest item of a tag only.
-    const historyLimit = form.as === 'metadata' || (form.as === 'table' && included !== 'Object') ? 1 : undefined;
+    // A printed row shows the newest item of a tag only, or counts all of them.
+    const prints = form.as === 'table' && included !== 'Object' && !countsHistory(target.resource);
+    const historyLimit = form.as === 'metadata' || prints ? 1 : undefined;
     const objectRequest = { target, query, headers: request.headers, body, user, historyLimit, asIs };
     if (target.verb !== 'watch') return this.sendOutcome(request, reply, await this.objects.answer(objectRequest), form, target);
     const watch = await this.watches.begin(objectRequest, form, included);

@@ -176,7 +176,8 @@ export class Objects {
       checkPlace(object, target);
       checkName(object, target);
       try {
-        return outcomeOf(await this.ask(target.resource, { verb: 'update', ...itemOf(target), object, dryRun, user }, 'object'), warnings);
+        const question: ObjectQuestion = { verb: 'update', ...itemOf(target), object, dryRun, user, patched: true };
+        return outcomeOf(await this.ask(target.resource, question, 'object'), warnings);
       } catch (error) {
         const conflicted = error instanceof StatusError && error.status.code === 409 && error.status.reason === 'Conflict';
         if (!conflicted || namesVersion(patch) || tries === CONFLICT_TRIES) throw error;

@@ -1,4 +1,6 @@
 import type { Resource } from '@millrace/contracts/resources';
+import type { ImageTag } from '@millrace/domain/image-stream';
+import { imageTagRow } from '@millrace/domain/image-tag-row';
 
 /** A server-side printed table of `meta.k8s.io`, which `oc get` and `kubectl get` show as it is. */
 export interface Table {
@@ -132,6 +134,19 @@ const COLUMNS: Record<string, readonly Column[]> = {
       priority: 1,
     }),
   ],
+  'image.openshift.io/imagetags': [
+    NAME,
+    column('Spec', (tag) => rowOfTag(tag).spec, {
+      description:
+        'spec is the spec tag associated with this image stream tag, and it may be null if only pushes have occurred to this image stream.',
+    }),
+    column('Status', (tag) => rowOfTag(tag).status, {
+      description:
+        'status is the status tag details associated with this image stream tag, and it may be null if no push or import has been performed.',
+    }),
+    column('History', (tag) => rowOfTag(tag).history || null, { type: 'number', description: 'Number of history entries' }),
+    column('Updated', (tag, now) => ago(rowOfTag(tag).updated, now), { description: 'Last updated at' }),
+  ],
   'image.openshift.io/imagestreamimages': [
     NAME,
     updated(created),
@@ -199,6 +214,12 @@ const DEFAULT_COLUMNS: readonly Column[] = [NAME, AGE];
 
 const columnsOf = ({ group, resource }: Pick<Resource, 'group' | 'resource'>): readonly Column[] =>
   COLUMNS[`${group}/${resource}`] ?? DEFAULT_COLUMNS;
+
+/** Whether rows of the resource say how many history items there are. */
+export const countsHistory = ({ group, resource }: Pick<Resource, 'group' | 'resource'>): boolean =>
+  `${group}/${resource}` === 'image.openshift.io/imagetags';
+
+const rowOfTag = (tag: Printed) => imageTagRow(tag as Pick<ImageTag, 'spec' | 'status'>);
 
 function eventOf(delivery: Printed): string {
   const generation = text(delivery, 'spec.generation');

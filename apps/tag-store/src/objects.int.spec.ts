@@ -102,14 +102,14 @@ describe('the conformance cases of these objects', async () => {
   }
 
   const OWN =
-    /^@?(imagestreams|imagestreams\/[^/]+(\/status)?|(imagestreamtags|imagestreamimages|imagestreammappings|images)(\/.*)?)(\?.*)?$/;
+    /^@?(imagestreams|imagestreams\/[^/]+(\/status)?|(imagestreamtags|imagetags|imagestreamimages|imagestreammappings|images)(\/.*)?)(\?.*)?$/;
   const isOwn = ({ kind, steps }: Case) =>
     (kind === 'http' || kind === 'watch') &&
     steps.every(
       (step) => step.method && OWN.test(step.path) && !/Table/.test(step.headers?.['Accept'] ?? '') && !/watch=true/.test(step.path),
     );
   const cases = readdirSync(new URL('cases/', conformance))
-    .filter((file) => /^(01|02|03|04|05|06|08)-/.test(file))
+    .filter((file) => /^(01|02|03|04|05|06|07|08)-/.test(file))
     .flatMap((file) => JSON.parse(readFileSync(new URL(`cases/${file}`, conformance), 'utf8')) as Case[])
     .filter(isOwn);
 
@@ -132,7 +132,7 @@ describe('the conformance cases of these objects', async () => {
       case 'PATCH': {
         const current = await reply({ verb: 'get', ...at, name, forUpdate: true });
         const byName = headers?.['Content-Type']?.includes('strategic') ?? false;
-        return reply({ verb: 'update', ...at, name, object: merged(current.body, body, byName), ...write });
+        return reply({ verb: 'update', ...at, name, object: merged(current.body, body, byName), patched: true, ...write });
       }
       default:
         throw new Error(`a step with ${method}`);

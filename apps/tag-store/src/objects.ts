@@ -7,14 +7,16 @@ import {
   ImageStreamMappings,
   ImageStreams,
   ImageStreamTags,
+  ImageTags as ImageTagsResource,
 } from '@millrace/contracts/resources';
 import { Image } from '@millrace/domain/image';
-import { ImageStream, ImageStreamTag } from '@millrace/domain/image-stream';
+import { ImageStream, ImageStreamTag, ImageTag } from '@millrace/domain/image-stream';
 import { parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
 import { methodNotAllowed, StatusError } from '@millrace/domain/status';
 import { answerOf } from '@millrace/platform/refusals';
 import { legacyWarnings, readBody } from './bodies.ts';
 import { DeadFactObjects } from './dead-facts.ts';
+import { ImageTags } from './image-tags.ts';
 import { IMAGE_FIELDS, Images } from './images.ts';
 import { Mappings } from './mappings.ts';
 import { ObjectChanges } from './object-changes.ts';
@@ -39,6 +41,7 @@ export class Objects {
     private readonly streams: Streams,
     private readonly streamStatus: StreamStatus,
     private readonly streamTags: StreamTags,
+    private readonly imageTags: ImageTags,
     private readonly streamImages: StreamImages,
     private readonly images: Images,
     private readonly mappings: Mappings,
@@ -58,6 +61,8 @@ export class Objects {
         return this.ofStreamStatus(question);
       case ImageStreamTags.resource:
         return this.ofStreamTags(question);
+      case ImageTagsResource.resource:
+        return this.ofImageTags(question);
       case ImageStreamImages.resource:
         return this.ofStreamImages(question);
       case ImagesResource.resource:
@@ -126,6 +131,33 @@ export class Objects {
       }
       case 'delete':
         return one(200, await this.streamTags.remove(namespace, question.name, question.preconditions ?? {}, question));
+      default:
+        throw new StatusError(methodNotAllowed());
+    }
+  }
+
+  private async ofImageTags(question: ObjectQuestion): Promise<ObjectAnswer> {
+    const namespace = question.namespace ?? '';
+    const { imageTags } = this;
+    switch (question.verb) {
+      case 'get': {
+        const { name, historyLimit, forUpdate } = question;
+        const tag = await (forUpdate ? imageTags.toUpdate(namespace, name) : imageTags.get(namespace, name, historyLimit));
+        return one(200, asObject('ImageTag', tag));
+      }
+      case 'list':
+        return many(await imageTags.list(selection(question, NAME_FIELDS), question.historyLimit));
+      case 'create': {
+        const { object, warnings } = readBody(ImageTag, 'ImageTag', question.object, { namespace });
+        return one(201, asObject('ImageTag', await imageTags.create(namespace, object, question)), warnings);
+      }
+      case 'update': {
+        const { object, warnings } = readBody(ImageTag, 'ImageTag', question.object, { namespace, name: question.name });
+        const { created, tag } = await imageTags.update(namespace, question.name, object, question);
+        return one(created ? 201 : 200, asObject('ImageTag', tag), warnings);
+      }
+      case 'delete':
+        return one(200, await imageTags.remove(namespace, question.name, question.preconditions ?? {}, question));
       default:
         throw new StatusError(methodNotAllowed());
     }

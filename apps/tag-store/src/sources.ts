@@ -3,7 +3,7 @@ import { isDigest } from '@millrace/domain/image-reference';
 import { IMAGE_GROUP, type ImageStream, type TagEvent, type TagReference } from '@millrace/domain/image-stream';
 import { type FieldError, fieldNotFound, forbiddenField, invalidValue } from '@millrace/domain/status';
 import { applyEvent } from '@millrace/domain/tag-history';
-import { copiedEvent, pickImage, reviewsNeeded, sourceOf } from '@millrace/domain/tag-source';
+import { copiedEvent, copiedFrom, pickImage, reviewsNeeded, sourceOf } from '@millrace/domain/tag-source';
 import type { Tx } from '@millrace/platform/store';
 import { inSeconds } from './stream-rows.ts';
 
@@ -110,6 +110,10 @@ export async function resolveSources(
     const applied = applyEvent(tops.get(tagName), event);
     if (applied.kind !== 'unchanged') tops.set(tagName, applied.item);
     resolved.events.push({ tag: tagName, event });
+    const source = sourceOf(stream, tag);
+    if (source.kind !== 'tag' || source.namespace !== namespace || source.stream !== name || begun.has(source.tag)) return;
+    const copied = copiedFrom(stream, source.tag, generation);
+    if (copied) resolved.events.push({ tag: source.tag, event: copied });
   };
   for (const tagName of changed.keys()) await settle(tagName);
   return resolved;

@@ -63,18 +63,13 @@ export class StreamStatus {
     } else {
       if (!sameJson(top, before?.items?.[0]))
         await this.tags.move(tx, [{ stream, tag, event: top, cause: { kind: 'tag', id: randomUUID(), actor: user.name } }]);
-      if (!sameJson(items, await this.itemsOf(tx, stream, tag))) await this.rewrite(tx, stream, tag, items);
+      if (!sameJson(items, await this.streams.history(tx, stream.uid, tag))) await this.rewrite(tx, stream, tag, items);
     }
     await tx.run(
       `INSERT INTO tag (stream_uid, name, conditions) VALUES ($1, $2, $3)
         ON CONFLICT (stream_uid, name) DO UPDATE SET conditions = excluded.conditions`,
       [stream.uid, tag, list.conditions?.length ? JSON.stringify(list.conditions) : null],
     );
-  }
-
-  private async itemsOf(tx: Tx, stream: LockedStream, tag: string): Promise<NamedTagEventList['items']> {
-    const [current] = await this.streams.read(tx, 'uid = $2', [stream.uid]);
-    return current?.status.tags?.find((list) => list.tag === tag)?.items ?? null;
   }
 
   /** Puts the items in place of those that are stored, newest first. */

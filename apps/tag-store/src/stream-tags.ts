@@ -1,8 +1,9 @@
 import { Injectable } from '@nestjs/common';
 import type { ImageStream, ImageStreamTag } from '@millrace/domain/image-stream';
-import { type FieldRequirement, type LabelRequirement, matchesFields, matchesLabels } from '@millrace/domain/selectors';
-import { badRequest, conflict, notFound, type Status, StatusError, success } from '@millrace/domain/status';
-import { parseStreamTag, splitStreamTag, type StreamTagName } from '@millrace/domain/stream-names';
+import type { ObjectMeta } from '@millrace/domain/object-meta';
+import { matchesFields, matchesLabels } from '@millrace/domain/selectors';
+import { badRequest, conflict, notFound, type ResourceName, type Status, StatusError, success } from '@millrace/domain/status';
+import { formatStreamTag, parseStreamTag, splitStreamTag, type StreamTagName } from '@millrace/domain/stream-names';
 import { InvalidReference } from '@millrace/domain/image-reference';
 import {
   checkNewStreamTag,
@@ -32,7 +33,7 @@ export class StreamTags {
   ) {}
 
   async get(namespace: string, fullName: string): Promise<object> {
-    const { name, tag } = nameOf(fullName);
+    const { name, tag } = nameOfTag(fullName, 'ImageStreamTags');
     const stream = await this.streamOf(this.store, namespace, name);
     const top = topOf(stream, tag);
     if (!top) throw new StatusError(notFound(STREAM_TAGS, fullName));
@@ -43,7 +44,7 @@ export class StreamTags {
 
   /** The tag as an update is based on: also one that has no image yet, or is not there at all. */
   async toUpdate(namespace: string, fullName: string): Promise<object> {
-    const { name, tag } = nameOf(fullName);
+    const { name, tag } = nameOfTag(fullName, 'ImageStreamTags');
     const [stream] = await this.streams.read(this.store, 'namespace = $2 AND name = $3', [namespace, name], 1);
     const missing = { metadata: { namespace, name }, spec: { lookupPolicy: { local: false } }, status: { dockerImageRepository: '' } };
     const top = stream && topOf(stream, tag);
@@ -63,7 +64,7 @@ export class StreamTags {
         .map((tag) => streamTagView(stream, tag)),
     );
     return {
-      items: tags.filter((tag) => selects(request, tag as ImageStreamTag)),
+      items: tags.filter((tag) => selectsTag(request, tag)),
       resourceVersion: '',
       ...(next ? { continue: next } : {}),
     };
@@ -77,7 +78,7 @@ export class StreamTags {
     const target = targetOfNewTag(fullName);
     return this.answer(target.tag, options, async (tx) => {
       const old = await this.streams.lock(tx, namespace, target.name);
-      return this.write(tx, old, { namespace, name: target.name }, withNewTag(old, wanted), options);
+      return this.streams.writeSpec(tx, old, { namespace, name: target.name }, withNewTag(old, wanted), options.user);
     });
   }
 
@@ -88,42 +89,40 @@ export class StreamTags {
     submitted: ImageStreamTag,
     options: WriteOptions,
   ): Promise<{ created: boolean; tag: object }> {
-    const target = nameOf(fullName);
+    const target = nameOfTag(fullName, 'ImageStreamTags');
     let created = false;
     const tag = await this.answer(target.tag, options, async (tx) => {
       const old = await this.streams.lock(tx, namespace, target.name);
       const put = withPutTag(old, { namespace, name: target }, defaultStreamTag(submitted, target.tag));
       created = put.created;
-      return this.write(tx, old, { namespace, name: target.name }, put.spec, options);
+      return this.streams.writeSpec(tx, old, { namespace, name: target.name }, put.spec, options.user);
     });
     return { created, tag };
   }
 
-  /** Takes the tag out of spec and history. Followers keep what they have, and no image goes. */
-  remove(namespace: string, fullName: string, { uid }: Preconditions, options: WriteOptions): Promise<Status> {
-    const { name, tag } = nameOf(fullName);
-    return attempt(this.store, options.dryRun, async (tx) => {
-      const old = await this.streams.lock(tx, namespace, name);
-      if (!old) throw new StatusError(notFound(STREAM_TAGS, name));
-      if (uid !== undefined && uid !== old.metadata.uid)
-        throw new StatusError(conflict(STREAM_TAGS, fullName, 'the UID precondition was not met'));
-      const { spec, inSpec } = withoutTag(old.spec, tag);
-      if (inSpec) await this.write(tx, old, { namespace, name }, spec, options);
-      const { uid: streamUid = '', generation = 0 } = old.metadata;
-      const hadHistory = await this.tags.remove(tx, { namespace, name, uid: streamUid, generation, spec }, tag);
-      if (!inSpec && !hadHistory) throw new StatusError(notFound(STREAM_TAGS, fullName));
-      return success();
-    });
+  remove(namespace: string, fullName: string, preconditions: Preconditions, options: WriteOptions): Promise<Status> {
+    return this.removeFrom({ namespace, ...nameOfTag(fullName, 'ImageStreamTags') }, STREAM_TAGS, preconditions, options);
   }
 
-  private write(
-    tx: Tx,
-    old: ImageStream | undefined,
-    key: { namespace: string; name: string },
-    spec: ImageStream['spec'],
-    { user }: WriteOptions,
-  ) {
-    return this.streams.write(tx, old, { metadata: { ...old?.metadata, ...key }, spec }, user, 1);
+  /** Takes a tag out of spec and history. Followers keep what they have, and no image goes. `of` is the resource that refusals name. */
+  removeFrom(
+    { namespace, name, tag }: StreamTagName & { namespace: string },
+    of: ResourceName,
+    { uid }: Preconditions,
+    { dryRun, user }: WriteOptions,
+  ): Promise<Status> {
+    const fullName = formatStreamTag(name, tag);
+    return attempt(this.store, dryRun, async (tx) => {
+      const old = await this.streams.lock(tx, namespace, name);
+      if (!old) throw new StatusError(notFound(of, name));
+      if (uid !== undefined && uid !== old.metadata.uid) throw new StatusError(conflict(of, fullName, 'the UID precondition was not met'));
+      const { spec, inSpec } = withoutTag(old.spec, tag);
+      if (inSpec) await this.streams.writeSpec(tx, old, { namespace, name }, spec, user);
+      const { uid: streamUid = '', generation = 0 } = old.metadata;
+      const hadHistory = await this.tags.remove(tx, { namespace, name, uid: streamUid, generation, spec }, tag);
+      if (!inSpec && !hadHistory) throw new StatusError(notFound(of, fullName));
+      return success();
+    });
   }
 
   /** The tag as the write leaves it; its image may be still to come. */
@@ -144,22 +143,21 @@ export class StreamTags {
 }
 
 /** Name of the image on top of a tag; none for a tag that is empty or only names an external pull spec. */
-const topOf = (stream: ImageStream, tag: string): string | undefined =>
+export const topOf = (stream: ImageStream, tag: string): string | undefined =>
   stream.status.tags?.find((list) => list.tag === tag)?.items?.[0]?.image || undefined;
 
-function nameOf(fullName: string): StreamTagName {
+/** Reads `stream:tag` of a URL; `resource` is how the refusal calls such objects. */
+export function nameOfTag(fullName: string, resource: 'ImageStreamTags' | 'ImageTags'): StreamTagName {
   try {
     return parseStreamTag(fullName);
   } catch (error) {
-    if (error instanceof InvalidReference) throw new StatusError(badRequest('ImageStreamTags must be retrieved with <name>:<tag>'));
+    if (error instanceof InvalidReference) throw new StatusError(badRequest(`${resource} must be retrieved with <name>:<tag>`));
     throw error;
   }
 }
 
-function selects(
-  { labels, fields }: { labels: readonly LabelRequirement[]; fields: readonly FieldRequirement[] },
-  { metadata }: ImageStreamTag,
-): boolean {
+/** Whether the selectors of a list take the tag itself, too. */
+export function selectsTag({ labels, fields }: Pick<ListRequest, 'labels' | 'fields'>, { metadata }: { metadata: ObjectMeta }): boolean {
   const valueOf = (field: string) =>
     (field === 'metadata.name' ? metadata.name : field === 'metadata.namespace' ? metadata.namespace : '') ?? '';
   return matchesLabels(labels, metadata.labels) && matchesFields(fields, valueOf);

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import type { Identity } from '@millrace/domain/access';
-import { IMAGE_GROUP, type ImageStream, type NamedTagEventList } from '@millrace/domain/image-stream';
+import { IMAGE_GROUP, type ImageStream, type ImageStreamSpec, type NamedTagEventList, type TagEvent } from '@millrace/domain/image-stream';
 import { validateLabels } from '@millrace/domain/labels';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
 import {
@@ -169,6 +169,17 @@ export class Streams {
     return { stream: await this.again(tx, uid, historyLimit), recorded };
   }
 
+  /** {@link write} of a stream of which only the spec is to be another; it is answered with the newest item of each tag. */
+  writeSpec(
+    tx: Tx,
+    old: ImageStream | undefined,
+    key: { namespace: string; name: string },
+    spec: ImageStreamSpec,
+    user: Identity,
+  ): Promise<Written> {
+    return this.write(tx, old, { metadata: { ...old?.metadata, ...key }, spec }, user, 1);
+  }
+
   /** Notes that the stream was changed by other means than {@link write}. */
   record(tx: Tx, { metadata }: Pick<ImageStream, 'metadata'>, type: 'ADDED' | 'MODIFIED'): Recorded {
     const { namespace = '', name = '', uid = '' } = metadata;
@@ -193,6 +204,20 @@ export class Streams {
       [historyLimit ?? null, ...parameters],
     );
     return rows.map(({ lists, ...row }) => streamView(row, lists ?? [], this.registries));
+  }
+
+  /** Items of one tag, newest first. */
+  async history(on: Pick<Tx, 'query'>, uid: string, tag: string, limit?: number): Promise<TagEvent[]> {
+    const rows = await on.query<{ created: Date; reference: string; image: string; generation: string }>(
+      'SELECT created, reference, image, generation FROM tag_item WHERE stream_uid = $1 AND tag = $2 ORDER BY position DESC LIMIT $3',
+      [uid, tag, limit ?? null],
+    );
+    return rows.map(({ created, reference, image, generation }) => ({
+      created: inSeconds(created),
+      dockerImageReference: reference,
+      image,
+      generation: Number(generation),
+    }));
   }
 
   private async again(tx: Tx, uid: string, historyLimit?: number): Promise<ImageStream> {

@@ -2,6 +2,7 @@ import { Module } from '@nestjs/common';
 import { Changes } from './changes.ts';
 import { DeadFactObjects } from './dead-facts.ts';
 import { EventsController } from './events.controller.ts';
+import { ImageTags } from './image-tags.ts';
 import { Images } from './images.ts';
 import { Mappings } from './mappings.ts';
 import { ObjectChanges } from './object-changes.ts';
@@ -13,7 +14,20 @@ import { StreamTags } from './stream-tags.ts';
 import { Streams } from './streams.ts';
 import { Tags } from './tags.ts';
 
-const nouns = [Changes, Tags, Mappings, Streams, StreamStatus, StreamTags, StreamImages, Images, ObjectChanges, DeadFactObjects, Objects];
+const nouns = [
+  Changes,
+  Tags,
+  Mappings,
+  Streams,
+  StreamStatus,
+  StreamTags,
+  ImageTags,
+  StreamImages,
+  Images,
+  ObjectChanges,
+  DeadFactObjects,
+  Objects,
+];
 
 @Module({ controllers: [EventsController, RequestsController], providers: nouns })
 export class TagStoreModule {}

@@ -3,6 +3,8 @@ import {
   IMAGE_API_VERSION,
   type ImageStream,
   type ImageStreamSpec,
+  type ImageStreamTag,
+  type ImageTag,
   type NamedTagEventList,
   type TagReference,
 } from '@millrace/domain/image-stream';
@@ -23,7 +25,7 @@ export interface Registries {
   external: string;
 }
 
-export type Kind = 'ImageStream' | 'ImageStreamTag' | 'ImageStreamImage' | 'Image';
+export type Kind = 'ImageStream' | 'ImageStreamTag' | 'ImageTag' | 'ImageStreamImage' | 'Image';
 
 /** A single object, complete. */
 export const asObject = (kind: Kind, object: object): Record<string, unknown> => ({ kind, apiVersion: IMAGE_API_VERSION, ...object });
@@ -77,7 +79,7 @@ export function imageView(row: ImageRow): Image {
 }
 
 /** A tag of a stream with the image on top of it, or undefined where there is none and none may be missing. */
-export function streamTagView(stream: ImageStream, tag: string, image?: Image): object {
+export function streamTagView(stream: ImageStream, tag: string, image?: Image): ImageStreamTag {
   const list = stream.status.tags?.find((candidate) => candidate.tag === tag);
   const newest = list?.items?.[0];
   const top = newest?.image ? newest : undefined;
@@ -103,6 +105,20 @@ export function streamTagView(stream: ImageStream, tag: string, image?: Image): 
     lookupPolicy: stream.spec.lookupPolicy,
     ...(list?.conditions ? { conditions: list.conditions } : {}),
     image: withoutTexts({ ...known, dockerImageReference: pullSpec }),
+  };
+}
+
+/** A tag as its stream has it: of spec, status and image each is `null` where it is not there. */
+export function imageTagView(stream: ImageStream, tag: string, image?: Image): ImageTag {
+  const spec = stream.spec.tags?.find((candidate) => candidate.name === tag);
+  const list = stream.status.tags?.find((candidate) => candidate.tag === tag);
+  const top = list?.items?.[0];
+  const by = { policy: spec?.referencePolicy?.type, repository: stream.status.dockerImageRepository };
+  return {
+    metadata: metadataView({ ...stream.metadata, name: formatStreamTag(stream.metadata.name ?? '', tag) }),
+    spec: spec ?? null,
+    status: list ?? null,
+    image: image && top ? withoutTexts({ ...image, dockerImageReference: pullSpecOf(top, by) }) : null,
   };
 }
 

@@ -46,7 +46,15 @@ export const ObjectQuestion = z
       user: Identity,
       warnings: z.boolean().optional(),
     }),
-    z.object({ verb: z.literal('update'), ...Addressed, name: z.string(), object: z.unknown(), dryRun: z.boolean(), user: Identity }),
+    z.object({
+      verb: z.literal('update'),
+      ...Addressed,
+      name: z.string(),
+      object: z.unknown(),
+      dryRun: z.boolean(),
+      user: Identity,
+      patched: z.boolean().optional().describe('The object was read, patched and sent back'),
+    }),
     z.object({
       verb: z.literal('delete'),
       ...Addressed,

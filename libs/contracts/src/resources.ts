@@ -1,6 +1,6 @@
 import { Image } from '@millrace/domain/image';
 import { ImageTrigger } from '@millrace/domain/image-trigger';
-import { ImageStream, ImageStreamMapping, ImageStreamTag } from '@millrace/domain/image-stream';
+import { ImageStream, ImageStreamMapping, ImageStreamTag, ImageTag } from '@millrace/domain/image-stream';
 import type { z } from 'zod';
 import type { Owner } from './define.ts';
 
@@ -52,6 +52,16 @@ export const ImageStreamTags: Resource = {
   kind: 'ImageStreamTag',
   namespaced: true,
   schema: ImageStreamTag,
+  verbs: ['create', 'delete', 'get', 'list', 'patch', 'update'],
+};
+export const ImageTags: Resource = {
+  ...IMAGE,
+  resource: 'imagetags',
+  singular: 'imagetag',
+  shortNames: ['itag'],
+  kind: 'ImageTag',
+  namespaced: true,
+  schema: ImageTag,
   verbs: ['create', 'delete', 'get', 'list', 'patch', 'update'],
 };
 export const ImageStreamImages: Resource = {
@@ -128,6 +138,7 @@ export const resources: readonly Resource[] = [
   ImageStreamMappings,
   ImageStreams,
   ImageStreamTags,
+  ImageTags,
   ImageTriggers,
   Deliveries,
   RegistryNotifications,

@@ -37,13 +37,19 @@ export const TagReference = z
   .meta({ id: 'TagReference', description: 'One tag of the spec: where it comes from and how it is imported.' });
 export type TagReference = z.infer<typeof TagReference>;
 
+const [FIRST, LAST] = [Date.parse('0001-01-01T00:00:00Z'), Date.parse('9999-12-31T23:59:59Z')];
+/** RFC 3339 with an offset, kept in whole seconds of UTC, within four digits of years. */
+const Instant = z.iso
+  .datetime({ offset: true, error: 'must be a time such as 2026-01-02T03:04:05Z' })
+  .transform((time) => `${new Date(Math.min(Math.max(Date.parse(time), FIRST), LAST)).toISOString().slice(0, 19)}Z`);
+
 /** One move of a tag. Items are newest first; `created` is RFC 3339 in whole seconds; `image` is "" for a reference-only tag. */
 export const TagEvent = z
   .object({
-    created: z.string().describe('When the tag moved there.'),
-    dockerImageReference: z.string().describe('The pull spec.'),
-    image: z.string().describe('The image; empty for a tag that is a reference only.'),
-    generation: z.int().describe('Generation of the spec at which that was.'),
+    created: Instant.describe('When the tag moved there.'),
+    dockerImageReference: z.string().default('').describe('The pull spec.'),
+    image: z.string().default('').describe('The image; empty for a tag that is a reference only.'),
+    generation: z.int().default(0).describe('Generation of the spec at which that was.'),
   })
   .meta({ id: 'TagEvent', description: 'One move of a tag.' });
 export type TagEvent = z.infer<typeof TagEvent>;
@@ -52,7 +58,7 @@ export const TagEventCondition = z
   .object({
     type: z.string().describe('ImportSuccess.'),
     status: z.string().describe('True, False or Unknown.'),
-    lastTransitionTime: optional(z.string()).describe('Since when it is so.'),
+    lastTransitionTime: optional(Instant).describe('Since when it is so.'),
     reason: optional(z.string()).describe('Why, in one word.'),
     message: optional(z.string()).describe('Why, for people.'),
     generation: z.int().default(0).describe('Generation of the spec that it is about.'),
@@ -63,7 +69,7 @@ export type TagEventCondition = z.infer<typeof TagEventCondition>;
 export const NamedTagEventList = z
   .object({
     tag: z.string().describe('The tag.'),
-    items: z.array(TagEvent).nullable().describe('Where it has been, newest first.'),
+    items: z.array(TagEvent).nullable().default(null).describe('Where it has been, newest first.'),
     conditions: optional(z.array(TagEventCondition)).describe('What is the matter with it.'),
   })
   .meta({ id: 'NamedTagEventList', description: 'The history of one tag.' });
@@ -113,6 +119,19 @@ export const ImageStreamTag = z
   })
   .meta({ id: 'ImageStreamTag', description: 'One tag of a stream with the image that it points at; its name is STREAM:TAG.' });
 export type ImageStreamTag = z.infer<typeof ImageStreamTag>;
+
+/** A virtual object: one tag as the stream has it, with its whole history; `metadata` is the stream's, under the name `stream:tag`. */
+export const ImageTag = z
+  .object({
+    kind: z.string().optional(),
+    apiVersion: z.string().optional(),
+    metadata: ObjectMeta,
+    spec: TagReference.nullish().describe('The tag of the spec; null where there is none.'),
+    status: NamedTagEventList.nullish().describe('Its whole history; null where it has none.'),
+    image: Image.nullish().describe('The image that the tag points at.'),
+  })
+  .meta({ id: 'ImageTag', description: 'One tag of a stream as it is, with its whole history; its name is STREAM:TAG.' });
+export type ImageTag = z.infer<typeof ImageTag>;
 
 /** What a registry posts after a push: `metadata.name` is the stream. */
 export const ImageStreamMapping = z

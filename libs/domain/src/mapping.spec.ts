@@ -67,6 +67,14 @@ describe('a mapping is completed', () => {
     expect(told({ ...object, apiVersion: 'image.openshift.io/v1' })).toContain('image.metadata.name: Required value');
   });
 
+  it('not with names that no index can hold', () => {
+    const long = 'x'.repeat(256);
+
+    expect(told({ ...mapping({ metadata: { name: long }, dockerImageReference: 'q/w' }), tag: long })).toContain(
+      '[tag: Too long: may not be more than 255 characters, image.metadata.name: Too long: may not be more than 255 characters]',
+    );
+  });
+
   it('without the signatures that it brings', () => {
     const checked = checkMapping(
       { metadata: { name: 's' }, tag: 't', image: { metadata: { name: DIGEST }, signatures: [{ type: 'AtomicImageV1' }] } },

@@ -4,6 +4,7 @@ import { IMAGE_GROUP, ImageStreamMapping } from './image-stream.ts';
 import { type Image, MANAGED_ANNOTATION } from './image.ts';
 import { badRequest, type FieldError, invalid, invalidValue, required, type Status } from './status.ts';
 import { pathSegmentProblems } from './stream-names.ts';
+import { validateLength } from './stream-validation.ts';
 
 /*
  * An ImageStreamMapping says: this tag of this stream now means this image. It is what a registry posts after a push.
@@ -53,7 +54,8 @@ export function checkMapping(
   else errors.push(...pathSegmentProblems(stream).map((problem) => invalidValue('metadata.name', stream, problem)));
   if (!tag) errors.push(required('tag'));
   else if (tag.includes('\0')) errors.push(invalidValue('tag', tag, 'may not contain a NUL character'));
-  errors.push(...validateImage(image, 'image'));
+  errors.push(...validateLength(tag, 'tag'), ...validateImage(image, 'image'));
+  errors.push(...validateLength(image.metadata.name ?? '', 'image.metadata.name'));
   if (errors.length) return refused(invalid(IMAGE_GROUP, 'ImageStreamMapping', stream, errors));
   return { kind: 'accepted', mapping: { namespace: by.namespace, stream, tag, image: completeImage(image) as Mapping['image'] } };
 }

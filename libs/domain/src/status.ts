@@ -71,6 +71,12 @@ export const forbiddenField = (field: string, detail: string): FieldError => ({
   field,
   text: `Forbidden: ${detail}`,
 });
+/** `max` is in characters. */
+export const tooLong = (field: string, max: number): FieldError => ({
+  reason: 'FieldValueTooLong',
+  field,
+  text: `Too long: may not be more than ${max} characters`,
+});
 export const internalField = (field: string, detail: string): FieldError => ({
   reason: 'InternalError',
   field,

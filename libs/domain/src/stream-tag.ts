@@ -32,7 +32,7 @@ export function defaultStreamTag(submitted: ImageStreamTag, tagName: string, def
 
 /** Refuses an ImageStreamTag that cannot be created; `submitted` has its defaults. */
 export function checkNewStreamTag(submitted: ImageStreamTag): void {
-  refuse(submitted, [...metadataErrors(submitted.metadata), ...tagErrors(submitted)]);
+  refuse(submitted, [...newTagMetadataErrors(submitted.metadata), ...tagErrors(submitted)]);
 }
 
 /** POST: the stream's spec with the new tag. A tag that has only history does not stand in its way. */
@@ -79,20 +79,21 @@ export function withoutTag(spec: ImageStreamSpec, tag: string): { spec: ImageStr
   return { spec: { ...spec, tags }, inSpec: tags.length !== (spec.tags ?? []).length };
 }
 
+/** What is wrong with the metadata of a tag that is created by itself: its name is one segment of a path. */
+export function newTagMetadataErrors(metadata: ObjectMeta): FieldError[] {
+  const { name = '' } = metadata;
+  const errors = name
+    ? pathSegmentProblems(name).map((problem) => invalidValue('metadata.name', name, problem))
+    : [required('metadata.name', 'name or generateName is required')];
+  return [...errors, ...validateLabels(metadata)];
+}
+
 function targetOf(submitted: ImageStreamTag): { name: string } {
   return { name: targetOfNewTag(submitted.metadata.name ?? '').tag };
 }
 
 function refuse(submitted: ImageStreamTag, errors: FieldError[]): void {
   if (errors.length) throw new StatusError(invalid(IMAGE_GROUP, KIND, submitted.metadata.name ?? '', errors));
-}
-
-function metadataErrors(metadata: ObjectMeta): FieldError[] {
-  const { name = '' } = metadata;
-  const errors = name
-    ? pathSegmentProblems(name).map((problem) => invalidValue('metadata.name', name, problem))
-    : [required('metadata.name', 'name or generateName is required')];
-  return [...errors, ...validateLabels(metadata)];
 }
 
 function tagErrors({ metadata, tag }: ImageStreamTag): FieldError[] {

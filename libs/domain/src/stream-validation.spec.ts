@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ImageStream, TagReference } from './image-stream.ts';
 import { invalid } from './status.ts';
-import { defaultStream } from './stream-spec.ts';
+import { defaultStream, defaultTag } from './stream-spec.ts';
 import { validateStatus, validateStream, validateTag } from './stream-validation.ts';
 
 const SHA = `sha256:${'a'.repeat(64)}`;
@@ -178,5 +178,16 @@ describe('a written status', () => {
 
   it('may keep a bad pull spec that is stored already', () => {
     expect(validateStatus(status('reg/a:b:c', 'q/w'), status('reg/a:b:c'))).toEqual([]);
+  });
+
+  it('names tags and images that an index can hold', () => {
+    const long = 'x'.repeat(256);
+    const tags = [{ tag: long, items: [{ created: '', dockerImageReference: 'q/w', image: long, generation: 1 }] }];
+
+    expect(validateStatus({ dockerImageRepository: '', tags }).map(({ field, text }) => `${field}: ${text}`)).toEqual([
+      `status.tags[${long}].tag: Too long: may not be more than 255 characters`,
+      `status.tags[${long}].items[0].image: Too long: may not be more than 255 characters`,
+    ]);
+    expect(validateTag(defaultTag({ name: long }), 'tag').map(({ field }) => field)).toEqual(['tag.name']);
   });
 });

@@ -1,7 +1,7 @@
 import { NAME_LENGTH_MAX, InvalidReference, parseReference } from './image-reference.ts';
 import type { ImageStream, ImageStreamStatus, TagReference } from './image-stream.ts';
 import type { ObjectMeta } from './object-meta.ts';
-import { type FieldError, invalidValue, required } from './status.ts';
+import { type FieldError, invalidValue, required, tooLong } from './status.ts';
 import { namespaceProblems, streamNameProblems } from './stream-names.ts';
 
 /*
@@ -23,7 +23,7 @@ export function validateStream(stream: ImageStream, { namespace }: { namespace: 
 
 /** What is wrong with one spec tag; `path` is where it stands, such as `spec.tags[latest]`, or `tag` of an ImageStreamTag. */
 export function validateTag(tag: TagReference, path: string): FieldError[] {
-  const errors: FieldError[] = [];
+  const errors = validateLength(tag.name, `${path}.name`);
   if (tag.from) {
     const { kind, name = '' } = tag.from;
     if (!name) errors.push(required(`${path}.from.name`));
@@ -60,12 +60,21 @@ export function validateTag(tag: TagReference, path: string): FieldError[] {
 /** What is wrong with a status that a client writes: pull specs that the stored status does not have must parse. */
 export function validateStatus(status: ImageStreamStatus, old?: ImageStreamStatus): FieldError[] {
   const known = new Set((old?.tags ?? []).flatMap((list) => (list.items ?? []).map((item) => item.dockerImageReference)));
-  return (status.tags ?? []).flatMap((list) =>
-    (list.items ?? []).flatMap(({ dockerImageReference: pullSpec }, i) =>
-      known.has(pullSpec) ? [] : validatePullSpec(pullSpec, `status.tags[${list.tag}].items[${i}].dockerImageReference`),
-    ),
-  );
+  return (status.tags ?? []).flatMap((list) => [
+    ...validateLength(list.tag, `status.tags[${list.tag}].tag`),
+    ...(list.items ?? []).flatMap(({ dockerImageReference: pullSpec, image }, i) => {
+      const path = `status.tags[${list.tag}].items[${i}]`;
+      return [
+        ...(known.has(pullSpec) ? [] : validatePullSpec(pullSpec, `${path}.dockerImageReference`)),
+        ...validateLength(image, `${path}.image`),
+      ];
+    }),
+  ]);
 }
+
+/** Names of tags and images are free, as far as an index can hold them. */
+export const validateLength = (name: string, path: string): FieldError[] =>
+  name.length > NAME_LENGTH_MAX ? [tooLong(path, NAME_LENGTH_MAX)] : [];
 
 /** The pull spec does not parse, or nothing. */
 export function validatePullSpec(pullSpec: string, path: string): FieldError[] {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { ImageStream, TagReference } from './image-stream.ts';
-import { copiedEvent, FOLLOW_DEPTH_MAX, followers, pickImage, reviewsNeeded, sourceOf } from './tag-source.ts';
+import { copiedEvent, copiedFrom, FOLLOW_DEPTH_MAX, followers, pickImage, reviewsNeeded, sourceOf } from './tag-source.ts';
 
 const SHA = `sha256:${'a'.repeat(64)}`;
 const stream = (...tags: TagReference[]): ImageStream => ({
@@ -24,11 +24,13 @@ describe('the source of a tag', () => {
       { kind: 'external', pullSpec: 'x/y:1' },
     ],
     [{ name: 'a', from: { kind: 'DockerImage' } }, MALFORMED],
+    [{ name: 'a', from: { kind: 'DockerImage', name: 'x', namespace: 'n' } }, { kind: 'none' }],
+    [{ name: 'a', from: { kind: 'DockerImage', name: 'x', namespace: 'm' } }, MALFORMED],
     [{ name: 'a', from: { kind: 'Weird', name: 'x' } }, MALFORMED],
     [alias('a', 'b'), { kind: 'tag', namespace: 'n', stream: 's', tag: 'b' }],
     [alias('a', 'o:b'), { kind: 'tag', namespace: 'n', stream: 'o', tag: 'b' }],
     [alias('a', 'o:b', 'm'), { kind: 'tag', namespace: 'm', stream: 'o', tag: 'b' }],
-    [alias('a', 'o:'), { kind: 'tag', namespace: 'n', stream: 'o', tag: '' }],
+    [alias('a', 'o:'), { kind: 'tag', namespace: 'n', stream: 'o', tag: 'latest' }],
     [alias('a', 'a:b:c'), MALFORMED],
     [
       { name: 'a', from: { kind: 'ImageStreamImage', name: SHA } },
@@ -41,6 +43,25 @@ describe('the source of a tag', () => {
     [{ name: 'a', from: { kind: 'ImageStreamImage', name: 'a@b@c' } }, MALFORMED],
   ] as [TagReference, unknown][])('%j', (tag, source) => {
     expect(sourceOf(stream(), tag)).toEqual(source);
+  });
+});
+
+describe('the tag from which another of its stream is copied', () => {
+  const top = { created: '2026-01-01T00:00:00Z', dockerImageReference: 'x/y@1', image: SHA, generation: 3 };
+  const copied = (list: object, ...tags: TagReference[]) =>
+    copiedFrom({ ...stream(...tags), status: { dockerImageRepository: '', tags: [{ tag: 'a', items: [top], ...list }] } }, 'a', 5);
+  const imported = (generation: number): TagReference => ({ name: 'a', generation, from: { kind: 'DockerImage', name: 'x/y' } });
+
+  it('takes the generation of the copy', () => {
+    expect(copied({})).toEqual({ ...top, generation: 5 });
+    expect(copied({}, imported(3))).toEqual({ ...top, generation: 5 });
+  });
+
+  it('stays as it is where it is empty, has that generation, waits for an import or has failed to import', () => {
+    expect(copied({ items: null })).toBeUndefined();
+    expect(copied({ items: [{ ...top, generation: 5 }] })).toBeUndefined();
+    expect(copied({}, imported(4))).toBeUndefined();
+    expect(copied({ conditions: [{ type: 'ImportSuccess', status: 'False', generation: 4 }] }, imported(4))).toBeUndefined();
   });
 });
 

@@ -1,8 +1,9 @@
-import { formatReference, tryParseReference } from './image-reference.ts';
+import { DEFAULT_TAG, formatReference, tryParseReference } from './image-reference.ts';
 import type { ImageStream, TagEvent, TagReference } from './image-stream.ts';
 import type { ObjectReference } from './object-meta.ts';
 import { tagInStream } from './pull-spec.ts';
 import { conflict, notFound } from './status.ts';
+import { needsImport } from './stream-spec.ts';
 
 /*
  * Where a spec tag comes from, and what that puts into its history when the tag is written: a copy of another tag's newest
@@ -27,12 +28,14 @@ export function sourceOf({ metadata }: Pick<ImageStream, 'metadata'>, tag: TagRe
   const { from } = tag;
   if (!from) return { kind: 'none' };
   const { kind, name = '' } = from;
-  if (kind === 'DockerImage' && name) return tag.reference ? { kind: 'external', pullSpec: name } : { kind: 'none' };
   const namespace = from.namespace || (metadata.namespace ?? '');
+  // What a registry holds is in no namespace.
+  if (kind === 'DockerImage' && name && namespace === (metadata.namespace ?? ''))
+    return tag.reference ? { kind: 'external', pullSpec: name } : { kind: 'none' };
   const parts = name.split(kind === 'ImageStreamTag' ? ':' : '@');
   const [first = '', second] = parts;
   const stream = second === undefined ? (metadata.name ?? '') : first;
-  if (parts.length <= 2 && kind === 'ImageStreamTag') return { kind: 'tag', namespace, stream, tag: second ?? first };
+  if (parts.length <= 2 && kind === 'ImageStreamTag') return { kind: 'tag', namespace, stream, tag: (second ?? first) || DEFAULT_TAG };
   if (parts.length <= 2 && kind === 'ImageStreamImage') return { kind: 'image', namespace, stream, id: second ?? first };
   return { kind: 'malformed', reason: 'must be of the form <tag>, <repo>:<tag>, <id>, or <repo>@<id>' };
 }
@@ -95,6 +98,19 @@ export function copiedEvent(
   const at = tryParseReference(event.dockerImageReference);
   if (at?.registry !== by.internalRegistry || at.namespace !== by.from.namespace || at.name !== by.from.name) return copy;
   return { ...copy, dockerImageReference: formatReference({ ...at, namespace: by.to.namespace, name: by.to.name }) };
+}
+
+/**
+ * The newest item of a tag from which another tag of the same stream is copied: as in the reference it takes the generation of the copy.
+ * Undefined where it stays as it is, which is also so for a tag whose import is to come or has failed: the new generation would call
+ * the import off.
+ */
+export function copiedFrom(stream: Pick<ImageStream, 'spec' | 'status'>, tag: string, generation: number): TagEvent | undefined {
+  const list = stream.status.tags?.find((candidate) => candidate.tag === tag);
+  const top = list?.items?.[0];
+  const spec = stream.spec.tags?.find((candidate) => candidate.name === tag);
+  if (!top || top.generation === generation || list.conditions?.length || (spec && needsImport(spec, list))) return undefined;
+  return { ...top, generation };
 }
 
 /**
