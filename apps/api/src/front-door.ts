@@ -14,9 +14,8 @@ import { withTrace } from '@millrace/platform/trace';
 import { stringify as toYaml } from 'yaml';
 import type { ApiConfig } from './config.ts';
 import { ADMIN, adminToken, Credentials, parseTokens } from './credentials.ts';
-import { discoveryOf, Namespaces as NAMESPACES } from './discovery.ts';
+import { discoveryOf } from './discovery.ts';
 import { negotiate, type Representation } from './media.ts';
-import { Namespaces } from './namespaces.ts';
 import { Objects, type Outcome } from './objects.ts';
 import { openApiOf } from './openapi.ts';
 import { accessOf, forbiddenFor, parseRequest, targetOf, type Asked, type ObjectPath, type Target } from './protocol.ts';
@@ -48,13 +47,12 @@ const gzipped = promisify(gzip);
 export class FrontDoor {
   private readonly credentials: Credentials;
   private readonly discovery = discoveryOf(resources, VERSION);
-  private readonly openApi = openApiOf([...resources, NAMESPACES], VERSION);
+  private readonly openApi = openApiOf(resources, VERSION);
   private readonly requests: Counter;
   private readonly seconds: Histogram;
 
   constructor(
     private readonly objects: Objects,
-    private readonly namespaces: Namespaces,
     private readonly watches: Watches,
     @Inject(CONFIG) config: ApiConfig,
     @Inject(LOG) private readonly log: Log,
@@ -135,11 +133,6 @@ export class FrontDoor {
   private async answered(request: FastifyRequest, reply: FastifyReply, { asked, user }: Admitted): Promise<number> {
     const { path, verb, query } = asked;
     if (path.kind === 'path') return this.answerPath(path.path, request, reply);
-    if (path.group === '' && path.resource === 'namespaces' && path.version === 'v1' && path.namespace === undefined) {
-      const form = negotiate(request.headers.accept, { objects: path.name === undefined ? 'list' : 'one' });
-      const outcome = await this.namespaces.answer(path, knownMethod(request.method, verb));
-      return this.sendOutcome(request, reply, outcome, form, { resource: NAMESPACES, kind: 'Namespace', verb: 'list' });
-    }
     return this.answerObjects(path, request, reply, { query, verb, user });
   }
 

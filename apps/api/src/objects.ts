@@ -10,6 +10,7 @@ import { CONFIG } from '@millrace/platform/service';
 import { decodeBody } from './body.ts';
 import type { ApiConfig } from './config.ts';
 import { unknownFields } from './fields.ts';
+import { emptyNamespace, isNamespace, makeNamespace } from './namespaces.ts';
 import { decodePatch, namesVersion, patched, type Json, type Patch } from './patch.ts';
 import { isDryRun, positive, selectionOf, type Target } from './protocol.ts';
 
@@ -83,7 +84,13 @@ export class Objects {
   }
 
   private async get({ target, query, historyLimit, asIs }: ObjectRequest): Promise<Outcome> {
-    const question: ObjectQuestion = { verb: 'get', ...itemOf(target), historyLimit: positive(query, 'historyLimit') ?? historyLimit };
+    const question: ObjectQuestion = {
+      verb: 'get',
+      ...itemOf(target),
+      historyLimit: positive(query, 'historyLimit') ?? historyLimit,
+      labelSelector: query.get('labelSelector') || undefined,
+      fieldSelector: query.get('fieldSelector') || undefined,
+    };
     const bytes = await this.askBytes(target.resource, question);
     // An answer of exactly this shape is the object between the first bytes and the last brace; the brace becomes the line's end.
     if (asIs && bytes.subarray(0, OBJECT_ANSWER.length).equals(OBJECT_ANSWER) && bytes.at(-2) === 0x7d) {
@@ -102,7 +109,9 @@ export class Objects {
       ...selection,
       historyLimit: selection.historyLimit ?? historyLimit,
     };
-    return listOutcome(await this.ask(target.resource, question, 'list'));
+    const answer = JSON.parse((await this.askBytes(target.resource, question)).toString()) as ObjectAnswer;
+    // A list of project requests is none: it says whether one may ask for a project.
+    return answer.kind === 'object' ? outcomeOf(answer) : listOutcome(expected(answer, 'list'));
   }
 
   private async create(request: ObjectRequest): Promise<Outcome> {
@@ -123,10 +132,9 @@ export class Objects {
   ): Promise<Outcome> {
     if (target.namespace !== undefined && !LABEL.test(target.namespace))
       throw new StatusError(notFound({ group: '', resource: 'namespaces' }, target.namespace));
-    return outcomeOf(
-      await this.ask(target.resource, { verb: 'create', ...collectionOf(target), object, dryRun, user }, 'object'),
-      warnings,
-    );
+    const answer = await this.ask(target.resource, { verb: 'create', ...collectionOf(target), object, dryRun, user }, 'object');
+    if (!dryRun) await makeNamespace(this, target, user);
+    return outcomeOf(answer, warnings);
   }
 
   private async update(request: ObjectRequest): Promise<Outcome> {
@@ -191,6 +199,11 @@ export class Objects {
       ...(typeof preconditions?.resourceVersion === 'string' ? { resourceVersion: preconditions.resourceVersion } : {}),
     };
     const question: ObjectQuestion = { verb: 'delete', ...itemOf(target), dryRun, user, preconditions: conditions };
+    if (isNamespace(target.resource) && !dryRun) {
+      // Whatever may refuse it is asked before anything is gone.
+      await this.ask(target.resource, { ...question, dryRun: true }, 'object');
+      await emptyNamespace(this, target.name ?? '', user);
+    }
     return outcomeOf(await this.ask(target.resource, question, 'object'));
   }
 

@@ -34,7 +34,7 @@ interface Schema {
 export function documentOf(group: string, resources: readonly Resource[], version: string): object {
   const members = resources.filter((resource) => resource.group === group);
   const components: Record<string, Schema> = {};
-  for (const resource of members) Object.assign(components, componentsOf(resource));
+  for (const one of members.flatMap(kindsOf)) Object.assign(components, componentsOf(one));
   for (const { kind } of members) components[nameOf(group, `${kind}List`)] = listSchema(group, kind);
   return {
     openapi: '3.0.0',
@@ -47,6 +47,12 @@ export function documentOf(group: string, resources: readonly Resource[], versio
     security: [{ BearerToken: [] }],
   };
 }
+
+/** The resource, and a subresource as one of its own where it is of another kind. */
+const kindsOf = (resource: Resource): Resource[] => [
+  resource,
+  ...(resource.subresources ?? []).filter((sub) => sub.kind !== resource.kind).map(({ kind, schema }) => ({ ...resource, kind, schema })),
+];
 
 /** As kubectl shows types: it prints what follows the last dot. */
 const nameOf = (group: string, id: string): string => `${(group || 'core').split('.').toReversed().join('.')}.v1.${id}`;
@@ -75,7 +81,7 @@ function componentsOf(resource: Resource): Record<string, Schema> {
   const kind = components[nameOf(resource.group, resource.kind)];
   if (kind) {
     kind['x-kubernetes-group-version-kind'] = [gvk(resource)];
-    kind['description'] ??= `${resource.kind} of ${resource.group}.`;
+    kind['description'] ??= `${resource.kind} of ${resource.group || 'Kubernetes'}.`;
     delete kind['required'];
     if (!resource.schema) kind['x-kubernetes-preserve-unknown-fields'] = true;
     withMergeKeys(kind, '', components, new Set());
@@ -87,7 +93,7 @@ function componentsOf(resource: Resource): Record<string, Schema> {
 function tidied(value: unknown, group: string): unknown {
   if (Array.isArray(value)) return value.map((item) => tidied(item, group));
   if (typeof value !== 'object' || value === null) return value;
-  const { $schema: _, $id: __, id: ___, anyOf, ...rest } = value as Record<string, unknown>;
+  const { $schema: _, $id: __, id: ___, contentEncoding: ____, anyOf, ...rest } = value as Record<string, unknown>;
   delete rest['nullable'];
   if (typeof rest['$ref'] === 'string') {
     const id = /([^/]+)$/.exec(rest['$ref'])?.[1] ?? '';
