@@ -15,7 +15,7 @@ export interface ListRequest {
 
 /** A table whose rows are listed by namespace and name, in the order of their bytes. */
 export interface Listed {
-  table: 'stream' | 'image';
+  table: 'stream' | 'image' | 'secret' | 'known_namespace';
   /** Column by which the rows of a page are read. */
   key: 'uid' | 'name';
   /** SQL of the namespace; `''` for a resource that has none. */
