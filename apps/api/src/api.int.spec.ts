@@ -492,7 +492,7 @@ describe('what does not exist', () => {
     ['GET', '/apis/image.openshift.io/v1/imagestreams/x', NO_PATH],
     ['POST', '/apis', NOT_ALLOWED],
     ['GET', '/api/v1/pods', NO_PATH],
-    ['POST', '/api/v1/namespaces', NOT_ALLOWED],
+    ['DELETE', '/api/v1/namespaces', NOT_ALLOWED],
   ])('%s %s', async (method, path, expected) => {
     expect((await api.call(path, { method })).json).toMatchObject(expected);
   });
@@ -559,24 +559,48 @@ describe('OpenAPI', () => {
 });
 
 describe('namespaces', () => {
-  it('any well-formed one exists', async () => {
-    expect((await api.call('/api/v1/namespaces/whatever')).json).toMatchObject({
-      kind: 'Namespace',
-      metadata: { name: 'whatever' },
-      status: { phase: 'Active' },
-    });
-    expect((await api.call('/api/v1/namespaces/No_Name')).json.message).toBe('namespaces "No_Name" not found');
+  const NAMESPACES = '/api/v1/namespaces';
+  const TRIGGERS = (namespace: string) => `/apis/triggers.millrace.dev/v1/namespaces/${namespace}/imagetriggers`;
+  const trigger = { metadata: { name: 't' }, spec: {} };
+  const questions = (from: number) => owner.asked.slice(from).filter(({ resource }) => resource === 'namespaces');
+
+  it('are objects like others, under two names', async () => {
+    expect((await api.call(NAMESPACES, { method: 'POST', body: { metadata: { name: 'made' } } })).status).toBe(201);
+
+    expect((await api.call(`${NAMESPACES}/made`)).json).toMatchObject({ kind: 'Namespace', apiVersion: 'v1', metadata: { name: 'made' } });
+    expect((await api.call(NAMESPACES)).json).toMatchObject({ kind: 'NamespaceList', apiVersion: 'v1' });
+    expect((await api.call('/apis/project.openshift.io/v1/projects')).json).toMatchObject({ kind: 'ProjectList' });
+    expect((await api.call(`${NAMESPACES}/never`)).json.message).toBe('namespaces "never" not found');
   });
 
-  it('those with streams or triggers are listed', async () => {
-    owner.put(ImageStreams, { metadata: { name: 'a', namespace: ns } });
+  it('are made where another service than their owner gets an object, once it has it', async () => {
+    await api.call(TRIGGERS('only-triggers'), { method: 'POST', body: trigger });
+    await api.call(`${TRIGGERS('rehearsed')}?dryRun=All`, { method: 'POST', body: trigger });
+    const again = await api.call(TRIGGERS('only-triggers'), { method: 'POST', body: { ...trigger, metadata: { name: 'second' } } });
 
-    const { json } = await api.call('/api/v1/namespaces');
+    expect(again.status).toBe(201);
+    expect((await api.call(`${NAMESPACES}/only-triggers`)).status).toBe(200);
+    expect((await api.call(`${NAMESPACES}/rehearsed`)).status).toBe(404);
+  });
 
-    expect(json.kind).toBe('NamespaceList');
-    expect(json.items.map((item: { metadata: { name: string } }) => item.metadata.name)).toEqual(
-      expect.arrayContaining([ns, 'only-triggers']),
-    );
+  it('go with what other services hold of them, unless they stay', async () => {
+    for (const name of ['goes', 'stays']) await api.call(TRIGGERS(name), { method: 'POST', body: trigger });
+    const asked = owner.asked.length;
+    const body = { preconditions: { uid: 'another' } };
+
+    expect((await api.call(`${NAMESPACES}/stays`, { method: 'DELETE', body })).status).toBe(409);
+    expect((await api.call(`${NAMESPACES}/stays?dryRun=All`, { method: 'DELETE' })).status).toBe(200);
+    expect((await api.call(`${NAMESPACES}/goes`, { method: 'DELETE' })).status).toBe(200);
+
+    expect((await api.call(`${TRIGGERS('stays')}/t`)).status).toBe(200);
+    expect((await api.call(`${TRIGGERS('goes')}/t`)).status).toBe(404);
+    expect((await api.call(`${NAMESPACES}/goes`)).status).toBe(404);
+    expect(questions(asked).flatMap((one) => (one.verb === 'delete' ? [`${one.name} ${one.dryRun}`] : []))).toEqual([
+      'stays true',
+      'stays true',
+      'goes true',
+      'goes false',
+    ]);
   });
 
   it('nothing is created in one that cannot exist', async () => {

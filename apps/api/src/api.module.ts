@@ -2,12 +2,11 @@ import { Module } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import { FrontDoor } from './front-door.ts';
 import { ErrorsAsStatus, HttpController } from './http.controller.ts';
-import { Namespaces } from './namespaces.ts';
 import { Objects } from './objects.ts';
 import { Watches } from './watch.ts';
 
 @Module({
   controllers: [HttpController],
-  providers: [Objects, Namespaces, Watches, FrontDoor, { provide: APP_FILTER, useClass: ErrorsAsStatus }],
+  providers: [Objects, Watches, FrontDoor, { provide: APP_FILTER, useClass: ErrorsAsStatus }],
 })
 export class ApiModule {}

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { badRequest, StatusError, tooLarge, unsupportedMediaType } from '@millrace/domain/status';
 import { parse as parseYaml } from 'yaml';
+import { hasProtobuf, parseProtobuf, PROTOBUF } from './protobuf.ts';
 
 const MAX_DEPTH = 128;
 /** YAML is read far slower than JSON: what is larger comes as JSON, which every client can send. */
@@ -25,6 +26,7 @@ export function decodeBody(body: Buffer, headers: IncomingHttpHeaders, kind: str
     case 'application/yaml':
       return parseEither(body, kind);
     default:
+      if (type === PROTOBUF && hasProtobuf(kind)) return parseProtobuf(body, kind);
       throw new StatusError(
         unsupportedMediaType(`the body of the request was in an unknown format - accepted media types include: ${ACCEPTED}`),
       );

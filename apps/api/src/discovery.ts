@@ -9,31 +9,19 @@ export interface Discovery {
   aggregated: (path: string, version: 'v2' | 'v2beta1') => object | undefined;
 }
 
-export const Namespaces: Resource = {
-  group: '',
-  version: 'v1',
-  resource: 'namespaces',
-  singular: 'namespace',
-  shortNames: ['ns'],
-  kind: 'Namespace',
-  namespaced: false,
-  verbs: ['get', 'list'],
-  owner: 'api',
-};
-
 /** Kubernetes' version that the protocol follows; clients compare it with their own. */
 const KUBERNETES = { major: '1', minor: '32', patch: '0' };
 
 /** @param version of Millrace */
 export function discoveryOf(resources: readonly Resource[], version: string): Discovery {
-  const groups = [...new Set(resources.map(({ group }) => group))].sort().map((name) => ({
+  const [core, ...groups] = ['', ...new Set(resources.map(({ group }) => group).filter(Boolean))].sort().map((name) => ({
     name,
     resources: resources.filter(({ group }) => group === name).toSorted((a, b) => (a.resource < b.resource ? -1 : 1)),
   }));
   const documents = new Map<string, object>([
     ['/version', versionInfo(version)],
     ['/api', { kind: 'APIVersions', versions: ['v1'], serverAddressByClientCIDRs: [] }],
-    ['/api/v1', { kind: 'APIResourceList', groupVersion: 'v1', resources: entriesOf(Namespaces) }],
+    ['/api/v1', { kind: 'APIResourceList', groupVersion: 'v1', resources: (core?.resources ?? []).flatMap(entriesOf) }],
     ['/apis', { kind: 'APIGroupList', apiVersion: 'v1', groups: groups.map(({ name }) => groupOf(name)) }],
   ]);
   for (const { name, resources: members } of groups) {
@@ -49,11 +37,7 @@ export function discoveryOf(resources: readonly Resource[], version: string): Di
   return {
     documents,
     aggregated: (path, wanted) =>
-      path === '/api'
-        ? aggregatedOf([{ name: '', resources: [Namespaces] }], wanted)
-        : path === '/apis'
-          ? aggregatedOf(groups, wanted)
-          : undefined,
+      path === '/api' ? aggregatedOf(core ? [core] : [], wanted) : path === '/apis' ? aggregatedOf(groups, wanted) : undefined,
   };
 }
 

@@ -40,10 +40,10 @@ export class Documents {
   private readonly openApi: OpenApi;
   private readonly swagger: Swagger;
 
-  constructor(resources: readonly Resource[], described: readonly Resource[], version: string) {
+  constructor(resources: readonly Resource[], version: string) {
     this.discovery = discoveryOf(resources, version);
-    this.openApi = openApiOf(described, version);
-    this.swagger = swaggerOf(described, version);
+    this.openApi = openApiOf(resources, version);
+    this.swagger = swaggerOf(resources, version);
   }
 
   /** Whether objects of this group and version can be asked for at all. */

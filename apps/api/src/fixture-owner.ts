@@ -168,7 +168,7 @@ export class MapOwner {
       resourceVersion: String(++this.revision),
       creationTimestamp: before?.metadata['creationTimestamp'] ?? '2026-11-21T01:00:00Z',
     };
-    return { ...object, kind: resource.kind, apiVersion: `${resource.group}/v1`, metadata } as unknown as Stored;
+    return { ...object, kind: resource.kind, apiVersion: resource.group ? `${resource.group}/v1` : 'v1', metadata } as unknown as Stored;
   }
 
   private told(object: Stored | undefined, code: number): ObjectAnswer {

@@ -11,11 +11,9 @@ import { CONFIG, LOG } from '@millrace/platform/service';
 import { withTrace } from '@millrace/platform/trace';
 import type { ApiConfig } from './config.ts';
 import { ADMIN, adminToken, Credentials, parseTokens } from './credentials.ts';
-import { Namespaces as NAMESPACES } from './discovery.ts';
 import { Documents, pageNotFound, type Page } from './documents.ts';
 import { gzipped, jsonBytes, warningHeader, yamlBytes } from './encoding.ts';
 import { contentTypeOf, negotiate, type Representation } from './media.ts';
-import { Namespaces } from './namespaces.ts';
 import { Objects, type Outcome } from './objects.ts';
 import { accessOf, forbiddenFor, parseRequest, targetOf, type Asked, type ObjectPath, type Target } from './protocol.ts';
 import { countsHistory, metadataOf, tableOf, type Included, type Printed } from './table.ts';
@@ -43,13 +41,12 @@ const COMMON_HEADERS = { 'cache-control': 'no-cache, private', 'x-content-type-o
 @Injectable()
 export class FrontDoor {
   private readonly credentials: Credentials;
-  private readonly documents = new Documents(resources, [...resources, NAMESPACES], VERSION);
+  private readonly documents = new Documents(resources, VERSION);
   private readonly requests: Counter;
   private readonly seconds: Histogram;
 
   constructor(
     private readonly objects: Objects,
-    private readonly namespaces: Namespaces,
     private readonly watches: Watches,
     @Inject(CONFIG) config: ApiConfig,
     @Inject(LOG) private readonly log: Log,
@@ -138,11 +135,6 @@ export class FrontDoor {
       );
     }
     if (!this.documents.serves(path.group, path.version)) return this.sendPage(request, reply, pageNotFound());
-    if (path.group === '' && path.resource === 'namespaces' && path.version === 'v1' && path.namespace === undefined) {
-      const form = negotiate(request.headers.accept, { objects: path.name === undefined ? 'list' : 'one' });
-      const outcome = await this.namespaces.answer(path, knownMethod(request.method, verb));
-      return this.sendOutcome(request, reply, outcome, form, { resource: NAMESPACES, kind: 'Namespace', verb: 'list' });
-    }
     return this.answerObjects(path, request, reply, { query, verb, user });
   }
 

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ImageStreams, ImageStreamTags, resources } from '@millrace/contracts/resources';
+import { ImageStreams, ImageStreamTags, Namespaces, resources } from '@millrace/contracts/resources';
 import type { RunningService } from '@millrace/platform/service';
 import { eventually } from '@millrace/testing/eventually';
 import { aNatsServer } from '@millrace/testing/servers';
@@ -20,6 +20,7 @@ beforeAll(async () => {
   const dispatcher = await anOwner('trigger-dispatcher', nats.url);
   owner = tagStore.owner;
   services = [tagStore.service, dispatcher.service];
+  owner.put(Namespaces, { metadata: { name: 'demo' }, status: { phase: 'Active' } });
   api = await anApi(nats.url);
 });
 afterAll(async () => {
@@ -218,6 +219,28 @@ describe.runIf(hasTool('kubectl'))('kubectl', () => {
 
     expect(await kubectl('delete is --all -n gone')).toContain('imagestream.image.openshift.io "y" deleted');
     expect(await kubectl('get is -n gone')).toBe('No resources found in gone namespace.\n');
+  });
+
+  it('makes, labels and deletes namespaces, though it sends them as protobuf', async () => {
+    expect(await kubectl('create ns team')).toBe('namespace/team created\n');
+    expect(await kubectl('create ns team')).toContain('Error from server (AlreadyExists): namespaces "team" already exists');
+    expect(await kubectl('label ns team a=b')).toBe('namespace/team labeled\n');
+    expect(await kubectl('get ns -l a=b -o name')).toBe('namespace/team\n');
+    expect(await kubectl('delete ns team')).toBe('namespace "team" deleted\n');
+    expect(await kubectl('get ns team')).toBe('Error from server (NotFound): namespaces "team" not found\n');
+  });
+
+  it('makes secrets, and applies them', async () => {
+    const pull = 'create secret docker-registry creds --docker-server=e.io --docker-username=u --docker-password=p';
+    const secret = JSON.stringify({ apiVersion: 'v1', kind: 'Secret', metadata: { name: 'app' }, data: { a: 'YQ==' } });
+
+    expect(await kubectl(pull)).toBe('secret/creds created\n');
+    expect(await kubectl('create secret generic keys --from-literal=k=v')).toBe('secret/keys created\n');
+    expect(await kubectl('get secrets')).toMatch(/^creds +kubernetes.io\/dockerconfigjson +1 /m);
+    expect(await kubectl('get secret keys -o jsonpath={.data.k}')).toBe('dg==');
+    expect(await kubectl('apply -f -', secret)).toBe('secret/app created\n');
+    expect(await kubectl('apply -f -', secret)).toBe('secret/app unchanged\n');
+    expect(await kubectl('delete secrets creds keys app')).toContain('secret "app" deleted');
   });
 
   it('is told who it is not', async () => {

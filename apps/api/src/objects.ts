@@ -23,6 +23,7 @@ import { AskError, Bus } from '@millrace/platform/bus';
 import { CONFIG } from '@millrace/platform/service';
 import { decodeBody } from './body.ts';
 import type { ApiConfig } from './config.ts';
+import { emptyNamespace, isNamespace, makeNamespace } from './namespaces.ts';
 import { decodePatch, namesVersion, patched, type JsonObject, type Patch } from './patch.ts';
 import { isDryRun, positive, selectionOf, type Target } from './protocol.ts';
 import { checkApplied, checkName, checkPlace, checkUnknown, placed, readPatched, readSent } from './sent-object.ts';
@@ -97,7 +98,13 @@ export class Objects {
   }
 
   private async get({ target, query, historyLimit, asIs }: ObjectRequest): Promise<Outcome> {
-    const question: ObjectQuestion = { verb: 'get', ...itemOf(target), historyLimit: positive(query, 'historyLimit') ?? historyLimit };
+    const question: ObjectQuestion = {
+      verb: 'get',
+      ...itemOf(target),
+      historyLimit: positive(query, 'historyLimit') ?? historyLimit,
+      labelSelector: query.get('labelSelector') || undefined,
+      fieldSelector: query.get('fieldSelector') || undefined,
+    };
     const bytes = await this.askBytes(target.resource, question);
     // An answer of exactly this shape is the object between the first bytes and the last brace; the brace becomes the line's end.
     if (asIs && bytes.subarray(0, OBJECT_ANSWER.length).equals(OBJECT_ANSWER) && bytes.at(-2) === 0x7d) {
@@ -111,9 +118,14 @@ export class Objects {
   private async list({ target, query, historyLimit }: ObjectRequest): Promise<Outcome> {
     const selection = selectionOf(query);
     const question = { verb: 'list', ...collectionOf(target), ...selection, historyLimit: selection.historyLimit ?? historyLimit } as const;
-    if (selection.limit) return listOutcome(await this.ask(target.resource, question, 'list'));
     // Who wants everything gets it in one answer, but no owner has to put all of it into one message.
-    const whole = await this.ask(target.resource, { ...question, limit: PAGE }, 'list');
+    const first = JSON.parse(
+      (await this.askBytes(target.resource, { ...question, limit: selection.limit || PAGE })).toString(),
+    ) as ObjectAnswer;
+    // A list of project requests is none: it says whether one may ask for a project.
+    if (first.kind === 'object') return outcomeOf(first);
+    const whole = expected(first, 'list');
+    if (selection.limit) return listOutcome(whole);
     while (whole.continue) {
       const { resourceVersion: _, exact: __, ...rest } = question;
       const more = await this.ask(target.resource, { ...rest, limit: PAGE, continue: whole.continue }, 'list');
@@ -141,10 +153,9 @@ export class Objects {
   ): Promise<Outcome> {
     if (target.namespace !== undefined && !LABEL.test(target.namespace))
       throw new StatusError(notFound({ group: '', resource: 'namespaces' }, target.namespace));
-    return outcomeOf(
-      await this.ask(target.resource, { verb: 'create', ...collectionOf(target), object, dryRun, user }, 'object'),
-      warnings,
-    );
+    const answer = await this.ask(target.resource, { verb: 'create', ...collectionOf(target), object, dryRun, user }, 'object');
+    if (!dryRun) await makeNamespace(this, target, user);
+    return outcomeOf(answer, warnings);
   }
 
   private async update(request: ObjectRequest): Promise<Outcome> {
@@ -220,6 +231,11 @@ export class Objects {
       ...(typeof preconditions?.resourceVersion === 'string' ? { resourceVersion: preconditions.resourceVersion } : {}),
     };
     const question: ObjectQuestion = { verb: 'delete', ...itemOf(target), dryRun, user, preconditions: conditions };
+    if (isNamespace(target.resource) && !dryRun) {
+      // Whatever may refuse it is asked before anything is gone.
+      await this.ask(target.resource, { ...question, dryRun: true }, 'object');
+      await emptyNamespace(this, target.name ?? '', user);
+    }
     return outcomeOf(await this.ask(target.resource, question, 'object'));
   }
 

@@ -40,9 +40,9 @@ interface Schema {
 export function documentOf(group: string, resources: readonly Resource[], version: string): object {
   const members = resources.filter((resource) => resource.group === group);
   const components: Record<string, Schema> = {};
-  for (const resource of members) {
+  for (const one of members.flatMap(kindsOf)) {
     // A kind that another kind holds, as a tag holds its image, is described once: as the kind that it is.
-    for (const [name, schema] of Object.entries(componentsOf(resource))) if (!isKind(components[name])) components[name] = schema;
+    for (const [name, schema] of Object.entries(componentsOf(one))) if (!isKind(components[name])) components[name] = schema;
   }
   for (const { kind } of members) components[nameOf(group, `${kind}List`)] = listSchema(group, kind);
   return {
@@ -58,6 +58,12 @@ export function documentOf(group: string, resources: readonly Resource[], versio
 }
 
 const isKind = (schema: Schema | undefined): boolean => schema !== undefined && Object.hasOwn(schema, KIND_EXTENSION);
+
+/** The resource, and a subresource as one of its own where it is of another kind. */
+const kindsOf = (resource: Resource): Resource[] => [
+  resource,
+  ...(resource.subresources ?? []).filter((sub) => sub.kind !== resource.kind).map(({ kind, schema }) => ({ ...resource, kind, schema })),
+];
 
 /** As kubectl shows types: it prints what follows the last dot. */
 const nameOf = (group: string, id: string): string => `${(group || 'core').split('.').toReversed().join('.')}.v1.${id}`;
@@ -94,7 +100,7 @@ function componentsOf(resource: Resource): Record<string, Schema> {
   const kind = components[nameOf(resource.group, resource.kind)];
   if (kind) {
     kind[KIND_EXTENSION] = [gvk(resource)];
-    kind['description'] ??= `${resource.kind} of ${resource.group}.`;
+    kind['description'] ??= `${resource.kind} of ${resource.group || 'Kubernetes'}.`;
     delete kind['required'];
     for (const [field, description] of Object.entries(OF_EVERY_KIND)) {
       const property = kind.properties?.[field];
@@ -111,7 +117,7 @@ function componentsOf(resource: Resource): Record<string, Schema> {
 function tidied(value: unknown, group: string): unknown {
   if (Array.isArray(value)) return value.map((item) => tidied(item, group));
   if (typeof value !== 'object' || value === null) return value;
-  const { $schema: _, $id: __, id: ___, anyOf, ...rest } = value as Record<string, unknown>;
+  const { $schema: _, $id: __, id: ___, contentEncoding: ____, anyOf, ...rest } = value as Record<string, unknown>;
   delete rest['nullable'];
   if (typeof rest['$ref'] === 'string') {
     const id = /([^/]+)$/.exec(rest['$ref'])?.[1] ?? '';

@@ -209,8 +209,25 @@ const COLUMNS: Record<string, readonly Column[]> = {
     column('Status', (namespace) => text(namespace, 'status.phase'), { description: 'The status of the namespace' }),
     AGE,
   ],
+  '/secrets': [
+    NAME,
+    column('Type', (secret) => text(secret, 'type'), { description: 'Used to facilitate programmatic handling of secret data.' }),
+    column('Data', (secret) => Object.keys(at(secret, 'data') ?? {}).length, { description: 'How many keys the secret has.' }),
+    AGE,
+  ],
+  'project.openshift.io/projects': [
+    NAME,
+    column('Display Name', displayName, { description: 'The name displayed by a UI when referencing a project.' }),
+    column('Status', (project) => text(project, 'status.phase'), { description: 'phase is the current lifecycle phase of the project' }),
+  ],
 };
 const DEFAULT_COLUMNS: readonly Column[] = [NAME, AGE];
+
+/** An annotation, whose key holds dots. */
+function displayName(project: Printed): unknown {
+  const annotations = at(project, 'metadata.annotations') as Record<string, unknown> | undefined;
+  return annotations?.['openshift.io/display-name'] ?? '';
+}
 
 const columnsOf = ({ group, resource }: Pick<Resource, 'group' | 'resource'>): readonly Column[] =>
   COLUMNS[`${group}/${resource}`] ?? DEFAULT_COLUMNS;

@@ -1,8 +1,7 @@
-import { IMAGE_API_VERSION } from '@millrace/domain/image-stream';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
 import { badRequest, StatusError } from '@millrace/domain/status';
 import type { z } from 'zod';
-import type { Kind } from './views.ts';
+import { apiVersionOf, type Kind } from './views.ts';
 
 /** The version under which tools before API groups, and much documentation, write the kinds of this group. */
 const LEGACY_VERSION = 'v1';
@@ -34,9 +33,10 @@ export function readBody<S extends z.ZodType<{ metadata: ObjectMeta }>>(
       `${other} in version "v1" cannot be handled as a ${kind}: converting (v1.${other}) to (image.${kind}): unknown conversion`,
     );
   }
-  const version = typed.apiVersion || IMAGE_API_VERSION;
-  if (version !== IMAGE_API_VERSION && version !== LEGACY_VERSION)
-    throw refuse(`the API version in the data (${String(version)}) does not match the expected API version (${IMAGE_API_VERSION})`);
+  const expected = apiVersionOf(kind);
+  const version = typed.apiVersion || expected;
+  if (version !== expected && version !== LEGACY_VERSION)
+    throw refuse(`the API version in the data (${String(version)}) does not match the expected API version (${expected})`);
 
   const parsed = schema.safeParse(sent);
   if (!parsed.success) {
@@ -47,16 +47,18 @@ export function readBody<S extends z.ZodType<{ metadata: ObjectMeta }>>(
   }
   const { metadata } = parsed.data;
   checkAddress(metadata, at, refuse);
-  // Of an image all but its metadata is kept as text, where nothing is in the way.
-  const unstorable = findUnstorable(kind === 'Image' ? { metadata } : parsed.data, '');
+  // Of an image all but its metadata is kept as text, and what is secret as bytes, where nothing is in the way.
+  const { type } = parsed.data as { type?: unknown };
+  const unstorable = findUnstorable(kind === 'Image' ? { metadata } : kind === 'Secret' ? { metadata, type } : parsed.data, '');
   if (unstorable) throw refuse(`${unstorable}: a NUL character or half a surrogate pair cannot be stored; remove it`);
   return { object: parsed.data, warnings: legacyWarnings(kind, sent) };
 }
 
 /** What the client is to be told of the version that it wrote. */
-export function legacyWarnings(kind: string, sent: unknown): string[] {
-  if ((sent as { apiVersion?: unknown } | null)?.apiVersion !== LEGACY_VERSION) return [];
-  return [`apiVersion ${LEGACY_VERSION} of ${kind} is a legacy form: write ${IMAGE_API_VERSION}`];
+export function legacyWarnings(kind: Kind, sent: unknown): string[] {
+  const version = apiVersionOf(kind);
+  if ((sent as { apiVersion?: unknown } | null)?.apiVersion !== LEGACY_VERSION || version === LEGACY_VERSION) return [];
+  return [`apiVersion ${LEGACY_VERSION} of ${kind} is a legacy form: write ${version}`];
 }
 
 function checkAddress(metadata: ObjectMeta, { namespace, name }: Addressed, refuse: (why: string) => StatusError): void {

@@ -15,7 +15,7 @@ import type { TagStoreConfig } from './config.ts';
 
 /** An object that a transaction has changed; several changes of one object count as one. */
 export interface Change {
-  resource: 'imagestreams' | 'images';
+  resource: 'imagestreams' | 'images' | 'namespaces' | 'secrets';
   /** Absent for a resource without namespaces. */
   namespace?: string;
   name: string;
@@ -280,12 +280,22 @@ function asEntries({ uid, namespace, name, type, revision, object, created }: Fe
     : [{ ...entry, type: 'ADDED' }];
 }
 
+/** Rows of what is seldom changed: only a statement that numbers one of them names their table, so that pushes go on with the statement they have. */
+const SELDOM = { namespaces: 'namespace', secrets: 'secret' } as const;
+
 /** Numbers the changes of a transaction, one after the other in the order in which they were recorded. */
 function numbering(pending: Pending[]): Statement {
   const changes = pending.map(({ change }) => change);
   // The object carries the number of its deletion, which only Postgres knows.
   const objects = changes.map(
     ({ object }) => object && JSON.stringify({ ...object, metadata: { ...object.metadata, resourceVersion: NUMBER } }),
+  );
+  const seldom = Object.entries(SELDOM).filter(([resource]) => changes.some((change) => change.resource === resource));
+  const further = seldom.map(
+    ([resource, table]) =>
+      `${resource} AS (
+       UPDATE ${table} SET resource_version = told.revision FROM told WHERE told.resource = '${resource}' AND ${table}.uid = told.uid
+     ), `,
   );
   return {
     sql: `WITH taken AS (
@@ -298,7 +308,7 @@ function numbering(pending: Pending[]): Statement {
        UPDATE stream SET resource_version = told.revision FROM told WHERE told.resource = 'imagestreams' AND stream.uid = told.uid
      ), images AS (
        UPDATE image SET resource_version = told.revision FROM told WHERE told.resource = 'images' AND image.name = told.name
-     ), feed AS (
+     ), ${further.join('')}feed AS (
        INSERT INTO change (revision, resource, namespace, name, uid, type, object)
        SELECT revision, resource, namespace, name, uid, type, replace(object, '${NUMBER}', revision::text) FROM told
      )

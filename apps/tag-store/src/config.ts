@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Config } from '@millrace/platform/config';
-import { integer } from '@millrace/platform/config';
+import { integer, SECRETS_KEY } from '@millrace/platform/config';
 
 /** What tag-store reads from the environment, beside what every service reads. */
 export const config = {
@@ -18,6 +18,9 @@ export const config = {
     .describe(
       'The same registry as seen from outside, for `status.publicDockerImageRepository`. Empty: it is not to be reached from there.',
     ),
+  SECRETS_KEY: SECRETS_KEY.describe(
+    'Key under which secrets of namespaces lie in the database: 32 random bytes, base64. Keep it: without it they are lost.',
+  ),
   CHANGE_RETENTION_MINUTES: integer(1, 60 * 24 * 30)
     .default(60)
     .describe('How long a watch that was interrupted can go on where it stopped; after that it has to list anew.'),

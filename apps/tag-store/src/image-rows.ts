@@ -14,6 +14,8 @@ export interface StoredImage {
   /** JSON. */
   annotations: string | null;
   document: Buffer;
+  /** Of the platform images that an index says it has. */
+  manifests: readonly string[];
 }
 
 /** An image, with the platform images of an index. */
@@ -31,6 +33,7 @@ export function storedImage(image: Image): StoredImage {
     labels: jsonb(metadata.labels),
     annotations: jsonb(metadata.annotations),
     document: Buffer.from(JSON.stringify(document)),
+    manifests: image.dockerImageManifests?.map(({ digest }) => digest) ?? [],
   };
 }
 
@@ -66,7 +69,7 @@ export async function insertImages(
     for (const { name, uid } of fresh) inserted.set(name, changes.record(tx, { resource: 'images', type: 'ADDED', name, uid }));
   }
   const links = wanted.flatMap(({ image, children }) =>
-    inserted.has(image.name) ? children.map((child) => ({ parent: image.name, child: child.name })) : [],
+    inserted.has(image.name) ? [...childrenOf(image, children)].map((child) => ({ parent: image.name, child })) : [],
   );
   if (links.length)
     await tx.run('INSERT INTO image_child (parent, child) SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING', [
@@ -75,6 +78,10 @@ export async function insertImages(
     ]);
   return inserted;
 }
+
+/** Those that came with an index, and those that it says it has: they may have been pushed before it. */
+const childrenOf = (image: StoredImage, children: readonly StoredImage[]): Set<string> =>
+  new Set([...children.map(({ name }) => name), ...image.manifests]);
 
 /** Names of those of the images that are there already. */
 export async function knownImages(tx: Tx, wanted: readonly NewImage[]): Promise<string[]> {

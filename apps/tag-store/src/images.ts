@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { Image } from '@millrace/domain/image';
 import { IMAGE_GROUP } from '@millrace/domain/image-stream';
-import { completeImage, validateImage } from '@millrace/domain/image-content';
+import { completeImage, updatedImage, validateImage } from '@millrace/domain/image-content';
 import { validateLabels } from '@millrace/domain/labels';
 import { alreadyExists, invalid, notFound, type Status, StatusError, success } from '@millrace/domain/status';
 import { Store, type Tx } from '@millrace/platform/store';
@@ -14,7 +14,7 @@ import type { ImageRow } from './tables.ts';
 import { imageView } from './views.ts';
 import { attempt, checkPreconditions, checkUpdate, type Preconditions, sameJson, withName, type WriteOptions } from './writes.ts';
 
-const IMAGES = { group: IMAGE_GROUP, resource: 'images' };
+export const IMAGES = { group: IMAGE_GROUP, resource: 'images' };
 const KIND = 'Image';
 
 /** Fields by which images can be selected. */
@@ -49,10 +49,6 @@ export class Images {
     const written = await attempt(this.store, dryRun, async (tx) => {
       const recorded = (await insertImages(tx, this.changes, [{ image: storedImage(image), children: [] }])).get(name);
       if (!recorded) throw new StatusError(alreadyExists(IMAGES, name));
-      await tx.run('INSERT INTO image_child (parent, child) SELECT DISTINCT $1::text, unnest($2::text[])', [
-        name,
-        (image.dockerImageManifests ?? []).map(({ digest }) => digest),
-      ]);
       return { image: await this.again(tx, name), recorded };
     });
     return numbered(written);
@@ -63,26 +59,26 @@ export class Images {
       const old = await this.lock(tx, name);
       if (!old) throw new StatusError(notFound(IMAGES, name));
       checkUpdate(IMAGES, old.metadata, submitted.metadata);
-      const next = completeImage({
-        ...old,
-        metadata: { ...submitted.metadata, name },
-        dockerImageReference: submitted.dockerImageReference,
-        dockerImageManifest: isContentOf(name, submitted.dockerImageManifest) ? submitted.dockerImageManifest : old.dockerImageManifest,
-      });
+      const next = updatedImage(old, submitted, isContentOf);
       refuse(next);
-      const uid = old.metadata.uid ?? '';
-      if (sameJson(comparable(old), comparable(next))) return { image: old };
-      await tx.run('UPDATE image SET labels = $2, annotations = $3, reference = $4, document = $5 WHERE name = $1', [
-        name,
-        jsonb(next.metadata.labels),
-        jsonb(next.metadata.annotations),
-        next.dockerImageReference,
-        documentOf(next),
-      ]);
-      const recorded = this.changes.record(tx, { resource: 'images', name, uid, type: 'MODIFIED' });
-      return { image: await this.again(tx, name), recorded };
+      return this.replace(tx, old, next);
     });
     return numbered(written);
+  }
+
+  /** Stores an image, whose row is locked, as it is to be; where nothing differs nothing is written. */
+  async replace(tx: Tx, old: Image, next: Image): Promise<{ image: Image; recorded?: Recorded }> {
+    if (sameJson(comparable(old), comparable(next))) return { image: old };
+    const { name = '', uid = '' } = old.metadata;
+    await tx.run('UPDATE image SET labels = $2, annotations = $3, reference = $4, document = $5 WHERE name = $1', [
+      name,
+      jsonb(next.metadata.labels),
+      jsonb(next.metadata.annotations),
+      next.dockerImageReference,
+      documentOf(next),
+    ]);
+    const recorded = this.changes.record(tx, { resource: 'images', name, uid, type: 'MODIFIED' });
+    return { image: await this.again(tx, name), recorded };
   }
 
   remove(name: string, preconditions: Preconditions, { dryRun }: WriteOptions): Promise<Status> {
@@ -110,7 +106,7 @@ export class Images {
     });
   }
 
-  private async lock(tx: Tx, name: string): Promise<Image | undefined> {
+  async lock(tx: Tx, name: string): Promise<Image | undefined> {
     await tx.query('SELECT name FROM image WHERE name = $1 FOR UPDATE', [name]);
     return this.find(tx, name);
   }
@@ -161,10 +157,13 @@ function refuse(image: Image): void {
   if (errors.length) throw new StatusError(invalid(IMAGE_GROUP, KIND, image.metadata.name ?? '', errors));
 }
 
-const isContentOf = (name: string, text: string | undefined): boolean =>
-  !!text && `sha256:${createHash('sha256').update(text).digest('hex')}` === name;
+const isContentOf = (digest: string, text: string): boolean => `sha256:${createHash('sha256').update(text).digest('hex')}` === digest;
 
-const comparable = ({ metadata: { labels, annotations }, ...image }: Image) => ({ labels, annotations, ...image });
+const comparable = ({ metadata: { labels, annotations }, kind: _kind, apiVersion: _version, ...image }: Image) => ({
+  labels,
+  annotations,
+  ...image,
+});
 
 function documentOf({
   metadata: _metadata,

@@ -10,7 +10,7 @@ import { eventually } from '@millrace/testing/eventually';
 import { aDatabase, aNatsServer } from '@millrace/testing/servers';
 import { service } from './main.ts';
 import { database } from './tables.ts';
-import { aPush, digest, type MappingFact, second } from './testbed.ts';
+import { aPush, aSecretsKey, digest, type MappingFact, second } from './testbed.ts';
 
 const log = pino({ level: 'silent' });
 let nats: Awaited<ReturnType<typeof aNatsServer>>;
@@ -22,7 +22,7 @@ const running: RunningService[] = [];
 const aTagStore = async () => {
   const started = await startService(
     service,
-    { DATABASE_URL: server.url, NATS_URL: nats.url, HTTP_PORT: '0', LOG_LEVEL: 'silent' },
+    { DATABASE_URL: server.url, NATS_URL: nats.url, HTTP_PORT: '0', LOG_LEVEL: 'silent', SECRETS_KEY: aSecretsKey() },
     { log },
   );
   running.push(started);

@@ -1,20 +1,21 @@
 import { Injectable } from '@nestjs/common';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
-import type { Image } from '@millrace/domain/image';
-import type { ImageStream } from '@millrace/domain/image-stream';
+import type { ObjectMeta } from '@millrace/domain/object-meta';
 import { matchesFields, matchesLabels, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
 import { badRequest, gone, StatusError } from '@millrace/domain/status';
 import type { Tx } from '@millrace/platform/store';
 import { type Change, Changes, type FeedEntry } from './changes.ts';
 import { IMAGE_FIELDS, readImages } from './images.ts';
+import { NAMESPACE_FIELDS, Namespaces } from './namespaces.ts';
 import { STREAM_FIELDS, Streams } from './streams.ts';
 import { asObject, type Kind } from './views.ts';
 
 type Question = Extract<ObjectQuestion, { verb: 'changes' }>;
 type Told = Extract<ObjectAnswer, { kind: 'changes' }>['changes'][number];
+type Shown = { metadata: ObjectMeta };
 
 /** How the feed tells objects of one resource. */
-interface Feed<T extends Image | ImageStream> {
+interface Feed<T extends Shown> {
   resource: Change['resource'];
   kind: Kind;
   fields: readonly string[];
@@ -27,6 +28,7 @@ export class ObjectChanges {
   constructor(
     private readonly changes: Changes,
     private readonly streams: Streams,
+    private readonly namespaces: Namespaces,
   ) {}
 
   ofStreams(question: Question): Promise<ObjectAnswer> {
@@ -39,11 +41,17 @@ export class ObjectChanges {
     return this.answer(question, { resource: 'images', kind: 'Image', fields: IMAGE_FIELDS, read });
   }
 
+  /** Of those that somebody made. */
+  ofNamespaces(question: Question, kind: 'Namespace' | 'Project'): Promise<ObjectAnswer> {
+    const read = (tx: Tx, uids: string[]) => this.namespaces.read(tx, 'made AND uid = ANY($1)', [uids]);
+    return this.answer(question, { resource: 'namespaces', kind, fields: NAMESPACE_FIELDS, read });
+  }
+
   /**
    * What has changed of the objects that the question selects. An object that was changed and is not selected as it is now may have
    * been before: it is told as DELETED, which means nothing to who has not seen it.
    */
-  private async answer<T extends Image | ImageStream>(question: Question, feed: Feed<T>): Promise<ObjectAnswer> {
+  private async answer<T extends Shown>(question: Question, feed: Feed<T>): Promise<ObjectAnswer> {
     const { namespace, name, since, limit, waitMs, labelSelector = '', fieldSelector = '' } = question;
     if (!/^\d+$/.test(since)) throw new StatusError(badRequest(`resourceVersion: Invalid value: ${JSON.stringify(since)}: not a number`));
     const labels = parseLabelSelector(labelSelector);
@@ -70,7 +78,7 @@ function typeTold(type: FeedEntry['type'], selected: boolean): FeedEntry['type']
   return type === 'MODIFIED' ? 'DELETED' : undefined;
 }
 
-function fieldOf(object: Image | ImageStream, field: string): string {
+function fieldOf(object: Shown, field: string): string {
   const value = field.split('.').reduce<unknown>((at, key) => (at as Record<string, unknown> | undefined)?.[key], object);
   return typeof value === 'string' ? value : '';
 }

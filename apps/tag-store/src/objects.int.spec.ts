@@ -6,6 +6,7 @@ import { type RunningService, startService } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
 import { aDatabase, aNatsServer } from '@millrace/testing/servers';
 import { service } from './main.ts';
+import { aSecretsKey } from './testbed.ts';
 
 const INTERNAL = 'registry.test:5000';
 const ADMIN = { name: 'admin', groups: ['system:masters', 'system:authenticated'] };
@@ -23,6 +24,7 @@ beforeAll(async () => {
     NATS_URL: nats.url,
     HTTP_PORT: '0',
     LOG_LEVEL: 'silent',
+    SECRETS_KEY: aSecretsKey(),
     INTERNAL_REGISTRY_HOST: INTERNAL,
   });
 });
@@ -777,7 +779,7 @@ it('a verb that a resource does not have is not allowed', async () => {
     { verb: 'list', resource: 'imagestreammappings' },
     { verb: 'deletecollection', resource: 'imagestreamtags', ...write },
     { verb: 'delete', resource: 'imagestreamimages', name: 's@x', ...write },
-    { verb: 'get', resource: 'imagestreams', subresource: 'layers', name: 's' },
+    { verb: 'get', resource: 'imagestreams', subresource: 'scale', name: 's' },
   ])
     expect((await reply(question)).code).toBe(405);
 });

@@ -3,36 +3,41 @@ import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests'
 import {
   DeadFacts,
   Images as ImagesResource,
+  ImageSignatures,
   ImageStreamImages,
   ImageStreamMappings,
   ImageStreams,
   ImageStreamTags,
   ImageTags as ImageTagsResource,
+  Namespaces,
+  ProjectRequests,
+  Projects as ProjectsResource,
+  Secrets as SecretsResource,
 } from '@millrace/contracts/resources';
 import { Image } from '@millrace/domain/image';
+import { ImageSignature } from '@millrace/domain/image-signature';
 import { ImageStream, ImageStreamTag, ImageTag } from '@millrace/domain/image-stream';
-import { parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
 import { methodNotAllowed, StatusError } from '@millrace/domain/status';
 import { answerOf } from '@millrace/platform/refusals';
+import { many, NAME_FIELDS, one, selection } from './answers.ts';
 import { legacyWarnings, readBody } from './bodies.ts';
 import { DeadFactObjects } from './dead-facts.ts';
 import { ImageTags } from './image-tags.ts';
 import { IMAGE_FIELDS, Images } from './images.ts';
+import { Layers } from './layers.ts';
 import { Mappings } from './mappings.ts';
 import { ObjectChanges } from './object-changes.ts';
-import type { ListRequest } from './pages.ts';
+import { Projects } from './projects.ts';
+import { Secrets } from './secrets.ts';
+import { Signatures } from './signatures.ts';
 import { StreamImages } from './stream-images.ts';
 import { StreamStatus } from './stream-status.ts';
 import { StreamTags } from './stream-tags.ts';
-import { type Listing, STREAM_FIELDS, Streams } from './streams.ts';
+import { STREAM_FIELDS, Streams } from './streams.ts';
 import { asObject } from './views.ts';
-
-type List = Extract<ObjectQuestion, { verb: 'list' | 'deletecollection' }>;
 
 /** What a client sends of a stream outside its status subresource; a status that it sends along is not even read. */
 const StreamBody = ImageStream.omit({ status: true });
-/** Fields of objects that have no more to be selected by. */
-const NAME_FIELDS = ['metadata.name', 'metadata.namespace'];
 
 /** Answers questions about objects: by resource and verb to the noun that knows. The one place where a refusal becomes an answer. */
 @Injectable()
@@ -43,9 +48,13 @@ export class Objects {
     private readonly streamTags: StreamTags,
     private readonly imageTags: ImageTags,
     private readonly streamImages: StreamImages,
+    private readonly layers: Layers,
     private readonly images: Images,
+    private readonly signatures: Signatures,
     private readonly mappings: Mappings,
     private readonly feed: ObjectChanges,
+    private readonly projects: Projects,
+    private readonly secrets: Secrets,
     private readonly deadFacts: DeadFactObjects,
   ) {}
 
@@ -59,6 +68,10 @@ export class Objects {
         return this.ofStreams(question);
       case `${ImageStreams.resource}/status`:
         return this.ofStreamStatus(question);
+      case `${ImageStreams.resource}/layers`:
+        return this.ofLayers(question);
+      case `${ImageStreams.resource}/secrets`:
+        return this.ofPullSecrets(question);
       case ImageStreamTags.resource:
         return this.ofStreamTags(question);
       case ImageTagsResource.resource:
@@ -67,6 +80,14 @@ export class Objects {
         return this.ofStreamImages(question);
       case ImagesResource.resource:
         return this.ofImages(question);
+      case ImageSignatures.resource:
+        return this.ofSignatures(question);
+      case Namespaces.resource:
+      case ProjectsResource.resource:
+      case ProjectRequests.resource:
+        return this.projects.answer(question);
+      case SecretsResource.resource:
+        return this.secrets.answer(question);
       case ImageStreamMappings.resource:
         return this.ofMappings(question);
       case DeadFacts.resource:
@@ -108,6 +129,17 @@ export class Objects {
     const { namespace = '', name } = question;
     const { object, warnings } = readBody(ImageStream, 'ImageStream', question.object, { namespace, name });
     return one(200, asObject('ImageStream', await this.streamStatus.update(namespace, name, object, question)), warnings);
+  }
+
+  private async ofLayers(question: ObjectQuestion): Promise<ObjectAnswer> {
+    if (question.verb !== 'get') throw new StatusError(methodNotAllowed());
+    return one(200, asObject('ImageStreamLayers', await this.layers.get(question.namespace ?? '', question.name)));
+  }
+
+  /** Of the namespace: the stream need not be there. */
+  private async ofPullSecrets(question: ObjectQuestion): Promise<ObjectAnswer> {
+    if (question.verb !== 'get') throw new StatusError(methodNotAllowed());
+    return one(200, asObject('SecretList', await this.secrets.forPulling(question)));
   }
 
   private async ofStreamTags(question: ObjectQuestion): Promise<ObjectAnswer> {
@@ -191,6 +223,13 @@ export class Objects {
     }
   }
 
+  private async ofSignatures(question: ObjectQuestion): Promise<ObjectAnswer> {
+    if (question.verb === 'delete') return one(200, await this.signatures.remove(question.name, question));
+    if (question.verb !== 'create') throw new StatusError(methodNotAllowed());
+    const { object, warnings } = readBody(ImageSignature, 'ImageSignature', question.object, {});
+    return one(201, asObject('ImageSignature', await this.signatures.create(object, question)), warnings);
+  }
+
   private async ofMappings(question: ObjectQuestion): Promise<ObjectAnswer> {
     if (question.verb !== 'create') throw new StatusError(methodNotAllowed());
     const warnings = legacyWarnings('ImageStreamMapping', question.object);
@@ -214,18 +253,4 @@ export class Objects {
     if (question.verb !== 'create') throw new StatusError(methodNotAllowed());
     return one(201, await this.deadFacts.replay(question.name ?? '', question));
   }
-}
-
-function one(code: number, object: object, warnings: string[] = []): ObjectAnswer {
-  return { kind: 'object', code, object, ...(warnings.length ? { warnings } : {}) };
-}
-
-function many({ items, resourceVersion, continue: next, remainingItemCount }: Listing): ObjectAnswer {
-  return { kind: 'list', items, resourceVersion, continue: next, remainingItemCount };
-}
-
-function selection({ labelSelector = '', fieldSelector = '', ...question }: List, fields: readonly string[]): ListRequest {
-  const { namespace, limit, continue: token, resourceVersion, exact } = question;
-  const selectors = { labels: parseLabelSelector(labelSelector), fields: parseFieldSelector(fieldSelector, fields) };
-  return { namespace, limit, continue: token, resourceVersion, exact, ...selectors };
 }

@@ -54,6 +54,15 @@ CREATE TABLE migrations (
   name character varying NOT NULL
 );
 
+CREATE TABLE namespace (
+  uid uuid NOT NULL,
+  name text NOT NULL,
+  created timestamp with time zone NOT NULL,
+  resource_version bigint NOT NULL DEFAULT 0,
+  labels jsonb,
+  annotations jsonb
+);
+
 CREATE TABLE outbox (
   id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
   event text NOT NULL,
@@ -76,6 +85,18 @@ CREATE TABLE revision (
   value bigint NOT NULL,
   pruned bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor=10);
+
+CREATE TABLE secret (
+  uid uuid NOT NULL,
+  namespace text NOT NULL,
+  name text NOT NULL,
+  created timestamp with time zone NOT NULL,
+  resource_version bigint NOT NULL DEFAULT 0,
+  labels jsonb,
+  annotations jsonb,
+  type text NOT NULL,
+  sealed bytea NOT NULL
+);
 
 CREATE TABLE stream (
   uid uuid NOT NULL,
@@ -130,10 +151,14 @@ ALTER TABLE image ADD CONSTRAINT image_pkey PRIMARY KEY (name);
 ALTER TABLE image_child ADD CONSTRAINT image_child_pkey PRIMARY KEY (parent, child);
 ALTER TABLE image_child ADD CONSTRAINT image_child_of_image FOREIGN KEY (parent) REFERENCES image(name) ON DELETE CASCADE;
 ALTER TABLE migrations ADD CONSTRAINT "PK_8c82d7f526340ab734260ea46be" PRIMARY KEY (id);
+ALTER TABLE namespace ADD CONSTRAINT namespace_name UNIQUE (name);
+ALTER TABLE namespace ADD CONSTRAINT namespace_pkey PRIMARY KEY (uid);
 ALTER TABLE outbox ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
 ALTER TABLE outbox_stream ADD CONSTRAINT outbox_stream_pkey PRIMARY KEY (stream);
 ALTER TABLE revision ADD CONSTRAINT revision_pkey PRIMARY KEY (single);
 ALTER TABLE revision ADD CONSTRAINT revision_single CHECK (single);
+ALTER TABLE secret ADD CONSTRAINT secret_name UNIQUE (namespace, name);
+ALTER TABLE secret ADD CONSTRAINT secret_pkey PRIMARY KEY (uid);
 ALTER TABLE stream ADD CONSTRAINT stream_name UNIQUE (namespace, name);
 ALTER TABLE stream ADD CONSTRAINT stream_pkey PRIMARY KEY (uid);
 ALTER TABLE tag ADD CONSTRAINT tag_pkey PRIMARY KEY (stream_uid, name);

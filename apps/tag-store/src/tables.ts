@@ -2,10 +2,12 @@ import { Check, Column, Entity, Index, PrimaryColumn, Unique } from 'typeorm';
 import type { TagEventCondition } from '@millrace/domain/image-stream';
 import type { SourceMark } from '@millrace/domain/tag-history';
 import { StreamsTagsImages1763690000000 } from './migrations/1763690000000-streams-tags-images.ts';
+import { NamespacesSecrets1763690100000 } from './migrations/1763690100000-namespaces-secrets.ts';
 
 /*
  * The rows of tag-store. Who writes several of them in one transaction takes them in this order, so that no two writers wait
- * for each other in a circle: fact_position, stream (by namespace and name), image (by name), tag, outbox, and last revision.
+ * for each other in a circle: fact_position, stream (by namespace and name), image (by name), tag, outbox, secret, namespace, and last
+ * revision.
  * What a client wrote is kept as text where it may hold a NUL character, which jsonb refuses.
  */
 
@@ -142,6 +144,47 @@ export class ImageChildRow {
   child!: string;
 }
 
+/** A namespace that somebody made; the view known_namespace has those too that are there because something is in them. */
+@Entity('namespace')
+@Unique('namespace_name', ['name'])
+export class NamespaceRow {
+  @PrimaryColumn({ type: 'uuid', primaryKeyConstraintName: 'namespace_pkey' })
+  uid!: string;
+  @Column({ type: 'text' })
+  name!: string;
+  @Column({ type: 'timestamptz' })
+  created!: Date;
+  @Column({ name: 'resource_version', type: 'bigint', default: 0, comment: 'Set just before commit, by changes.ts' })
+  resourceVersion!: string;
+  @Column({ type: 'jsonb', nullable: true })
+  labels!: Record<string, string> | null;
+  @Column({ type: 'jsonb', nullable: true })
+  annotations!: Record<string, string> | null;
+}
+
+@Entity('secret')
+@Unique('secret_name', ['namespace', 'name'])
+export class SecretRow {
+  @PrimaryColumn({ type: 'uuid', primaryKeyConstraintName: 'secret_pkey' })
+  uid!: string;
+  @Column({ type: 'text' })
+  namespace!: string;
+  @Column({ type: 'text' })
+  name!: string;
+  @Column({ type: 'timestamptz' })
+  created!: Date;
+  @Column({ name: 'resource_version', type: 'bigint', default: 0, comment: 'Set just before commit, by changes.ts' })
+  resourceVersion!: string;
+  @Column({ type: 'jsonb', nullable: true })
+  labels!: Record<string, string> | null;
+  @Column({ type: 'jsonb', nullable: true })
+  annotations!: Record<string, string> | null;
+  @Column({ type: 'text' })
+  type!: string;
+  @Column({ type: 'bytea', comment: 'data, encrypted; see secrets.ts' })
+  sealed!: Buffer;
+}
+
 /** The change feed: one row per changed object and transaction. */
 @Entity('change')
 export class ChangeRow {
@@ -166,6 +209,6 @@ export class ChangeRow {
 /** What a Store of this service is opened with. */
 export const database = {
   schema: 'tag_store',
-  entities: [RevisionRow, StreamRow, TagRow, TagItemRow, ImageRow, ImageChildRow, ChangeRow],
-  migrations: [StreamsTagsImages1763690000000],
+  entities: [RevisionRow, StreamRow, TagRow, TagItemRow, ImageRow, ImageChildRow, NamespaceRow, SecretRow, ChangeRow],
+  migrations: [StreamsTagsImages1763690000000, NamespacesSecrets1763690100000],
 };

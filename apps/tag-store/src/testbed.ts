@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { pino } from 'pino';
 import type { EventData } from '@millrace/contracts/define';
 import type { MappingPublished, TagMoved } from '@millrace/contracts/events';
@@ -72,6 +72,9 @@ export async function anInstance(urls: { database: string; nats: string }, host 
     },
   };
 }
+
+/** A key under which an instance seals secrets. */
+export const aSecretsKey = (): string => randomBytes(32).toString('base64');
 
 /** The digest that stands for a letter or word. */
 export const digest = (of: string): string => `sha256:${createHash('sha256').update(of).digest('hex')}`;

@@ -1,4 +1,5 @@
 import type { DockerImage, Image } from '@millrace/domain/image';
+import type { ImageSignature } from '@millrace/domain/image-signature';
 import {
   IMAGE_API_VERSION,
   type ImageStream,
@@ -8,6 +9,7 @@ import {
   type NamedTagEventList,
   type TagReference,
 } from '@millrace/domain/image-stream';
+import { PROJECT_GROUP } from '@millrace/domain/namespace';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
 import { pullSpecOf } from '@millrace/domain/pull-spec';
 import { formatStreamTag } from '@millrace/domain/stream-names';
@@ -25,10 +27,31 @@ export interface Registries {
   external: string;
 }
 
-export type Kind = 'ImageStream' | 'ImageStreamTag' | 'ImageTag' | 'ImageStreamImage' | 'Image';
+export type Kind =
+  | 'ImageStream'
+  | 'ImageStreamTag'
+  | 'ImageTag'
+  | 'ImageStreamImage'
+  | 'ImageStreamMapping'
+  | 'ImageStreamLayers'
+  | 'Image'
+  | 'ImageSignature'
+  | 'SecretList'
+  | keyof typeof OTHER_VERSIONS;
+
+/** Kinds that are not of the group of images. */
+const OTHER_VERSIONS = {
+  Namespace: 'v1',
+  Secret: 'v1',
+  Project: `${PROJECT_GROUP}/v1`,
+  ProjectRequest: `${PROJECT_GROUP}/v1`,
+} as const;
+
+export const apiVersionOf = (kind: Kind): string =>
+  kind in OTHER_VERSIONS ? OTHER_VERSIONS[kind as keyof typeof OTHER_VERSIONS] : IMAGE_API_VERSION;
 
 /** A single object, complete. */
-export const asObject = (kind: Kind, object: object): Record<string, unknown> => ({ kind, apiVersion: IMAGE_API_VERSION, ...object });
+export const asObject = (kind: Kind, object: object): Record<string, unknown> => ({ kind, apiVersion: apiVersionOf(kind), ...object });
 
 /** A stream from its row and its tags with items or conditions, in any order; repositories are computed, never stored. */
 export function streamView(row: StreamRow, lists: readonly NamedTagEventList[], registries: Registries): ImageStream {
@@ -146,13 +169,17 @@ function imageInOrder(image: Image): Image {
     dockerImageMetadataVersion: image.dockerImageMetadataVersion || '1.0',
     dockerImageManifest: image.dockerImageManifest || undefined,
     dockerImageLayers: image.dockerImageLayers?.length ? image.dockerImageLayers : undefined,
-    signatures: image.signatures?.length ? image.signatures : undefined,
+    signatures: image.signatures?.length ? image.signatures.map(signatureView) : undefined,
     dockerImageSignatures: image.dockerImageSignatures?.length ? image.dockerImageSignatures : undefined,
     dockerImageManifestMediaType: image.dockerImageManifestMediaType || undefined,
     dockerImageConfig: image.dockerImageConfig || undefined,
     dockerImageManifests: image.dockerImageManifests?.length ? image.dockerImageManifests : undefined,
   });
 }
+
+/** A signature: part of its image, so it has no version of its own. */
+export const signatureView = ({ kind: _kind, apiVersion: _version, metadata, ...signature }: ImageSignature): ImageSignature =>
+  withoutUndefined({ metadata: metadataView({ ...metadata, resourceVersion: undefined }), ...signature });
 
 /** Keys that clients get, in the order in which the API writes them; others, such as `os`, are dropped. */
 // prettier-ignore

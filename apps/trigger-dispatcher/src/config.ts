@@ -1,18 +1,15 @@
 import { z } from 'zod';
 import type { AddressPolicy } from '@millrace/domain/address';
-import { commonConfig, integer, secret, type Config } from '@millrace/platform/config';
+import { commonConfig, integer, SECRETS_KEY, type Config } from '@millrace/platform/config';
 
 const POLICIES: readonly AddressPolicy[] = ['public', 'private', 'loopback'];
 
 /** What trigger-dispatcher reads beside what every service does. */
 export const config = {
   HTTP_PORT: integer(0, 65_535).default(8084).describe('Port of health and metrics; 0 takes a free one.'),
-  SECRETS_KEY: secret(
-    z
-      .base64({ error: 'must be 32 random bytes in base64, as from `openssl rand -base64 32`' })
-      .transform((text) => Buffer.from(text, 'base64'))
-      .refine((key) => key.length === 32, 'must be 32 random bytes in base64, as from `openssl rand -base64 32`'),
-  ).describe('Key under which secrets of webhooks lie in the database: 32 random bytes, base64. Keep it: without it they are lost.'),
+  SECRETS_KEY: SECRETS_KEY.describe(
+    'Key under which secrets of webhooks lie in the database: 32 random bytes, base64. Keep it: without it they are lost.',
+  ),
   WEBHOOK_ALLOW_ADDRESSES: z
     .string()
     .default('public')

@@ -6,13 +6,14 @@ import { Bus } from '@millrace/platform/bus';
 import { METRICS } from '@millrace/platform/health';
 import { aliveSql, Lease } from '@millrace/platform/lease';
 import type { Log } from '@millrace/platform/log';
+import { Sealing } from '@millrace/platform/sealing';
 import { CONFIG, LOG, type Worker } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
 import { withTrace } from '@millrace/platform/trace';
 import type { DispatcherConfig } from './config.ts';
 import { Outcomes, type Claimed } from './outcomes.ts';
-import { Sealing } from './sealing.ts';
 import { Slots } from './slots.ts';
+import { webhookKey, type WebhookSecrets } from './webhook-secrets.ts';
 import { Webhooks, type Called } from './webhook.ts';
 
 const NUDGE = 'trigger-dispatcher.deliveries';
@@ -205,7 +206,8 @@ export class Deliveries implements Worker {
   /** Undefined when the service stops before the receiver has answered. */
   private async call(delivery: Claimed): Promise<Called | undefined> {
     try {
-      const secrets = this.sealing.open(delivery.sealed, { triggerUid: delivery.triggerUid, name: delivery.webhook });
+      const key = webhookKey({ triggerUid: delivery.triggerUid, name: delivery.webhook });
+      const secrets = this.sealing.open(delivery.sealed, key) as WebhookSecrets;
       const { url, event, traceparent, firingId, timeoutSeconds } = delivery;
       const call = { ...secrets, url, event, traceparent, id: firingId, timeoutMs: timeoutSeconds * 1_000 };
       return await this.webhooks.call(call, this.cutShort.signal);

@@ -1,4 +1,5 @@
 import { Module } from '@nestjs/common';
+import { Sealing } from '@millrace/platform/sealing';
 import { Changes } from './changes.ts';
 import { Deliveries } from './deliveries.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
@@ -8,7 +9,6 @@ import { ImageTriggers } from './image-triggers.ts';
 import { Outcomes } from './outcomes.ts';
 import { RequestsController } from './requests.controller.ts';
 import { Retention } from './retention.ts';
-import { Sealing } from './sealing.ts';
 import { Timers } from './timers.ts';
 import { Triggers } from './triggers.ts';
 import { WebhookTable } from './webhook-table.ts';

@@ -1,8 +1,9 @@
 import { Injectable } from '@nestjs/common';
 import { isCredentialHeader, MASK, type WebhookSpec } from '@millrace/domain/image-trigger';
 import { type FieldError, invalidValue } from '@millrace/domain/status';
+import { SealError, Sealing } from '@millrace/platform/sealing';
 import { Store, type Tx } from '@millrace/platform/store';
-import { freshSecret, SealError, Sealing, type WebhookSecrets } from './sealing.ts';
+import { freshSecret, webhookKey, type WebhookSecrets } from './webhook-secrets.ts';
 
 /** The secrets of one webhook as they are to be kept. */
 export interface Kept {
@@ -73,7 +74,15 @@ export class WebhookTable {
          ON CONFLICT (trigger_uid, name) DO UPDATE SET url = excluded.url, host = excluded.host, timeout_seconds = excluded.timeout_seconds,
            sealed = CASE WHEN $7 THEN excluded.sealed ELSE webhook.sealed END,
            gone_at = CASE WHEN $7 OR webhook.url <> excluded.url OR webhook.timeout_seconds <> excluded.timeout_seconds THEN NULL ELSE webhook.gone_at END`,
-        [triggerUid, name, url, new URL(url).host, timeoutSeconds, this.sealing.seal(one.secrets, { triggerUid, name }), one.changed],
+        [
+          triggerUid,
+          name,
+          url,
+          new URL(url).host,
+          timeoutSeconds,
+          this.sealing.seal(one.secrets, webhookKey({ triggerUid, name })),
+          one.changed,
+        ],
       );
     }
     await tx.run(
@@ -95,7 +104,7 @@ export class WebhookTable {
 
   private opened(sealed: Buffer, webhook: { triggerUid: string; name: string }): WebhookSecrets | undefined {
     try {
-      return this.sealing.open(sealed, webhook);
+      return this.sealing.open(sealed, webhookKey(webhook)) as WebhookSecrets;
     } catch (error) {
       if (error instanceof SealError) return undefined;
       throw error;

@@ -1,6 +1,6 @@
 import { Webhook } from 'standardwebhooks';
 import { describe, expect, it } from 'vitest';
-import { freshSecret } from './sealing.ts';
+import { freshSecret } from './webhook-secrets.ts';
 import { lookup, signature } from './webhook.ts';
 
 describe('the signature', () => {

@@ -9,7 +9,7 @@ import { pause } from '@millrace/platform/backoff';
 import { guardedConnector } from '@millrace/platform/guarded-connector';
 import { CONFIG } from '@millrace/platform/service';
 import type { DispatcherConfig } from './config.ts';
-import type { WebhookSecrets } from './sealing.ts';
+import type { WebhookSecrets } from './webhook-secrets.ts';
 
 /** One call: the event as JSON, and where it goes. */
 export interface Call extends WebhookSecrets {

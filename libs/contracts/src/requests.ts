@@ -31,6 +31,8 @@ export const ObjectQuestion = z
       ...Addressed,
       name: z.string(),
       historyLimit: Selection.historyLimit,
+      labelSelector: Selection.labelSelector.describe('Of a subresource that is a list, such as imagestreams/secrets'),
+      fieldSelector: Selection.fieldSelector,
       forUpdate: z
         .boolean()
         .optional()
@@ -103,7 +105,10 @@ const objectsOf = (owner: Owner, summary: string) =>
   defineRequest({ name: 'objects', to: owner, summary, question: ObjectQuestion, answer: ObjectAnswer });
 
 /** Who answers for which resources: one request per owner. */
-export const TagStoreObjects = objectsOf('tag-store', 'Read or write image streams, their tags, images and mappings.');
+export const TagStoreObjects = objectsOf(
+  'tag-store',
+  'Read or write image streams, their tags, images and mappings, namespaces and secrets.',
+);
 export const TriggerObjects = objectsOf('trigger-dispatcher', 'Read or write image triggers and deliveries.');
 export const RegistryMappingObjects = objectsOf('registry-mapping', 'Read, retry or drop notifications that wait or could not be used.');
 

@@ -1,6 +1,10 @@
 import { Image } from '@millrace/domain/image';
+import { ImageSignature } from '@millrace/domain/image-signature';
 import { ImageTrigger } from '@millrace/domain/image-trigger';
 import { ImageStream, ImageStreamMapping, ImageStreamTag, ImageTag } from '@millrace/domain/image-stream';
+import { NamespaceObject, PROJECT_GROUP, ProjectRequest } from '@millrace/domain/namespace';
+import { Secret, SecretList } from '@millrace/domain/secret';
+import { ImageStreamLayers } from '@millrace/domain/stream-layers';
 import type { z } from 'zod';
 import type { Owner } from './define.ts';
 
@@ -24,11 +28,15 @@ export interface Resource {
   readonly keepsOwners?: boolean;
   /** Shape of the object, for documents and for warnings about unknown fields; any object when absent. */
   readonly schema?: z.ZodType;
-  readonly subresources?: readonly { name: string; kind: string; verbs: readonly Verb[] }[];
+  /** A subresource of another kind than the resource has a shape of its own. */
+  readonly subresources?: readonly { name: string; kind: string; verbs: readonly Verb[]; schema?: z.ZodType }[];
 }
 
 const all: readonly Verb[] = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch'];
 const IMAGE = { group: 'image.openshift.io', version: 'v1', owner: 'tag-store' } as const;
+/** Kubernetes' own group: as much of it as clients of image streams need. */
+const CORE = { group: '', version: 'v1', owner: 'tag-store' } as const;
+const PROJECT = { group: PROJECT_GROUP, version: 'v1', owner: 'tag-store' } as const;
 const TRIGGERS = { group: 'triggers.millrace.dev', version: 'v1', owner: 'trigger-dispatcher' } as const;
 
 export const ImageStreams: Resource = {
@@ -42,7 +50,11 @@ export const ImageStreams: Resource = {
   verbs: all,
   keepsOwners: true,
   schema: ImageStream,
-  subresources: [{ name: 'status', kind: 'ImageStream', verbs: ['get', 'patch', 'update'] }],
+  subresources: [
+    { name: 'layers', kind: 'ImageStreamLayers', verbs: ['get'], schema: ImageStreamLayers },
+    { name: 'secrets', kind: 'SecretList', verbs: ['get'], schema: SecretList },
+    { name: 'status', kind: 'ImageStream', verbs: ['get', 'patch', 'update'] },
+  ],
 };
 export const ImageStreamTags: Resource = {
   ...IMAGE,
@@ -92,6 +104,57 @@ export const Images: Resource = {
   schema: Image,
 };
 
+export const ImageSignatures: Resource = {
+  ...IMAGE,
+  resource: 'imagesignatures',
+  singular: 'imagesignature',
+  kind: 'ImageSignature',
+  namespaced: false,
+  verbs: ['create', 'delete'],
+  schema: ImageSignature,
+};
+
+export const Namespaces: Resource = {
+  ...CORE,
+  resource: 'namespaces',
+  singular: 'namespace',
+  shortNames: ['ns'],
+  kind: 'Namespace',
+  namespaced: false,
+  verbs: ['create', 'delete', 'get', 'list', 'patch', 'update', 'watch'],
+  schema: NamespaceObject,
+};
+/** Credentials of a namespace's registries, and other secrets of it; encrypted where they are kept. */
+export const Secrets: Resource = {
+  ...CORE,
+  resource: 'secrets',
+  singular: 'secret',
+  kind: 'Secret',
+  namespaced: true,
+  verbs: ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update'],
+  schema: Secret,
+};
+/** Namespaces as OpenShift's clients see them. */
+export const Projects: Resource = {
+  ...PROJECT,
+  resource: 'projects',
+  singular: 'project',
+  kind: 'Project',
+  namespaced: false,
+  verbs: ['create', 'delete', 'get', 'list', 'patch', 'update', 'watch'],
+  schema: NamespaceObject,
+};
+/** A list of these has nothing in it: it answers whether one may ask for a project. */
+export const ProjectRequests: Resource = {
+  ...PROJECT,
+  resource: 'projectrequests',
+  singular: 'projectrequest',
+  kind: 'ProjectRequest',
+  namespaced: false,
+  verbs: ['create', 'list'],
+  schema: ProjectRequest,
+};
+
 export const ImageTriggers: Resource = {
   ...TRIGGERS,
   resource: 'imagetriggers',
@@ -134,11 +197,16 @@ export const DeadFacts = letters('tag-store', 'deadfacts', 'deadfact', 'DeadFact
 /** Every resource of the API. */
 export const resources: readonly Resource[] = [
   Images,
+  ImageSignatures,
   ImageStreamImages,
   ImageStreamMappings,
   ImageStreams,
   ImageStreamTags,
   ImageTags,
+  Namespaces,
+  Secrets,
+  Projects,
+  ProjectRequests,
   ImageTriggers,
   Deliveries,
   RegistryNotifications,

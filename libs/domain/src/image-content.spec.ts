@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { completeImage, configLabels, LABELS_LENGTH_MAX, notableLabels, validateImage } from './image-content.ts';
+import { completeImage, configLabels, LABELS_LENGTH_MAX, notableLabels, updatedImage, validateImage } from './image-content.ts';
 import { Image } from './image.ts';
 
 const DIGEST = `sha256:${'a'.repeat(64)}`;
@@ -31,8 +31,17 @@ describe('an image', () => {
     [an({ metadata: {} }), 'metadata.name: Required value: name or generateName is required'],
     [an({ metadata: { name: 'a/b' } }), 'metadata.name: Invalid value: "a/b": may not contain \'/\''],
     [an({ dockerImageReference: '' }), 'dockerImageReference: Required value'],
+    [
+      an({
+        signatures: [
+          { metadata: { name: 'i@s' }, type: 't', content: 'YQ==' },
+          { metadata: { name: 'i@s' }, type: 't' },
+        ],
+      }),
+      'signatures[1].content: Required value',
+    ],
     [an({ dockerImageReference: 'A/B/C' }), 'dockerImageReference: Invalid value: "A/B/C": repository name must be lowercase'],
-  ])('is refused for its name or pull spec (%#)', (image, message) => {
+  ])('is refused for its name, pull spec or signatures (%#)', (image, message) => {
     expect(validateImage(image).map((error) => `${error.field}: ${error.text}`)).toEqual([message]);
   });
 
@@ -100,6 +109,26 @@ describe('an image as it is kept', () => {
     expect(stored.dockerImageMetadata).toMatchObject({ Id: 'sha256:c0' });
   });
 
+  it('of several platforms has their manifests, and no layers', () => {
+    const platform = { architecture: 'arm', os: 'linux', variant: 'v7' };
+    const index = JSON.stringify({ schemaVersion: 2, manifests: [{ digest: DIGEST, mediaType: MANIFEST_TYPE, size: 9, platform }, null] });
+
+    expect(completeImage(an({ dockerImageManifest: index }))).toMatchObject({
+      dockerImageMetadata: { Id: DIGEST },
+      dockerImageManifests: [
+        { digest: DIGEST, mediaType: MANIFEST_TYPE, manifestSize: 9, ...platform },
+        { digest: '', mediaType: '', manifestSize: 0, architecture: '', os: '' },
+      ],
+    });
+  });
+
+  it('counts a layer once that it holds twice', () => {
+    const layer = { digest: 'sha256:1', size: 10 };
+    const twice = JSON.stringify({ schemaVersion: 2, config: { size: 5, digest: 'sha256:c' }, layers: [layer, layer] });
+
+    expect(completeImage(an({ dockerImageManifest: twice })).dockerImageMetadata?.['Size']).toBe(15);
+  });
+
   it.each(['', 'no json', '[]', '{"config": 1, "layers": 2}', '{"config": {}, "layers": [null, {"size": -5}]}'])(
     'takes a manifest %j as it is',
     (text) => {
@@ -109,6 +138,47 @@ describe('an image as it is kept', () => {
       });
     },
   );
+});
+
+describe('an update of an image', () => {
+  const old = completeImage(an({ dockerImageManifest: manifest, dockerImageConfig: config, dockerImageSignatures: ['YQ=='] }));
+  const isContentOf = (digest: string, text: string) =>
+    (digest === DIGEST && text === `${manifest} `) || (digest === 'sha256:c0' && text === `${config} `);
+  const update = (submitted: object) => updatedImage(old, an({ ...old, ...submitted }), isContentOf);
+
+  it('changes pull spec, labels, annotations and signatures', () => {
+    const submitted = {
+      metadata: { name: 'other', labels: { a: 'b' }, annotations: { c: 'd' } },
+      dockerImageReference: 'e.io/other',
+      signatures: [{ metadata: { name: 'i@s' }, type: 't', content: 'YQ==' }],
+    };
+
+    expect(update(submitted)).toMatchObject({ ...submitted, metadata: { name: DIGEST, labels: { a: 'b' }, annotations: { c: 'd' } } });
+  });
+
+  it('leaves what the image holds as it was', () => {
+    const changed = update({
+      dockerImageMetadata: { Id: 'other' },
+      dockerImageMetadataVersion: '2',
+      dockerImageLayers: [{ name: 'x' }],
+      dockerImageSignatures: ['Yg=='],
+    });
+
+    expect(changed).toEqual(old);
+  });
+
+  it.each([
+    ['another manifest', { dockerImageManifest: '{}' }, manifest, config],
+    ['the manifest of its digest', { dockerImageManifest: `${manifest} ` }, `${manifest} `, config],
+    ['no manifest', { dockerImageManifest: '' }, undefined, config],
+    ['another config', { dockerImageConfig: '{}' }, manifest, config],
+    ['the config that the manifest names', { dockerImageConfig: `${config} ` }, manifest, `${config} `],
+    ['neither', { dockerImageManifest: undefined, dockerImageConfig: undefined }, undefined, undefined],
+  ])('with %s leaves the texts %#', (_title, submitted, manifestLeft, configLeft) => {
+    const { dockerImageManifest, dockerImageConfig } = update(submitted);
+
+    expect([dockerImageManifest, dockerImageConfig]).toEqual([manifestLeft, configLeft]);
+  });
 });
 
 describe('labels', () => {

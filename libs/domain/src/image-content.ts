@@ -1,4 +1,5 @@
 import { type Image, type ImageLayer, LAYERS_ORDER_ANNOTATION, MANIFEST_STORED_ANNOTATION } from './image.ts';
+import { validateSignature } from './image-signature.ts';
 import { type FieldError, invalidValue, required } from './status.ts';
 import { pathSegmentProblems } from './stream-names.ts';
 import { validatePullSpec } from './stream-validation.ts';
@@ -17,6 +18,7 @@ export function validateImage(image: Image, path = ''): FieldError[] {
   else errors.push(...pathSegmentProblems(name).map((problem) => invalidValue(at('metadata.name'), name, problem)));
   if (!image.dockerImageReference) errors.push(required(at('dockerImageReference')));
   else errors.push(...validatePullSpec(image.dockerImageReference, at('dockerImageReference')));
+  (image.signatures ?? []).forEach((signature, i) => errors.push(...validateSignature(signature, at(`signatures[${i}]`))));
   const manifests = image.dockerImageManifests ?? [];
   manifests.forEach((manifest, i) => {
     const of = (field: string) => at(`dockerImageManifests[${i}].${field}`);
@@ -59,6 +61,28 @@ export function completeImage(image: Image): Image {
   };
 }
 
+/**
+ * What an update leaves of an image: metadata and layers are what they were, whatever is sent; a manifest or config may be taken away, or
+ * given where it is the very text that the image, or its manifest, names by digest. `isContentOf` answers that.
+ */
+export function updatedImage(old: Image, submitted: Image, isContentOf: (digest: string, text: string) => boolean): Image {
+  const { name = '' } = old.metadata;
+  const kept = (field: 'dockerImageManifest' | 'dockerImageConfig', digest: string) =>
+    !submitted[field] || isContentOf(digest, submitted[field]) ? submitted[field] || undefined : old[field];
+  const dockerImageManifest = kept('dockerImageManifest', name);
+  const config = asObject(asJson(dockerImageManifest ?? '')?.['config']);
+  return completeImage({
+    ...submitted,
+    metadata: { ...submitted.metadata, name },
+    dockerImageMetadata: old.dockerImageMetadata,
+    dockerImageMetadataVersion: old.dockerImageMetadataVersion,
+    dockerImageLayers: old.dockerImageLayers,
+    dockerImageSignatures: old.dockerImageSignatures ?? submitted.dockerImageSignatures,
+    dockerImageManifest,
+    dockerImageConfig: kept('dockerImageConfig', String(config?.['digest'] ?? '')),
+  });
+}
+
 type Json = Record<string, unknown>;
 
 /** Keys of a container config, and what they are called in `dockerImageMetadata`. */
@@ -74,16 +98,21 @@ const METADATA_KEYS = {
   architecture: 'Architecture',
 } as const;
 
-function fromManifest(image: Omit<Image, 'dockerImageManifest' | 'dockerImageConfig'>, manifestText: string, configText = '') {
+type WithoutTexts = Omit<Image, 'dockerImageManifest' | 'dockerImageConfig'>;
+
+function fromManifest(image: WithoutTexts, manifestText: string, configText = ''): WithoutTexts {
   const manifest = asJson(manifestText);
+  if (Array.isArray(manifest?.['manifests'])) return fromIndex(image, manifest['manifests']);
   const descriptor = manifest && asObject(manifest['config']);
   const complete = image.dockerImageLayers?.length && Number(image.dockerImageMetadata?.['Size']) > 0 && image.dockerImageManifestMediaType;
   if (!manifest || !descriptor || complete) return image;
-  const layers = (Array.isArray(manifest['layers']) ? manifest['layers'] : []).map(asLayer);
+  const layers = image.dockerImageLayers?.length ? image.dockerImageLayers : asList(manifest['layers']).map(asLayer);
   const config = asJson(configText) ?? {};
   const said = Object.entries(METADATA_KEYS).flatMap(([from, to]) => (config[from] ? [[to, config[from]]] : []));
-  const size = layers.reduce((sum, layer) => sum + layer.size, 0) + (Number(descriptor['size']) || configText.length);
-  const mediaType = image.dockerImageManifestMediaType || String(manifest['mediaType'] ?? '') || undefined;
+  // A layer that occurs twice lies in the registry once.
+  const sizes = new Map(layers.map((layer) => [layer.name, layer.size]));
+  const size = [...sizes.values()].reduce((sum, one) => sum + one, Number(descriptor['size']) || configText.length);
+  const mediaType = String(manifest['mediaType'] ?? '') || image.dockerImageManifestMediaType || undefined;
   return {
     ...image,
     metadata: { ...image.metadata, annotations: { ...image.metadata.annotations, [LAYERS_ORDER_ANNOTATION]: 'ascending' } },
@@ -93,10 +122,32 @@ function fromManifest(image: Omit<Image, 'dockerImageManifest' | 'dockerImageCon
   };
 }
 
+/** An image of several platforms: it has their manifests, and no layers. */
+function fromIndex(image: WithoutTexts, descriptors: readonly unknown[]): WithoutTexts {
+  return {
+    ...image,
+    dockerImageMetadata: { ...image.dockerImageMetadata, Id: image.metadata.name ?? '' },
+    dockerImageManifests: descriptors.map((one) => {
+      const { digest, mediaType, size, platform } = asObject(one) ?? {};
+      const { architecture, os, variant } = asObject(platform) ?? {};
+      return {
+        digest: String(digest ?? ''),
+        mediaType: String(mediaType ?? ''),
+        manifestSize: Number(size) || 0,
+        architecture: String(architecture ?? ''),
+        os: String(os ?? ''),
+        ...(variant ? { variant: String(variant) } : {}),
+      };
+    }),
+  };
+}
+
 function asLayer(descriptor: unknown): ImageLayer {
   const { digest, size, mediaType } = asObject(descriptor) ?? {};
   return { name: String(digest ?? ''), size: Math.max(0, Number(size) || 0), mediaType: String(mediaType ?? '') };
 }
+
+const asList = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
 
 const asObject = (value: unknown): Json | undefined =>
   value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as Json) : undefined;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { ImageSignature } from './image-signature.ts';
 import { ObjectMeta, optional } from './object-meta.ts';
 
 /** The raw manifest and config of an image are no secret and no state: they are taken, used and bounded by the request's size. */
@@ -41,7 +42,7 @@ export const Image = z
     dockerImageManifests: optional(z.array(ImageManifest)),
     dockerImageManifestMediaType: optional(z.string()),
     dockerImageSignatures: optional(z.array(z.string())),
-    signatures: optional(z.array(z.looseObject({}))),
+    signatures: optional(z.array(ImageSignature)),
   })
   .meta({ id: 'Image' });
 export type Image = z.infer<typeof Image>;

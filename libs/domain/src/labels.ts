@@ -6,6 +6,7 @@ import { type FieldError, invalidValue } from './status.ts';
 const NAME = '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]';
 const VALUE = `(${NAME})?`;
 const SUBDOMAIN = '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*';
+const SUBDOMAIN_LENGTH_MAX = 253;
 const NAME_PATTERN = new RegExp(`^${NAME}$`);
 const VALUE_PATTERN = new RegExp(`^${VALUE}$`);
 const SUBDOMAIN_PATTERN = new RegExp(`^${SUBDOMAIN}$`);
@@ -23,6 +24,12 @@ const VALUE_WORDS =
 /** All annotations of an object together, keys and values. */
 const ANNOTATIONS_BYTES_MAX = 256 * 1024;
 
+/** What is wrong with a name that is a DNS subdomain; empty where nothing is. */
+export function subdomainProblems(name: string): string[] {
+  const problems = name.length > SUBDOMAIN_LENGTH_MAX ? [`must be no more than ${SUBDOMAIN_LENGTH_MAX} characters`] : [];
+  return SUBDOMAIN_PATTERN.test(name) ? problems : [...problems, SUBDOMAIN_WORDS];
+}
+
 /** What is wrong with a label's key, `[prefix/]name`; empty where nothing is. */
 export function labelKeyProblems(key: string): string[] {
   const parts = key.split('/');
@@ -31,8 +38,7 @@ export function labelKeyProblems(key: string): string[] {
   const [name, prefix] = parts.toReversed() as [string, string | undefined];
   if (prefix === '') problems.push('prefix part must be non-empty');
   else if (prefix !== undefined) {
-    if (prefix.length > 253) problems.push('prefix part must be no more than 253 characters');
-    if (!SUBDOMAIN_PATTERN.test(prefix)) problems.push(`prefix part ${SUBDOMAIN_WORDS}`);
+    problems.push(...subdomainProblems(prefix).map((problem) => `prefix part ${problem}`));
   }
   if (name === '') problems.push('name part must be non-empty');
   else if (name.length > 63) problems.push('name part must be no more than 63 characters');

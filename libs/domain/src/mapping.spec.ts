@@ -77,7 +77,11 @@ describe('a mapping is completed', () => {
 
   it('without the signatures that it brings', () => {
     const checked = checkMapping(
-      { metadata: { name: 's' }, tag: 't', image: { metadata: { name: DIGEST }, signatures: [{ type: 'AtomicImageV1' }] } },
+      {
+        metadata: { name: 's' },
+        tag: 't',
+        image: { metadata: { name: DIGEST }, signatures: [{ metadata: { name: 'i@s' }, type: 'AtomicImageV1', content: 'YQ==' }] },
+      },
       by,
     );
 

@@ -75,6 +75,17 @@ export const commonConfig = {
     .describe('How long events stay replayable on JetStream and, for a NATS server that lost its disk, in Postgres.'),
 } as const satisfies ConfigShape;
 
+const KEY_BYTES = 32;
+const KEY_RULE = `must be ${KEY_BYTES} random bytes in base64, as from \`openssl rand -base64 ${KEY_BYTES}\``;
+
+/** The key of a service that keeps credentials of others, see sealing.ts; several services may have the same. */
+export const SECRETS_KEY = secret(
+  z
+    .base64({ error: KEY_RULE })
+    .transform((text) => Buffer.from(text, 'base64'))
+    .refine((key) => key.length === KEY_BYTES, KEY_RULE),
+);
+
 /** Keys of every service with a database. */
 export const databaseConfig = {
   DATABASE_URL: secret(z.string().default('postgres://millrace@127.0.0.1:5432/millrace')).describe(

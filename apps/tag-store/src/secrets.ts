@@ -1,0 +1,217 @@
+import { randomUUID } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
+import type { ObjectMeta } from '@millrace/domain/object-meta';
+import { isPullSecret, OPAQUE, Secret, validateSecret } from '@millrace/domain/secret';
+import { alreadyExists, invalid, methodNotAllowed, notFound, type Status, StatusError, success } from '@millrace/domain/status';
+import { Sealing } from '@millrace/platform/sealing';
+import { Store, type Tx } from '@millrace/platform/store';
+import { many, NAME_FIELDS, one, selection } from './answers.ts';
+import { readBody } from './bodies.ts';
+import { Changes, type Recorded } from './changes.ts';
+import { jsonb } from './image-rows.ts';
+import { type Listed, type ListRequest, pageOf } from './pages.ts';
+import { inSeconds } from './stream-rows.ts';
+import type { Listing } from './streams.ts';
+import type { SecretRow } from './tables.ts';
+import { asObject, metadataView } from './views.ts';
+import { attempt, checkPreconditions, checkUpdate, type Preconditions, sameJson, withName, type WriteOptions } from './writes.ts';
+
+const SECRETS = { group: '', resource: 'secrets' };
+const KIND = 'Secret';
+
+/** Secrets of namespaces. What is in one is sealed where it is kept, and is in no log, error or event. */
+@Injectable()
+export class Secrets {
+  constructor(
+    private readonly store: Store,
+    private readonly changes: Changes,
+    private readonly sealing: Sealing,
+  ) {}
+
+  async answer(question: ObjectQuestion): Promise<ObjectAnswer> {
+    const { namespace = '' } = question;
+    switch (question.verb) {
+      case 'get':
+        return one(200, asObject(KIND, await this.get(namespace, question.name)));
+      case 'list':
+        return many(await this.list(selection(question, FIELDS)));
+      case 'create': {
+        const { object } = readBody(Secret, KIND, question.object, { namespace });
+        return one(201, asObject(KIND, await this.create(namespace, object, question)));
+      }
+      case 'update': {
+        const { object } = readBody(Secret, KIND, question.object, { namespace, name: question.name });
+        return one(200, asObject(KIND, await this.update(namespace, question.name, object, question)));
+      }
+      case 'delete':
+        return one(200, await this.remove(namespace, question.name, question.preconditions ?? {}, question));
+      case 'deletecollection':
+        return many(await this.removeAll(selection(question, FIELDS), question));
+      default:
+        throw new StatusError(methodNotAllowed());
+    }
+  }
+
+  async get(namespace: string, name: string): Promise<Secret> {
+    const secret = await this.find(this.store, namespace, name);
+    if (!secret) throw new StatusError(notFound(SECRETS, name));
+    return secret;
+  }
+
+  list(request: ListRequest): Promise<Listing<Secret>> {
+    return this.store.transaction((tx) => this.page(tx, request), { isolation: 'REPEATABLE READ', readOnly: true });
+  }
+
+  /** Those with which images are pulled, as one object: imagestreams/secrets is asked for like one, and answered with a list. */
+  async forPulling(question: Extract<ObjectQuestion, { verb: 'get' }>): Promise<object> {
+    const { namespace = '', labelSelector, fieldSelector } = question;
+    const request = selection({ resource: SECRETS.resource, namespace, labelSelector, fieldSelector }, FIELDS);
+    const { items, resourceVersion } = await this.list(request);
+    return { metadata: { resourceVersion }, items: items.filter(isPullSecret) };
+  }
+
+  async create(namespace: string, submitted: Secret, { dryRun }: WriteOptions): Promise<Secret> {
+    const metadata = withName(submitted.metadata);
+    const wanted = { metadata: { ...metadata, namespace }, type: submitted.type || OPAQUE, data: dataOf(submitted) };
+    refuse(wanted);
+    const { name = '' } = metadata;
+    return numbered(
+      await attempt(this.store, dryRun, async (tx) => {
+        const uid = randomUUID();
+        const inserted = await tx.run(
+          `INSERT INTO secret (uid, namespace, name, created, labels, annotations, type, sealed) VALUES ($1, $2, $3, now(), $4, $5, $6, $7)
+           ON CONFLICT (namespace, name) DO NOTHING`,
+          [uid, namespace, name, jsonb(metadata.labels), jsonb(metadata.annotations), wanted.type, this.sealing.seal(wanted.data, uid)],
+        );
+        if (!inserted) throw new StatusError(alreadyExists(SECRETS, name));
+        const recorded = this.changes.record(tx, { resource: 'secrets', namespace, name, uid, type: 'ADDED' });
+        return { secret: await this.again(tx, namespace, name), recorded };
+      }),
+    );
+  }
+
+  async update(namespace: string, name: string, submitted: Secret, { dryRun }: WriteOptions): Promise<Secret> {
+    return numbered(
+      await attempt(this.store, dryRun, async (tx) => {
+        const old = await this.lock(tx, namespace, name);
+        // An update without a version overwrites: as on a cluster, unlike what holds for streams.
+        if (submitted.metadata.resourceVersion) checkUpdate(SECRETS, old.metadata, submitted.metadata);
+        const metadata = { ...submitted.metadata, namespace, name };
+        const wanted = { metadata, type: submitted.type || old.type || OPAQUE, data: dataOf(submitted) };
+        refuse(wanted, { type: old.type ?? OPAQUE });
+        if (sameJson(comparable(old), comparable(wanted))) return { secret: old };
+        const uid = old.metadata.uid ?? '';
+        await tx.run('UPDATE secret SET labels = $2, annotations = $3, sealed = $4 WHERE uid = $1', [
+          uid,
+          jsonb(metadata.labels),
+          jsonb(metadata.annotations),
+          this.sealing.seal(wanted.data, uid),
+        ]);
+        const recorded = this.changes.record(tx, { resource: 'secrets', namespace, name, uid, type: 'MODIFIED' });
+        return { secret: await this.again(tx, namespace, name), recorded };
+      }),
+    );
+  }
+
+  remove(namespace: string, name: string, preconditions: Preconditions, { dryRun }: WriteOptions): Promise<Status> {
+    return attempt(this.store, dryRun, async (tx) => {
+      const { metadata } = await this.lock(tx, namespace, name);
+      checkPreconditions(SECRETS, metadata, preconditions);
+      await this.erase(tx, metadata);
+      return success({ name, kind: SECRETS.resource, uid: metadata.uid });
+    });
+  }
+
+  /** Deletes what the request selects, and answers what that was. */
+  removeAll(request: ListRequest, { dryRun }: WriteOptions): Promise<Listing<Secret>> {
+    return attempt(this.store, dryRun, async (tx) => {
+      const listed = await this.page(tx, request);
+      for (const { metadata } of listed.items) await this.erase(tx, metadata);
+      return listed;
+    });
+  }
+
+  private async page(tx: Tx, request: ListRequest): Promise<Listing<Secret>> {
+    const { keys, ...rest } = await pageOf(tx, LISTED, request);
+    const secrets = new Map((await this.read(tx, 'uid = ANY ($1)', [keys])).map((secret) => [secret.metadata.uid, secret]));
+    return { ...rest, items: keys.map((uid) => secrets.get(uid)).filter((secret) => secret !== undefined) };
+  }
+
+  private async find(on: Pick<Tx, 'query'>, namespace: string, name: string): Promise<Secret | undefined> {
+    return (await this.read(on, 'namespace = $1 AND name = $2', [namespace, name]))[0];
+  }
+
+  private async lock(tx: Tx, namespace: string, name: string): Promise<Secret> {
+    await tx.query('SELECT uid FROM secret WHERE namespace = $1 AND name = $2 FOR UPDATE', [namespace, name]);
+    const secret = await this.find(tx, namespace, name);
+    if (!secret) throw new StatusError(notFound(SECRETS, name));
+    return secret;
+  }
+
+  private async again(tx: Tx, namespace: string, name: string): Promise<Secret> {
+    const secret = await this.find(tx, namespace, name);
+    if (!secret) throw new Error(`secret ${namespace}/${name} is gone though its row is locked`);
+    return secret;
+  }
+
+  private async erase(tx: Tx, { namespace, name = '', uid = '' }: ObjectMeta): Promise<void> {
+    const gone = await tx.run('DELETE FROM secret WHERE uid = $1', [uid]);
+    // The feed is told that it is gone, not what it was.
+    if (gone) this.changes.record(tx, { resource: 'secrets', namespace, name, uid, type: 'DELETED' });
+  }
+
+  private async read(on: Pick<Tx, 'query'>, condition: string, parameters: unknown[]): Promise<Secret[]> {
+    const rows = await on.query<SecretRow>(
+      `SELECT uid, namespace, name, created, resource_version AS "resourceVersion", labels, annotations, type, sealed
+         FROM secret WHERE ${condition}`,
+      parameters,
+    );
+    return rows.map(({ uid, type, sealed, ...row }) => {
+      const data = this.sealing.open(sealed, uid) as Record<string, string>;
+      return {
+        metadata: metadataView({
+          ...row,
+          uid,
+          resourceVersion: row.resourceVersion === '0' ? undefined : row.resourceVersion,
+          creationTimestamp: inSeconds(row.created),
+          labels: row.labels ?? undefined,
+          annotations: row.annotations ?? undefined,
+        }),
+        ...(Object.keys(data).length ? { data } : {}),
+        type,
+      };
+    });
+  }
+}
+
+const FIELDS = [...NAME_FIELDS, 'type'];
+
+const LISTED: Listed = {
+  table: 'secret',
+  key: 'uid',
+  namespace: 'namespace',
+  columns: ', type',
+  fieldOf: ({ namespace, name, type }, field) =>
+    field === 'metadata.name' ? name : field === 'metadata.namespace' ? namespace : String(type),
+};
+
+type Wanted = Required<Pick<Secret, 'metadata' | 'type' | 'data'>>;
+
+/** `data` with what `stringData` puts into it. */
+const dataOf = ({ data = {}, stringData = {} }: Secret): Record<string, string> => ({
+  ...data,
+  ...Object.fromEntries(Object.entries(stringData).map(([key, text]) => [key, Buffer.from(text).toString('base64')])),
+});
+
+function refuse({ metadata, type, data }: Wanted, old?: { type: string }): void {
+  // A byte a character: what is counted are bytes.
+  const texts = new Map(Object.entries(data).map(([key, base64]) => [key, Buffer.from(base64, 'base64').toString('latin1')]));
+  const errors = validateSecret({ metadata, type, texts }, old);
+  if (errors.length) throw new StatusError(invalid('', KIND, metadata.name ?? '', errors));
+}
+
+const comparable = ({ metadata: { labels, annotations }, data }: Secret) => ({ labels, annotations, data });
+
+const numbered = ({ secret, recorded }: { secret: Secret; recorded?: Recorded }): Secret =>
+  recorded?.resourceVersion ? { ...secret, metadata: { ...secret.metadata, resourceVersion: recorded.resourceVersion } } : secret;
