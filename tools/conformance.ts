@@ -16,8 +16,8 @@ const root = fileURLToPath(new URL('../', import.meta.url));
 const runner = join(root, 'conformance', 'run.mjs');
 const INTERNAL_REGISTRY = 'image-registry.openshift-image-registry.svc:5000';
 const SERVER_KINDS = ['http', 'watch', 'cli'];
-/** A user without any rights, whom the recordings know. */
-const DEV = { name: 'dev', token: 'dev-token' };
+/** A user without any rights: what the recordings call him, and his own name. */
+const DEV = { alias: 'dev', name: 'developer', token: 'dev-token' };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -97,7 +97,7 @@ function scopeFilter(): string {
 }
 
 function golden(): string[] {
-  const given = values.user ?? (values.server ? [] : [`${DEV.name}=${DEV.token}`]);
+  const given = values.user ?? (values.server ? [] : [`${DEV.alias}=${DEV.token}`]);
   return [
     ...given.flatMap((user) => ['--user', user]),
     ...(values['settle-ms'] ? ['--settle-ms', values['settle-ms']] : []),

@@ -115,6 +115,8 @@ export async function start(args: string[]): Promise<number> {
       REGISTRY_MAPPING_HTTP_PORT: String(notifyPort),
       TAG_STORE_HTTP_PORT: '0',
       TRIGGER_DISPATCHER_HTTP_PORT: '0',
+      // Who else may come in is for whoever starts it to say.
+      ...(process.env['TOKENS'] === undefined ? {} : { TOKENS: process.env['TOKENS'] }),
     });
     const choice = port('api');
     const apiPort = await onPort(choice, ({ port: wanted }) =>

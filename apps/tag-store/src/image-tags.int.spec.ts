@@ -4,6 +4,7 @@ import { Bus } from '@millrace/platform/bus';
 import { type RunningService, startService } from '@millrace/platform/service';
 import { aDatabase, aNatsServer } from '@millrace/testing/servers';
 import { service } from './main.ts';
+import { aSecretsKey } from './testbed.ts';
 
 const write = { dryRun: false, user: { name: 'admin', groups: ['system:masters'] } };
 const A = `sha256:${'a'.repeat(64)}`;
@@ -20,6 +21,7 @@ beforeAll(async () => {
     NATS_URL: nats.url,
     HTTP_PORT: '0',
     LOG_LEVEL: 'silent',
+    SECRETS_KEY: aSecretsKey(),
     INTERNAL_REGISTRY_HOST: 'registry.test:5000',
   });
 });
