@@ -10,7 +10,7 @@ RUN node node_modules/rolldown/bin/cli.mjs -c && npm prune --omit=dev --omit=opt
  && rm -rf node_modules/@millrace node_modules/.cache && find node_modules \( -name '*.md' -o -name '*.d.ts' -o -name '*.map' \) -type f -delete
 
 FROM node:24-slim
-ENV NODE_ENV=production MALLOC_MMAP_THRESHOLD_=65536
+ENV NODE_ENV=production MALLOC_MMAP_THRESHOLD_=32768
 WORKDIR /app
 COPY --from=build /build/package.json ./
 COPY --from=build /build/node_modules ./node_modules
