@@ -1,45 +1,21 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ObjectQuestion, TagStoreObjects } from '@millrace/contracts/requests';
-import { Bus } from '@millrace/platform/bus';
-import { type RunningService, startService } from '@millrace/platform/service';
 import { aDatabase, aNatsServer } from '@millrace/testing/servers';
-import { service } from './main.ts';
-import { aSecretsKey } from './testbed.ts';
+import { aTagStore, type Json, type TagStoreObjectsBed } from './testbed-objects.ts';
 
 const write = { dryRun: false, user: { name: 'admin', groups: ['system:masters'] } };
 const A = `sha256:${'a'.repeat(64)}`;
 const B = `sha256:${'b'.repeat(64)}`;
 
-let database: Awaited<ReturnType<typeof aDatabase>>;
-let nats: Awaited<ReturnType<typeof aNatsServer>>;
-let running: RunningService;
+let bed: TagStoreObjectsBed;
 
 beforeAll(async () => {
-  [database, nats] = await Promise.all([aDatabase(), aNatsServer()]);
-  running = await startService(service, {
-    DATABASE_URL: database.url,
-    NATS_URL: nats.url,
-    HTTP_PORT: '0',
-    LOG_LEVEL: 'silent',
-    SECRETS_KEY: aSecretsKey(),
-    INTERNAL_REGISTRY_HOST: 'registry.test:5000',
-  });
+  const [database, nats] = await Promise.all([aDatabase(), aNatsServer()]);
+  bed = await aTagStore(database, nats);
 });
-afterAll(async () => {
-  await running.stop();
-  await nats.stop();
-  await database.drop();
-});
-
-/* eslint-disable @typescript-eslint/no-explicit-any -- answers are JSON, looked into at known places */
-type Json = any;
+afterAll(() => bed.stop());
 
 /** Asks as the api would; the answer's code and what the client gets. */
-async function ask(question: object): Promise<{ code: number; body: Json }> {
-  const answer = await running.app.get(Bus).ask(TagStoreObjects, ObjectQuestion.parse({ resource: 'imagetags', ...question }));
-  if (answer.kind === 'refused') return { code: answer.status.code ?? 0, body: answer.status };
-  return { code: answer.kind === 'object' ? answer.code : 200, body: answer.kind === 'object' ? answer.object : answer };
-}
+const ask = (question: object) => bed.reply({ resource: 'imagetags', ...question });
 const push = (namespace: string, stream: string, tag: string, image: string) =>
   ask({
     verb: 'create',
