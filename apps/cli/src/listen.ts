@@ -1,11 +1,13 @@
-import { createServer } from 'node:http';
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
 import { readFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { DeliverPolicy } from '@nats-io/jetstream';
 import { Bus } from '@millrace/platform/bus';
 import { createLog } from '@millrace/platform/log';
 import { untilAsked } from './services.ts';
+import { optionsOf, portOf, UsageError } from './usage.ts';
 
 const usage = `usage: npm run listen -- [options]
 
@@ -14,27 +16,26 @@ const usage = `usage: npm run listen -- [options]
   --port N         where webhooks are received (8099)
   --since TIME     events from this time on, RFC 3339; only new ones when absent`;
 
+const options = {
+  'data-dir': { type: 'string', default: '.millrace' },
+  nats: { type: 'string' },
+  port: { type: 'string', default: '8099' },
+  since: { type: 'string' },
+  help: { type: 'boolean', short: 'h' },
+} as const;
+
 /** Shows tag moves, builds and deployments as they are told on NATS, and answers webhooks with 204, showing them too. */
 export async function listen(args: string[]): Promise<number> {
-  const { values } = parseArgs({
-    args,
-    options: {
-      'data-dir': { type: 'string', default: '.millrace' },
-      nats: { type: 'string' },
-      port: { type: 'string', default: '8099' },
-      since: { type: 'string' },
-      help: { type: 'boolean', short: 'h' },
-    },
-  });
+  const values = optionsOf(args, options, usage);
   if (values.help) {
     console.log(usage);
     return 0;
   }
+  const port = portOf('port', values.port, usage);
+  const nats = values.nats ?? natsOf(values['data-dir']);
   const asked = untilAsked();
-  const bus = new Bus(
-    { url: values.nats ?? natsOf(values['data-dir']), name: 'millrace listen', stopTimeoutMs: 1_000 },
-    createLog('silent'),
-  );
+  const receiver = await receiverOn(port);
+  const bus = new Bus({ url: nats, name: 'millrace listen', stopTimeoutMs: 1_000 }, createLog('silent'));
   await bus.open();
   const consumer = await bus.js.consumers.get(
     'MILLRACE_EVENTS',
@@ -58,6 +59,21 @@ export async function listen(args: string[]): Promise<number> {
     }
   })();
 
+  console.log(
+    `Events of ${values.since ? `${values.since} on` : 'now on'}; webhooks at http://127.0.0.1:${(receiver.address() as AddressInfo).port}/. Ctrl-C ends it.`,
+  );
+
+  await asked;
+  await messages.close();
+  await shown;
+  receiver.closeAllConnections();
+  receiver.close();
+  await bus.close();
+  return 0;
+}
+
+/** Answers webhooks with 204, and shows them. */
+async function receiverOn(port: number): Promise<Server> {
   const receiver = createServer((request, response) => {
     let body = '';
     request.setEncoding('utf8').on('data', (chunk: string) => (body += body.length < 1_000_000 ? chunk : ''));
@@ -69,16 +85,13 @@ export async function listen(args: string[]): Promise<number> {
       response.writeHead(204).end();
     });
   });
-  await new Promise<void>((listening, failed) => receiver.once('error', failed).listen(Number(values.port), '127.0.0.1', listening));
-  console.log(`Events of ${values.since ? `${values.since} on` : 'now on'}; webhooks at http://127.0.0.1:${values.port}/. Ctrl-C ends it.`);
-
-  await asked;
-  await messages.close();
-  await shown;
-  receiver.closeAllConnections();
-  receiver.close();
-  await bus.close();
-  return 0;
+  try {
+    await once(receiver.listen(port, '127.0.0.1'), 'listening');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    throw new UsageError(`Port ${port} is taken, perhaps by another \`npm run listen\`: end that, or give --port N.`);
+  }
+  return receiver;
 }
 
 function natsOf(dataDir: string): string {
@@ -86,9 +99,7 @@ function natsOf(dataDir: string): string {
   try {
     return (JSON.parse(readFileSync(file, 'utf8')) as { nats: string }).nats;
   } catch {
-    throw Object.assign(new Error(`${file} is not there: start Millrace with \`npm start\` first, or give --nats URL.`), {
-      name: 'UsageError',
-    });
+    throw new UsageError(`${file} is not there: start Millrace with \`npm start\` first, or give --nats URL.`);
   }
 }
 

@@ -1,6 +1,5 @@
 import { createWriteStream, mkdirSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { startNats } from '@millrace/embedded/nats';
 import { freePort, withPort } from '@millrace/embedded/ports';
 import { startPostgres } from '@millrace/embedded/postgres';
@@ -10,6 +9,7 @@ import { keptSecrets, writePrivately } from '@millrace/embedded/secrets';
 import { createLog } from '@millrace/platform/log';
 import { activity } from './activity.ts';
 import { runServices, serviceNames, untilAsked } from './services.ts';
+import { optionsOf, portOf } from './usage.ts';
 
 const options = {
   'data-dir': { type: 'string', default: '.millrace' },
@@ -37,7 +37,7 @@ const LOOPBACK = 'loopback';
 
 /** Everything on this machine, from nothing: real servers as child processes, all services in this one. Ends at Ctrl-C; the data stay. */
 export async function start(args: string[]): Promise<number> {
-  const { values } = parse(args);
+  const values = optionsOf(args, options, usage);
   if (values.help) {
     console.log(usage);
     return 0;
@@ -164,18 +164,6 @@ export async function start(args: string[]): Promise<number> {
   }
 }
 
-class UsageError extends Error {
-  override name = 'UsageError';
-}
-
-function parse(args: string[]) {
-  try {
-    return parseArgs({ args, options });
-  } catch (error) {
-    throw new UsageError(`${(error as Error).message}\n\n${usage}`);
-  }
-}
-
 interface Choice {
   port: number;
   portSetting: string;
@@ -185,9 +173,7 @@ interface Choice {
 
 function portChoice(args: string[], values: Record<string, unknown>, name: 'api' | 'registry' | 'nats' | 'postgres'): Choice {
   const key = `${name}-port`;
-  const port = Number(values[key]);
-  if (!Number.isInteger(port) || port < 0 || port > 65_535)
-    throw new UsageError(`--${key} must be a port number, not ${String(values[key])}\n\n${usage}`);
+  const port = portOf(key, values[key], usage);
   return { port, portSetting: `--${key}`, insisted: args.some((arg) => arg === `--${key}` || arg.startsWith(`--${key}=`)) };
 }
 
