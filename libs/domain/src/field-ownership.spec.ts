@@ -16,6 +16,18 @@ const tagsOf = (object: Json) => (object['spec'] as { tags: { name: string }[] }
 const managedOf = (object: Json) => (object['metadata'] as { managedFields: ManagedFields[] }).managedFields;
 
 describe('server-side apply', () => {
+  it('of as many tags as a body can hold takes time by their number, not by its square', () => {
+    const many = (from: number) => stream(Array.from({ length: 10_000 }, (_, i) => tag(`t${from + i}`, 'e.io/a')));
+
+    const first = applied({}, many(0));
+    const moved = applied(first, many(5_000));
+    const taken = applied(moved, many(10_000), 'b');
+
+    expect(tagsOf(moved)).toHaveLength(10_000);
+    expect(tagsOf(taken)).toHaveLength(15_000);
+    expect(tagsOf(applied(taken, stream([])))).toHaveLength(10_000);
+  });
+
   it('owns what it names, item by item', () => {
     expect(managedOf(applied({}, stream([tag('v1', 'e.io/a')], { labels: { x: 'y' } })))).toEqual([
       {

@@ -1,4 +1,4 @@
-import { changedFields, FieldSet, pathText, removeAt, valueAt, type FieldsV1 } from './field-sets.ts';
+import { changedFields, FieldSet, pathText, removeAll, valueAt, type FieldsV1 } from './field-sets.ts';
 import { isAtomic, isMergedSet, mergeKeyOf } from './merge-lists.ts';
 import { badRequest, StatusError, type Status } from './status.ts';
 
@@ -49,22 +49,21 @@ export function applyFields(live: Fields, configuration: Fields, writer: Writer,
   const others = owners.filter((owner) => owner !== own);
   const fields = FieldSet.of(configuration);
   const object = merge(structuredClone(live), configuration, '') as Fields;
-  for (const path of own?.fields ?? []) {
-    const kept = fields.touches(path) || others.some((other) => other.fields.touches(path)) || isKeyField(path);
-    if (!kept) removeAt(object, path);
-  }
+  const dropped = [...(own?.fields ?? [])].filter(
+    (path) => !fields.touches(path) && !others.some((other) => other.fields.touches(path)) && !isKeyField(path),
+  );
+  removeAll(object, dropped);
 
-  const changed = changedFields(live, object);
-  const written = changed.filter((path) => valueAt(object, path) !== undefined);
+  const { all: changed, written } = changedFields(live, object);
   const allowed = writer.manager === KUBECTL ? appliedByClient(live) : new FieldSet();
   const conflicts = others.flatMap((other) =>
     [...other.fields.filter((path) => written.has(path) && !allowed.has(path))].map((path) => ({ owner: other, field: pathText(path) })),
   );
   if (conflicts.length && !force) return { kind: 'conflicts', conflicts };
-  const left = others.map((other) => ({ ...other, fields: other.fields.filter((path) => !changed.has(path)) }));
+  const kept = others.map((other) => ({ ...other, fields: other.fields.filter((path) => !changed.has(path)) }));
   const unchanged = own && changed.empty && sameFields(own.fields, fields);
   const next: Owner = { ...writerOf(writer), operation: 'Apply', time: unchanged ? own.time : writer.now, fields };
-  const result = withOwners(object, [...left, next]);
+  const result = withOwners(object, [...kept, next]);
   return { kind: 'applied', object: writer.manager === KUBECTL ? withLastApplied(result, configuration) : result };
 }
 
@@ -77,8 +76,7 @@ export function updateFields(live: Fields, next: Fields, writer: Writer): Fields
   if (sent?.length === 0 || (sent?.length === 1 && Object.keys(sent[0] ?? {}).length === 0)) return withOwners(next, []);
   if (!sent?.length && !managedFieldsOf(live)?.length) return next;
   const owners = ownersOf(sent?.length ? next : live, writer);
-  const changed = changedFields(live, next);
-  const written = changed.filter((path) => valueAt(next, path) !== undefined);
+  const { all: changed, written } = changedFields(live, next);
   const left = owners.map((owner) => ({ ...owner, fields: owner.fields.filter((path) => !changed.has(path)) }));
   const own = left.find((owner) => owner.operation === 'Update' && owner.manager === writer.manager);
   if (written.empty) return withOwners(next, left);
@@ -155,6 +153,7 @@ function merge(live: unknown, change: unknown, at: string): unknown {
   if (!Array.isArray(change) || !(mergeKey || isMergedSet(at))) return structuredClone(change);
   const items: unknown[] = Array.isArray(live) ? live : [];
   if (!mergeKey) return [...new Set([...items, ...(change as unknown[])])];
+  const places = new Map(items.flatMap((one, i) => (isObject(one) ? [[one[mergeKey], i] as const] : [])).toReversed());
   const names = new Set<unknown>();
   for (const [index, item] of (change as unknown[]).entries()) {
     const name = isObject(item) ? item[mergeKey] : undefined;
@@ -164,8 +163,8 @@ function merge(live: unknown, change: unknown, at: string): unknown {
       );
     if (names.has(name)) throw new StatusError(badRequest(`.${at}: duplicate entries for key [${mergeKey}=${JSON.stringify(name)}]`));
     names.add(name);
-    const found = items.findIndex((one) => isObject(one) && one[mergeKey] === name);
-    if (found >= 0) items[found] = merge(items[found], item, at);
+    const place = places.get(name);
+    if (place !== undefined) items[place] = merge(items[place], item, at);
     else items.push(structuredClone(item));
   }
   return items;
@@ -177,7 +176,7 @@ function appliedByClient(live: Fields): FieldSet {
   if (typeof text !== 'string') return new FieldSet();
   try {
     const applied = JSON.parse(text) as unknown;
-    const changed = changedFields(applied, live);
+    const { all: changed } = changedFields(applied, live);
     return FieldSet.of(applied).filter((path) => !changed.has(path));
   } catch {
     return new FieldSet();
@@ -190,8 +189,10 @@ function withLastApplied(object: Fields, configuration: Fields): Fields {
   const annotations = metadata['annotations'];
   if (!isObject(annotations) || typeof annotations[LAST_APPLIED] !== 'string') return object;
   const own = structuredClone(configuration);
-  removeAt(own, ['f:metadata', 'f:managedFields']);
-  removeAt(own, ['f:metadata', 'f:annotations', `f:${LAST_APPLIED}`]);
+  removeAll(own, [
+    ['f:metadata', 'f:managedFields'],
+    ['f:metadata', 'f:annotations', `f:${LAST_APPLIED}`],
+  ]);
   return { ...object, metadata: { ...metadata, annotations: { ...annotations, [LAST_APPLIED]: `${JSON.stringify(sorted(own))}\n` } } };
 }
 

@@ -22,6 +22,8 @@ const UNOWNED_METADATA = new Set([
 /** Paths of fields; each path once. */
 export class FieldSet {
   private readonly paths: Map<string, Path>;
+  /** Of the paths and all above them; made when it is first asked for. */
+  private reached: Set<string> | undefined;
 
   constructor(paths: Iterable<Path> = []) {
     this.paths = new Map([...paths].map((path) => [keyOf(path), path]));
@@ -29,9 +31,7 @@ export class FieldSet {
 
   /** The fields of an object that somebody may own. */
   static of(object: unknown): FieldSet {
-    const found: Path[] = [];
-    collect(object, '', [], found);
-    return new FieldSet(found);
+    return new FieldSet(fieldsOf(object).map(({ path }) => path));
   }
 
   static read(fields: unknown): FieldSet {
@@ -66,9 +66,8 @@ export class FieldSet {
 
   /** Whether the path, or something below it, is in the set. */
   touches(path: Path): boolean {
-    if (this.has(path)) return true;
-    const below = `${keyOf(path)}\0`;
-    return [...this.paths.keys()].some((key) => key.startsWith(below));
+    this.reached ??= new Set([...this.paths.values()].flatMap((one) => one.map((_, i) => keyOf(one.slice(0, i + 1)))));
+    return this.reached.has(keyOf(path));
   }
 
   filter(keep: (path: Path) => boolean): FieldSet {
@@ -91,26 +90,50 @@ export function valueAt(object: unknown, path: Path): unknown {
   return found;
 }
 
-/** Takes a field or item out of an object, in place. */
-export function removeAt(object: unknown, path: Path): void {
-  const parent = valueAt(object, path.slice(0, -1));
-  const element = path.at(-1) ?? '';
-  if (Array.isArray(parent)) {
-    const at = parent.indexOf(step(parent, element));
-    if (at >= 0) parent.splice(at, 1);
-  } else if (isObject(parent)) Reflect.deleteProperty(parent, element.slice(2));
+/** Takes fields and items out of an object, in place. */
+export function removeAll(object: unknown, paths: Iterable<Path>): void {
+  const find = finder();
+  const items = new Map<unknown[], Set<unknown>>();
+  for (const path of paths) {
+    const parent = path.slice(0, -1).reduce(find, object);
+    const element = path.at(-1) ?? '';
+    if (Array.isArray(parent)) {
+      const gone = items.get(parent) ?? new Set();
+      items.set(parent, gone.add(find(parent, element)));
+    } else if (isObject(parent)) Reflect.deleteProperty(parent, element.slice(2));
+  }
+  // Last, because finding an item needs its list as it was.
+  for (const [list, gone] of items) {
+    const kept = list.filter((item) => !gone.has(item));
+    kept.forEach((item, i) => (list[i] = item));
+    list.length = kept.length;
+  }
 }
 
-/** Fields of either object that the other does not have, or has with another value. */
-export function changedFields(before: unknown, after: unknown): FieldSet {
-  return FieldSet.of(before)
-    .union(FieldSet.of(after))
-    .filter((path) => {
-      const [old, next] = [valueAt(before, path), valueAt(after, path)];
-      if (old === undefined || next === undefined) return old !== next;
-      // An item of a list is its fields; whether it is there is all that is asked here.
-      return !path.at(-1)?.startsWith('k:') && !same(old, next);
-    });
+/** What lies between two states of an object. */
+export interface Changed {
+  /** Fields of either that the other does not have, or has with another value. */
+  all: FieldSet;
+  /** Those of them that are there afterwards. */
+  written: FieldSet;
+}
+
+export function changedFields(before: unknown, after: unknown): Changed {
+  const [old, next] = [before, after].map((object) => new Map(fieldsOf(object).map((field) => [keyOf(field.path), field])));
+  const [inOld, inNext] = [finder(), finder()];
+  const all: Path[] = [];
+  const written: Path[] = [];
+  for (const [key, { path }] of new Map([...(old ?? []), ...(next ?? [])])) {
+    // A field that one of them spells out may be one value in the other.
+    const was = old?.has(key) ? old.get(key)?.value : path.reduce(inOld, before);
+    const is = next?.has(key) ? next.get(key)?.value : path.reduce(inNext, after);
+    // An item of a list is its fields; whether it is there is all that is asked here.
+    const kept = was !== undefined && is !== undefined && (path.at(-1)?.startsWith('k:') || same(was, is));
+    if (kept || (was === undefined && is === undefined)) continue;
+    all.push(path);
+    if (is !== undefined) written.push(path);
+  }
+  return { all: new FieldSet(all), written: new FieldSet(written) };
 }
 
 /** `.spec.tags[name="v1"].from`, as errors name fields. */
@@ -125,23 +148,34 @@ export const pathText = (path: Path): string =>
     })
     .join('');
 
-function collect(value: unknown, at: string, path: Path, found: Path[]): void {
+interface Field {
+  path: Path;
+  value: unknown;
+}
+
+function fieldsOf(object: unknown): Field[] {
+  const found: Field[] = [];
+  collect(object, '', [], found);
+  return found;
+}
+
+function collect(value: unknown, at: string, path: Path, found: Field[]): void {
   if (isObject(value) && !isAtomic(at)) {
     const entries = Object.entries(value).filter(([key]) => !(at === '' ? UNOWNED : at === 'metadata' ? UNOWNED_METADATA : NONE).has(key));
     for (const [key, item] of entries) collect(item, at ? `${at}.${key}` : key, [...path, `f:${key}`], found);
-    if (entries.length === 0 && path.length && at !== 'metadata') found.push(path);
+    if (entries.length === 0 && path.length && at !== 'metadata') found.push({ path, value });
     return;
   }
   const mergeKey = mergeKeyOf(at);
   if (Array.isArray(value) && mergeKey) {
     for (const item of value as unknown[]) {
       const element = [...path, `k:${JSON.stringify({ [mergeKey]: isObject(item) ? item[mergeKey] : undefined })}`];
-      found.push(element);
+      found.push({ path: element, value: item });
       collect(item, at, element, found);
     }
   } else if (Array.isArray(value) && isMergedSet(at)) {
-    for (const item of value) found.push([...path, `v:${JSON.stringify(item)}`]);
-  } else found.push(path);
+    for (const item of value as unknown[]) found.push({ path: [...path, `v:${JSON.stringify(item)}`], value: item });
+  } else found.push({ path, value });
 }
 const NONE = new Set<string>();
 
@@ -153,6 +187,29 @@ function step(value: unknown, element: string): unknown {
   if (element.startsWith('v:')) return (value as unknown[]).find((item) => same(item, wanted));
   const pairs = Object.entries((wanted ?? {}) as object);
   return (value as unknown[]).find((item) => isObject(item) && pairs.every(([key, one]) => same(item[key], one)));
+}
+
+/** {@link step} that knows the items of the lists it has been through; these must not change meanwhile. */
+function finder(): (value: unknown, element: string) => unknown {
+  const lists = new Map<unknown[], Map<string, Map<string, unknown>>>();
+  return (value, element) => {
+    if (!Array.isArray(value) || !element.startsWith('k:')) return step(value, element);
+    const wanted = parsed(element.slice(2));
+    const names = Object.keys(isObject(wanted) ? wanted : {});
+    const shape = names.join('\0');
+    const known = lists.get(value) ?? new Map<string, Map<string, unknown>>();
+    lists.set(value, known);
+    let items = known.get(shape);
+    if (!items) {
+      items = new Map();
+      for (const item of value as unknown[]) {
+        const key = JSON.stringify(names.map((name) => (isObject(item) ? item[name] : undefined)));
+        if (!items.has(key)) items.set(key, item);
+      }
+      known.set(shape, items);
+    }
+    return items.get(JSON.stringify(names.map((name) => (wanted as Record<string, unknown>)[name])));
+  };
 }
 
 const isElement = (element: string): boolean =>
