@@ -2,10 +2,12 @@ import { createHmac, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer, request as httpRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { headers as natsHeaders } from '@nats-io/transport-node';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { RepositoryPushed } from '@millrace/contracts/events';
+import { FollowedHosts } from '@millrace/contracts/requests';
 import { eventually } from '@millrace/testing/eventually';
 import { aDatabase, aNatsServer } from '@millrace/testing/servers';
 import { aPeer, aService, type StartedService } from '@millrace/testing/service';
@@ -122,6 +124,7 @@ async function start(env: Record<string, string> = {}): Promise<StartedService> 
       { name: 'artifactory', dialect: 'artifactory', secret, hosts: ['example.jfrog.io'] },
       { name: 'artifactory-token', dialect: 'artifactory', auth: 'header', secret, hosts: ['docker.example.com'], keyInPath: false },
       { name: 'zot', dialect: 'zot', secret, hosts: ['zot.example.com'] },
+      { name: 'zot-nats', dialect: 'zot', nats: true, hosts: ['zot.example.com'] },
       {
         name: 'events',
         dialect: 'cloudevents',
@@ -525,3 +528,65 @@ async function aHeldRequest(to: StartedService, name: string, headers: Record<st
     return status;
   };
 }
+
+describe('over NATS', () => {
+  const publish = (registry: string, body: unknown, headers: Record<string, string> = {}) => {
+    const made = natsHeaders();
+    for (const [name, value] of Object.entries(headers)) made.set(name, value);
+    peer.bus.nats.publish(`millrace.v1.notification.submitted.${registry}`, typeof body === 'string' ? body : JSON.stringify(body), {
+      headers: made,
+    });
+  };
+  const zot = (id: string): Body => ({ ...fixture('zot', 'a push over NATS').body, id, time: now });
+
+  it('a push of zot is a hint, once', async () => {
+    publish('zot-nats', zot('one'));
+    publish('zot-nats', zot('one'));
+    publish('zot-nats', { ...zot('two'), data: { ...zot('two')['data'], reference: 'last' } });
+
+    await eventually(() => expect(told()).toEqual(['zot.example.com/golang:latest', 'zot.example.com/golang:last']));
+  });
+
+  it('an event with its attributes in headers is understood', async () => {
+    const { body } = fixture('zot', 'a push over HTTP');
+    publish('zot-nats', body, { 'ce-specversion': '1.0', 'ce-id': randomUUID(), 'ce-type': 'zotregistry.image.updated', 'ce-time': now });
+
+    await eventually(() => expect(told()).toEqual(['zot.example.com/golang:latest']));
+  });
+
+  it('what nobody may publish, or nobody can read, is put aside and stops nothing', async () => {
+    for (const name of ['zot', 'nobody', '%ZZ', 'a.b']) publish(name, zot(randomUUID()));
+    publish('zot-nats', 'no JSON');
+    publish('zot-nats', [7]);
+    publish('zot-nats', { specversion: 7 });
+    publish('zot-nats', zot(randomUUID()));
+
+    await eventually(() => expect(told()).toEqual(['zot.example.com/golang:latest']));
+    await eventually(async () =>
+      expect(
+        (await sql('SELECT subject FROM registry_mapping.dead_fact')).map(({ subject }) => String(subject).slice(35)).toSorted(),
+      ).toEqual(['zot-nats', 'zot-nats', 'zot', 'nobody', '%ZZ', 'a.b'].toSorted()),
+    );
+    expect(await metric(service, 'zot-nats', 'malformed')).toBe(1);
+  });
+});
+
+describe('a registry of which nothing is followed', () => {
+  it('costs an answer, and is heard again when something is', async () => {
+    let hosts = ['registry-1.docker.io'];
+    peer.answer(FollowedHosts, () => Promise.resolve({ hosts }));
+    const follower = await start();
+
+    expect((await send(follower, `quay/${PATH}`, fixture('quay', 'a push').body)).status).toBe(202);
+    expect((await send(follower, `hub/${PATH}`, hub())).status).toBe(202);
+
+    await eventually(() => expect(told()).toEqual(['docker.io/svendowideit/testhook:latest']));
+    expect(await metric(follower, 'quay', 'not-followed')).toBe(1);
+    expect(await rows('hint')).toBe(1);
+
+    hosts = ['quay.io'];
+    const later = await start();
+    expect((await send(later, `quay/${PATH}`, fixture('quay', 'a push').body)).status).toBe(202);
+    await eventually(() => expect(told()).toContain('quay.io/dgangaia/test:latest'));
+  });
+});

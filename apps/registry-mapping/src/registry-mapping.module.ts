@@ -1,5 +1,7 @@
 import { Module } from '@nestjs/common';
 import { HttpController } from './http.controller.ts';
+import { EventsController } from './events.controller.ts';
+import { Followed } from './followed.ts';
 import { Hints } from './hints.ts';
 import { IdentityTokens } from './identity-tokens.ts';
 import { MappingWorkers } from './mapping-workers.ts';
@@ -10,11 +12,25 @@ import { Registries } from './registries.ts';
 import { RegistryMapping } from './registry-mapping.ts';
 import { RequestsController } from './requests.controller.ts';
 import { Senders } from './senders.ts';
+import { Submitted } from './submitted.ts';
 import { Timers } from './timers.ts';
 
 /** What is in the service. */
 @Module({
-  controllers: [HttpController, RequestsController],
-  providers: [RegistryMapping, MappingWorkers, PushQueue, Registries, Senders, IdentityTokens, Hints, Notifications, Measures, Timers],
+  controllers: [HttpController, EventsController, RequestsController],
+  providers: [
+    RegistryMapping,
+    MappingWorkers,
+    PushQueue,
+    Registries,
+    Senders,
+    IdentityTokens,
+    Hints,
+    Followed,
+    Submitted,
+    Notifications,
+    Measures,
+    Timers,
+  ],
 })
 export class RegistryMappingModule {}

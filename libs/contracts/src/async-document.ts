@@ -77,7 +77,8 @@ export function asyncApiDocument(version: string, examples: Record<string, unkno
           action: event.from === 'registry' ? 'receive' : 'send',
           channel: { $ref: `#/channels/${channelOf(event)}` },
           summary: event.summary,
-          description: event.from === 'registry' ? 'Published by a registry, taken by registry-mapping.' : `Published by ${event.from}.`,
+          description:
+            event.from === 'registry' ? `Published by a registry, taken by ${event.to.join(', ')}.` : `Published by ${event.from}.`,
           messages: [{ $ref: `#/channels/${channelOf(event)}/messages/${channelOf(event)}` }],
         },
       ]),

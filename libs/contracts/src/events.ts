@@ -54,6 +54,19 @@ export const MappingPublished = defineEvent({
   address: (mapping) => [mapping.namespace, mapping.stream, mapping.tag],
 });
 
+/** The dialect is that of the registry's configuration; who may publish on the subject is for NATS to say. */
+export const NotificationSubmitted = defineEvent({
+  name: 'notification.submitted',
+  stream: 'MILLRACE_MAPPINGS',
+  from: 'registry',
+  to: ['registry-mapping'],
+  summary: 'A registry that publishes to NATS itself says what it would tell a webhook: the body is a notification in its dialect.',
+  data: z.looseObject({}).meta({ id: 'NotificationSubmitted' }),
+  parameters: ['registry'],
+  // The subject alone says whose it is.
+  address: () => [''],
+});
+
 export const RepositoryPushed = defineEvent({
   name: 'repository.pushed',
   stream: 'MILLRACE_EVENTS',
@@ -178,4 +191,12 @@ export const DeployTriggered = defineEvent({
 export type Triggered = z.infer<typeof Triggered>;
 
 /** Every event of the system. */
-export const events = [MappingSubmitted, MappingPublished, RepositoryPushed, TagMoved, BuildTriggered, DeployTriggered] as const;
+export const events = [
+  MappingSubmitted,
+  MappingPublished,
+  NotificationSubmitted,
+  RepositoryPushed,
+  TagMoved,
+  BuildTriggered,
+  DeployTriggered,
+] as const;

@@ -121,8 +121,17 @@ export const CurrentTag = defineRequest({
   answer: z.object({ move: z.unknown().nullable().describe('The last tag.moved of the tag, or null') }),
 });
 
+/** Hints about what nobody follows need not be told. Asked from time to time, and never for a hint. */
+export const FollowedHosts = defineRequest({
+  name: 'followed-hosts',
+  to: 'import-scheduler',
+  summary: 'The registries of which some tag is followed, by their hosts in pull specs.',
+  question: z.object({}),
+  answer: z.object({ hosts: z.array(z.string()).describe('docker.io for Docker Hub, under whatever name it is contacted') }),
+});
+
 /** Every request of the system. */
-export const requests: readonly RequestContract[] = [TagStoreObjects, TriggerObjects, RegistryMappingObjects, CurrentTag];
+export const requests: readonly RequestContract[] = [TagStoreObjects, TriggerObjects, RegistryMappingObjects, CurrentTag, FollowedHosts];
 
 /** The request that answers for a resource's owner. */
 export function objectsRequestOf(owner: Owner): RequestContract<typeof ObjectQuestion, typeof ObjectAnswer> {

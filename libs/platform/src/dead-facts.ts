@@ -44,13 +44,14 @@ export class DeadFacts {
 
   /** Hands the fact to its door again. Its place among the others has passed; whoever acts on it decides by the fact's own order. Rejects with the reason when it is refused again. */
   async replay(id: string): Promise<boolean> {
-    const row = await this.get(id);
+    const [row] = await this.store.query<DeadFact & { headers: string }>(`SELECT ${COLUMNS}, headers FROM dead_fact WHERE id = $1`, [id]);
     const door = row && this.handlers.get(row.event);
     if (!row) return false;
     if (!door) return this.publishAgain(id, row.event);
     const parsed = door.contract.data.safeParse(JSON.parse(row.body));
     if (!parsed.success) throw new Error(`the fact is still malformed: ${parsed.error.issues[0]?.message ?? 'unknown'}`);
-    const origin = { id: row.eventId, subject: row.subject, traceparent: '', body: () => row.body };
+    const { traceparent: _, ...attributes } = JSON.parse(row.headers) as Record<string, string>;
+    const origin = { id: row.eventId, subject: row.subject, traceparent: '', body: () => row.body, attributes: () => attributes };
     await door.handler({
       read: (take) => [{ origin, made: take({ ...origin, data: parsed.data, time: row.created }) }],
       settle: async (tx) => void (await tx.run('DELETE FROM dead_fact WHERE id = $1', [id])),

@@ -15,6 +15,8 @@ export interface FactOrigin {
   readonly traceparent: string;
   /** Its JSON as it was told, or what stands there instead. */
   body(): string;
+  /** CloudEvents attributes that it carries as headers, by lower-case name: `ce-type`. */
+  attributes?(): Readonly<Record<string, string>>;
 }
 
 /** A fact as a door gets it. */
@@ -295,7 +297,7 @@ export class FactConsumer<C extends EventContract = EventContract> {
         this.contract.name,
         fact.subject,
         fact.id,
-        JSON.stringify({ traceparent: fact.traceparent }),
+        JSON.stringify({ ...fact.attributes?.(), traceparent: fact.traceparent }),
         fact.body().replaceAll('\0', '\uFFFD'),
         reason.slice(0, 2_000),
         attempts,
@@ -346,6 +348,12 @@ function originOf(message: JsMsg): FactOrigin {
     subject: message.subject,
     traceparent: header('traceparent') ?? freshTrace(),
     body: () => message.string(),
+    attributes: () =>
+      Object.fromEntries(
+        (message.headers?.keys() ?? []).flatMap((name) =>
+          /^ce-/i.test(name) ? [[name.toLowerCase(), message.headers?.get(name) ?? '']] : [],
+        ),
+      ),
   };
 }
 
