@@ -4,6 +4,7 @@ import { config } from './config.ts';
 
 const read = (registries: unknown) =>
   readConfig(config, { REGISTRIES: typeof registries === 'string' ? registries : JSON.stringify(registries) }).REGISTRIES;
+const LONG = 'a-secret-of-24-letters-or-more';
 const main = { name: 'main', url: 'http://registry:5000', secret: 'a-long-secret' };
 
 describe('REGISTRIES', () => {
@@ -53,8 +54,70 @@ describe('REGISTRIES', () => {
     ['a field that nobody knows', [{ ...main, sercet: 'x' }], /registry 1: .*sercet/],
     ['a layout that is none', [{ ...main, layout: { stream: 'first' } }], /registry 1.layout.stream/],
     ['a public host with a path', [{ ...main, publicHost: 'r.example.com/x' }], /registry 1.publicHost: must be HOST/],
+    ['a dialect that nobody speaks', [{ ...main, dialect: 'gopher' }], /registry 1.dialect: .*"dockerhub"/],
+    ['no secret', [{ ...main, secret: undefined }], /registry 1.secret: is needed/],
+    ['three secrets', [{ ...main, secret: [LONG, LONG, LONG] }], /registry 1.secret: must be a text of 8 characters or more, or two/],
+    ['a short one of two secrets', [{ ...main, secret: [LONG, 'short'] }], /registry 1.secret/],
+    ['mappings without a URL', [{ name: 'a', dialect: 'harbor', mode: 'mapping', secret: LONG }], /registry 1.url: is needed to fetch/],
+    [
+      'mappings of what tells no digest',
+      [{ ...main, dialect: 'dockerhub', mode: 'mapping', secret: LONG }],
+      /registry 1.mode: .*dockerhub do not tell digest/,
+    ],
+    ['hints of no host', [{ name: 'a', dialect: 'harbor', secret: LONG }], /registry 1.hosts: is needed/],
+    [
+      'a host with a path',
+      [{ name: 'a', dialect: 'harbor', secret: LONG, hosts: ['r.example.com/x'] }],
+      /registry 1.hosts.0: must be HOST/,
+    ],
+    [
+      'a path that can be guessed',
+      [{ name: 'hub', dialect: 'dockerhub', secret: 'a-short-secret' }],
+      /registry 1.secret: must have 24 or more/,
+    ],
+    [
+      'a path that is no segment',
+      [{ name: 'hub', dialect: 'dockerhub', secret: `${LONG}/${LONG}` }],
+      /registry 1.secret: must have 24 or more/,
+    ],
+    [
+      'a proof that the sender does not have',
+      [{ name: 'g', dialect: 'ghcr', auth: 'path', secret: LONG }],
+      /registry 1.auth: .*ghcr are known by signature/,
+    ],
+    ['tokens of nobody', [{ name: 'g', dialect: 'gar', hosts: ['gcr.io'] }], /registry 1.oidc: is needed/],
+    ['tokens of anybody', [{ name: 'g', dialect: 'gar', hosts: ['gcr.io'], oidc: { audience: 'a' } }], /registry 1.oidc: needs the email/],
   ])('is refused with %s', (_title, registries, problem) => {
     expect(() => read(registries)).toThrow(problem);
+  });
+
+  it.each<[string, object, object]>([
+    ['Docker Hub', { name: 'hub', dialect: 'dockerhub', secret: LONG }, { mode: 'hint', auth: 'path', hosts: ['docker.io'] }],
+    [
+      'GHCR',
+      { name: 'ghcr', dialect: 'ghcr', secret: [LONG, LONG] },
+      { mode: 'hint', auth: 'signature', hosts: ['ghcr.io'], secrets: [LONG, LONG] },
+    ],
+    [
+      'Harbor',
+      { name: 'h', dialect: 'harbor', secret: LONG, url: 'https://Harbor.example.com/' },
+      { auth: 'header', header: 'authorization', hosts: ['harbor.example.com'] },
+    ],
+    ['ECR', { name: 'e', dialect: 'ecr', secret: LONG, hosts: ['1.dkr.ecr'] }, { auth: 'header', header: 'x-api-key' }],
+    ['Artifactory', { name: 'a', dialect: 'artifactory', secret: LONG, hosts: ['a.io'] }, { auth: 'signature', keyInPath: true }],
+    [
+      'CloudEvents by a header',
+      { name: 'c', dialect: 'cloudevents', secret: LONG, header: 'X-Key', hosts: ['a.io'] },
+      { auth: 'header', header: 'x-key' },
+    ],
+    ['zot on NATS alone', { name: 'z', dialect: 'zot', nats: true, hosts: ['Z.io'] }, { mode: 'hint', secrets: [], hosts: ['z.io'] }],
+    [
+      'hints of Distribution',
+      { ...main, mode: 'hint', publicHost: 'r.example.com' },
+      { mode: 'hint', auth: 'header', hosts: ['r.example.com'] },
+    ],
+  ])('fills in what the dialect of %s decides', (_title, entry, expected) => {
+    expect(read([entry])).toMatchObject([expected]);
   });
 
   it('tells every problem at once, and no secret', () => {

@@ -99,6 +99,8 @@ async function start(env: Record<string, string> = {}): Promise<StartedService> 
     REGISTRIES: JSON.stringify([
       { name: 'main', url: registry.url, publicHost: 'main.example.com', secret: SECRET },
       { name: 'other', url: other.url, secret: SECRET, header: 'X-Registry-Secret', layout: { prefix: 'mirror/', namespace: 'builds' } },
+      { name: 'harbor', dialect: 'harbor', mode: 'mapping', url: registry.url, publicHost: 'harbor.example.com', secret: SECRET },
+      { name: 'events', dialect: 'cloudevents', mode: 'mapping', url: registry.url, auth: 'header', secret: SECRET },
     ]),
     ...env,
   });
@@ -238,6 +240,49 @@ describe('the door', () => {
     expect(first.spec['body']).toBeUndefined();
     expect((await get(first.metadata.name)).spec['body']).toBe('not JSON \uFFFD at all');
     expect(heard).toEqual([]);
+  });
+
+  it('makes mappings of what other registries than Distribution describe, where they are configured so', async () => {
+    const service = await start();
+    const [image, another] = images(2);
+    const pushed = (tag: string, digest: string) => ({
+      resources: [{ tag, digest, resource_url: `harbor.example.com/demo/web:${tag}` }],
+      repository: { repo_full_name: 'demo/web' },
+    });
+    const seconds = Math.floor(Date.now() / 1000);
+    const push = { type: 'PUSH_ARTIFACT', occur_at: seconds, operator: 'ci', event_data: pushed('1', image!.digest) };
+
+    for (const body of [push, push]) expect(await send(service, JSON.stringify(body), bearer, 'harbor')).toBe(202);
+    const event = { specversion: '1.0', id: 'e', type: 'harbor.artifact.pushed', time: new Date().toISOString() };
+    expect(await send(service, JSON.stringify({ ...event, data: pushed('2', another!.digest) }), bearer, 'harbor')).toBe(202);
+
+    await eventually(() => expect(mapped().toSorted()).toEqual([image!.digest, another!.digest].toSorted()));
+    expect(heard.map(({ data }) => data.source).find(({ actor }) => actor)).toEqual({
+      registry: 'harbor',
+      eventId: `demo/web:1@${image!.digest}@${new Date(seconds * 1000).toISOString()}`,
+      observedAt: new Date(seconds * 1000).toISOString(),
+      actor: 'ci',
+      repository: 'demo/web',
+    });
+    expect(heard[0]?.data.image.dockerImageReference).toMatch(/^harbor.example.com\/demo\/web@sha256:/);
+  });
+
+  it('keeps a push that lacks what a mapping needs', async () => {
+    const service = await start();
+    const event = {
+      specversion: '1.0',
+      id: 'e',
+      type: 'pushed',
+      time: new Date().toISOString(),
+      subject: 'registry.example.com/demo/web:1',
+    };
+
+    expect(await send(service, JSON.stringify(event), bearer, 'events')).toBe(202);
+    expect(await send(service, `${'['.repeat(20_000)}${']'.repeat(20_000)}`, bearer, 'events')).toBe(202);
+
+    await eventually(async () =>
+      expect((await list()).map(({ status }) => status.reason)).toEqual([expect.stringMatching(/^event: /), 'digest is not told']),
+    );
   });
 
   it('does not let one bad event stop the good ones beside it', async () => {
