@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { ConfigError, readConfig } from '@millrace/platform/config';
 import { config } from './config.ts';
@@ -118,6 +119,13 @@ describe('REGISTRIES', () => {
     ],
   ])('fills in what the dialect of %s decides', (_title, entry, expected) => {
     expect(read([entry])).toMatchObject([expected]);
+  });
+
+  it('is what the documentation shows', () => {
+    const page = readFileSync(new URL('../../../docs/registries.md', import.meta.url), 'utf8');
+    const shown = [...page.matchAll(/```(?:yaml|json)\n([-[][^`]*)```/g)].map(([, text = '']) => read(text).map(({ name }) => name));
+
+    expect(shown).toEqual([['main'], ['hub', 'ghcr', 'harbor', 'gar', 'ecr', 'zot']]);
   });
 
   it('tells every problem at once, and no secret', () => {
