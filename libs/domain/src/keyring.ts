@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { formatReference, type ImageReference, isDockerHub, parseReference, withClientDefaults } from './image-reference.ts';
 import type { ObjectMeta } from './object-meta.ts';
-import { isPullSecret, OPAQUE, type Secret } from './secret.ts';
+import { isExcluded, isPullSecret, OPAQUE, type Secret } from './secret.ts';
 
 /*
  * Which credentials a pull spec is fetched with: those of Kubernetes' keyrings, as OpenShift imports use them.
@@ -67,7 +67,7 @@ export const registriesOf = ({ metadata, type = '' }: { metadata: Pick<ObjectMet
 
 /** Whether images may be fetched with the secret: one for pulling, or one that names its registries. */
 export const isRegistrySecret = (secret: Pick<Secret, 'metadata' | 'type'>): boolean =>
-  isPullSecret(secret) || (isPullSecret({ ...secret, type: 'kubernetes.io/dockercfg' }) && registriesOf(secret).length > 0);
+  isPullSecret(secret) || (!isExcluded(secret) && registriesOf(secret).length > 0);
 
 /** What is in the secrets, in their order; a secret that cannot be read is told in `broken`. */
 export function keyringOf(secrets: readonly KeyringSecret[]): Keyring {
