@@ -10,6 +10,7 @@ import {
   withClientDefaults,
 } from '@millrace/domain/image-reference';
 import type { ImageStream, TagEvent } from '@millrace/domain/image-stream';
+import { candidatesFor, keyringOf, lookupText } from '@millrace/domain/keyring';
 import { followTag, resolvePullSpec } from '@millrace/domain/pull-spec';
 import { parseStreamImage, parseStreamTag, splitStreamTag } from '@millrace/domain/stream-names';
 import { addEvent } from '@millrace/domain/tag-history';
@@ -21,6 +22,12 @@ const streamOf = (input: StreamInput): ImageStream => ({
   spec: input.spec ?? { lookupPolicy: { local: false } },
   status: input.status ?? { dockerImageRepository: '' },
 });
+
+/** Where a secret of a type keeps its registries. */
+const DATA_KEYS: Record<string, string> = {
+  'kubernetes.io/dockercfg': '.dockercfg',
+  'kubernetes.io/dockerconfigjson': '.dockerconfigjson',
+};
 
 /** The cases leave out what is empty. */
 const present = (parts: Record<string, string>) => Object.fromEntries(Object.entries(parts).filter(([, text]) => text !== ''));
@@ -62,5 +69,16 @@ export default {
     const followed = followTag(streamOf(stream), tag);
     const { finalTag, multiple } = followed;
     return followed.kind === 'found' ? { finalTag, multiple, refName: followed.tag.name } : { finalTag, multiple, error: followed.message };
+  },
+  'keyring.lookup': ({ raw, image }: { raw: { type: string; json: unknown }[]; image: string }) => {
+    const keyring = keyringOf(
+      raw.map(({ type, json }, i) => ({ name: `secret-${i}`, type, texts: new Map([[DATA_KEYS[type] ?? type, JSON.stringify(json)]]) })),
+    );
+    const lookup = lookupText(image);
+    const all = candidatesFor(keyring, image).map(({ credential }) => credential.username);
+    if (all.length) return { lookup, found: true, used: all[0], all };
+    // What cannot be read is told where nothing else is found, and no obstacle where something is.
+    const [broken] = keyring.broken;
+    return broken ? { error: broken.reason } : { lookup, found: false };
   },
 };
