@@ -187,6 +187,14 @@ describe('after a look', () => {
     for (const failures of [1, 2, 50]) expect(afterCheck(failed(code), context({ failures })).at).toBe(nextPlace(key, 6 * HOUR, NOW));
   });
 
+  it('what was not sent to keep within limits is no failure, and comes a little after the time that they allow', () => {
+    const step = afterCheck({ kind: 'unsent', waitMs: HOUR }, context({ failures: 2, announced: { looks: 3 } }));
+
+    expect(step).toMatchObject({ kind: 'unsent', awaited: true });
+    expect(step.at - NOW).toBeGreaterThanOrEqual(HOUR);
+    expect(step.at - NOW).toBeLessThanOrEqual(HOUR + MINUTE);
+  });
+
   it('an interval that is longer than that of refusals stays', () => {
     expect(afterCheck(failed('not-found'), context({ failures: 5, intervalMs: 24 * HOUR })).at).toBe(nextPlace(key, 24 * HOUR, NOW));
   });

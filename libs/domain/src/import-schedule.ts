@@ -123,8 +123,11 @@ export interface Announcement {
   looks: number;
 }
 
-/** What one look came to. `code` is the registry client's word. */
-export type CheckOutcome = { kind: 'served'; digest: string } | { kind: 'failed'; code: string; retryAfterMs?: number | undefined };
+/** What one look came to. `code` is the registry client's word; `unsent`: nothing was asked, to keep within the registry's limits. */
+export type CheckOutcome =
+  | { kind: 'served'; digest: string }
+  | { kind: 'failed'; code: string; retryAfterMs?: number | undefined }
+  | { kind: 'unsent'; waitMs: number };
 
 export interface CheckContext {
   key: string;
@@ -140,11 +143,11 @@ export interface CheckContext {
 }
 
 /**
- * `changed`: the tags that follow are imported. `awaited`: what was announced is not served yet. `failing`: it may work later by itself.
- * `refused`: somebody has to change something. `tell`: those who follow should know why.
+ * `changed`: the tags that follow are imported. `unsent`: nothing is known anew. `awaited`: what was announced is not served yet. `failing`: it may
+ * work later by itself. `refused`: somebody has to change something. `tell`: those who follow should know why.
  */
 export type AfterCheck =
-  | { kind: 'unchanged' | 'changed'; at: number; awaited: boolean }
+  | { kind: 'unchanged' | 'changed' | 'unsent'; at: number; awaited: boolean }
   | { kind: 'failing' | 'refused'; at: number; failures: number; awaited: boolean; tell: boolean };
 
 /** What was announced is looked for a minute long. */
@@ -181,6 +184,11 @@ export function afterCheck(outcome: CheckOutcome, context: CheckContext): AfterC
     const arrived = announced?.digest === undefined ? changed : announced.digest === outcome.digest;
     const awaited = awaitMs !== undefined && !arrived;
     return { kind: changed ? 'changed' : 'unchanged', at: awaited ? now + awaitMs : nextPlace(key, intervalMs, now), awaited };
+  }
+  if (outcome.kind === 'unsent') {
+    // Those that wait for the same moment do not all come at it.
+    const spreadMs = Math.min(intervalMs / 10, MINUTE) * fractionOf(key);
+    return { kind: 'unsent', at: Math.round(now + outcome.waitMs + spreadMs), awaited: announced !== undefined };
   }
   const failures = context.failures + 1;
   const refused = REFUSALS.has(outcome.code);
