@@ -67,6 +67,7 @@ export const ImportedTag = z
       ),
     importPolicy: TagImportPolicy,
     referencePolicy: TagReferencePolicy,
+    makesTag: z.boolean().describe('Whether a failure makes the spec tag where it is missing'),
     result: z.discriminatedUnion('kind', [
       z.object({
         kind: z.literal('found'),
@@ -92,6 +93,10 @@ export const ImportCompleted = defineEvent({
       namespace: z.string(),
       stream: z.string(),
       streamUid: z.string().describe('Only this stream is meant: one of the same name that was made since is left alone'),
+      repository: z
+        .string()
+        .optional()
+        .describe('It was done for this repository, which the stream wants as a whole; null generations count only while it does'),
       tags: z.array(ImportedTag),
     })
     .meta({ id: 'ImportCompleted' }),

@@ -126,7 +126,6 @@ export const ApplyImport = defineRequest({
     namespace: z.string(),
     stream: z.string(),
     tags: z.array(ImportedTag),
-    images: z.array(Image).describe('Those that no tag gets; platform images of an index come with it'),
     dryRun: z.boolean(),
     user: Identity,
   }),
@@ -134,7 +133,7 @@ export const ApplyImport = defineRequest({
     z.object({
       kind: z.literal('applied'),
       stream: ImageStream.describe('As it is now'),
-      images: z.array(Image).describe('All of the import as they are stored: one that was there already stays as it was'),
+      images: z.array(Image).describe('Those of the import as they are stored: one that was there already stays as it was'),
     }),
     z.object({ kind: z.literal('refused'), status: Status }),
   ]),
