@@ -44,6 +44,43 @@ CREATE TABLE outbox_stream (
   created text NOT NULL
 );
 
+CREATE TABLE scheduled_import (
+  id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+  host text NOT NULL,
+  repository text NOT NULL,
+  reference text NOT NULL,
+  insecure boolean NOT NULL,
+  import_mode text NOT NULL,
+  credentials text NOT NULL,
+  digest text,
+  failures integer NOT NULL DEFAULT 0,
+  refused boolean NOT NULL DEFAULT false,
+  reason text,
+  told text,
+  announced boolean NOT NULL DEFAULT false,
+  announced_digest text,
+  looks integer NOT NULL DEFAULT 0,
+  woken boolean NOT NULL DEFAULT false,
+  touched bigint NOT NULL DEFAULT 0,
+  next_check_at timestamp with time zone NOT NULL,
+  claimed_by integer,
+  checked_at timestamp with time zone,
+  changed_at timestamp with time zone,
+  created timestamp with time zone NOT NULL
+) WITH (fillfactor=70);
+
+CREATE TABLE scheduled_tag (
+  stream_uid uuid NOT NULL,
+  tag text NOT NULL,
+  namespace text NOT NULL,
+  import_id bigint,
+  secrets text,
+  interval_ms bigint NOT NULL,
+  problem text,
+  digest text,
+  image text
+) WITH (fillfactor=70);
+
 CREATE TABLE wanted_stream (
   stream_uid uuid NOT NULL,
   namespace text NOT NULL,
@@ -79,6 +116,11 @@ ALTER TABLE fact_position ADD CONSTRAINT fact_position_pkey PRIMARY KEY (event);
 ALTER TABLE migrations ADD CONSTRAINT "PK_8c82d7f526340ab734260ea46be" PRIMARY KEY (id);
 ALTER TABLE outbox ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
 ALTER TABLE outbox_stream ADD CONSTRAINT outbox_stream_pkey PRIMARY KEY (stream);
+ALTER TABLE scheduled_import ADD CONSTRAINT scheduled_import_key UNIQUE (host, repository, reference, insecure, import_mode, credentials);
+ALTER TABLE scheduled_import ADD CONSTRAINT scheduled_import_pkey PRIMARY KEY (id);
+ALTER TABLE scheduled_tag ADD CONSTRAINT scheduled_tag_pkey PRIMARY KEY (stream_uid, tag);
+ALTER TABLE scheduled_tag ADD CONSTRAINT scheduled_tag_of_import FOREIGN KEY (import_id) REFERENCES scheduled_import(id);
+ALTER TABLE scheduled_tag ADD CONSTRAINT scheduled_tag_of_wanted FOREIGN KEY (stream_uid, tag) REFERENCES wanted_tag(stream_uid, tag) ON DELETE CASCADE;
 ALTER TABLE wanted_stream ADD CONSTRAINT wanted_stream_name UNIQUE (namespace, name);
 ALTER TABLE wanted_stream ADD CONSTRAINT wanted_stream_pkey PRIMARY KEY (stream_uid);
 ALTER TABLE wanted_tag ADD CONSTRAINT wanted_tag_pkey PRIMARY KEY (stream_uid, tag);
@@ -86,6 +128,13 @@ ALTER TABLE wanted_tag ADD CONSTRAINT wanted_tag_of_stream FOREIGN KEY (stream_u
 
 CREATE INDEX outbox_sent ON outbox USING btree (stream, sequence) WHERE (sequence IS NOT NULL);
 CREATE INDEX outbox_waiting ON outbox USING btree (id) WHERE (sequence IS NULL);
+CREATE INDEX scheduled_import_claimed ON scheduled_import USING btree (claimed_by) WHERE (claimed_by IS NOT NULL);
+CREATE INDEX scheduled_import_due ON scheduled_import USING btree (next_check_at) WHERE ((claimed_by IS NULL) AND (NOT woken));
+CREATE INDEX scheduled_import_failing ON scheduled_import USING btree (id) WHERE (failures > 0);
+CREATE INDEX scheduled_import_woken ON scheduled_import USING btree (next_check_at) WHERE ((claimed_by IS NULL) AND woken);
+CREATE INDEX scheduled_tag_following ON scheduled_tag USING btree (import_id);
+CREATE INDEX scheduled_tag_in ON scheduled_tag USING btree (namespace);
+CREATE INDEX scheduled_tag_unseated ON scheduled_tag USING btree (namespace) WHERE (import_id IS NULL);
 CREATE INDEX wanted_stream_claimed ON wanted_stream USING btree (claimed_by) WHERE (claimed_by IS NOT NULL);
 CREATE INDEX wanted_stream_due ON wanted_stream USING btree (repository_next_attempt_at) WHERE (repository_next_attempt_at IS NOT NULL);
 CREATE INDEX wanted_tag_due ON wanted_tag USING btree (next_attempt_at) WHERE (next_attempt_at IS NOT NULL);

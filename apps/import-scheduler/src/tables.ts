@@ -1,5 +1,7 @@
 import { Column, Entity, ForeignKey, Index, PrimaryColumn, Unique } from 'typeorm';
 import { WantedImports1763710000000 } from './migrations/1763710000000-wanted-imports.ts';
+import { Schedule1763720000000 } from './migrations/1763720000000-schedule.ts';
+import { ScheduledImportRow, ScheduledTagRow } from './schedule-tables.ts';
 
 /** A stream that takes images from registries, as it last said. Whoever imports for it claims this row. */
 @Entity('wanted_stream')
@@ -61,6 +63,6 @@ export class WantedTagRow {
 /** What a Store of this service is opened with. */
 export const database = {
   schema: 'import_scheduler',
-  entities: [WantedStreamRow, WantedTagRow],
-  migrations: [WantedImports1763710000000],
+  entities: [WantedStreamRow, WantedTagRow, ScheduledImportRow, ScheduledTagRow],
+  migrations: [WantedImports1763710000000, Schedule1763720000000],
 };

@@ -4,6 +4,7 @@ import type { ImportWanted } from '@millrace/contracts/imports';
 import type { FactBatch } from '@millrace/platform/facts';
 import { valuesList } from '@millrace/platform/rows';
 import { Store, type Tx } from '@millrace/platform/store';
+import { Followers } from './followers.ts';
 
 type Wanted = EventData<typeof ImportWanted>;
 
@@ -12,7 +13,10 @@ const TAGS_PER_STATEMENT = 1_000;
 /** What streams want from registries, as they last said, and when the next attempt at each tag is due. */
 @Injectable()
 export class WantedImports {
-  constructor(private readonly store: Store) {}
+  constructor(
+    private readonly store: Store,
+    private readonly followers: Followers,
+  ) {}
 
   /** Keeps what streams want now. Of several facts about one stream only the newest counts. */
   async keep(batch: FactBatch<typeof ImportWanted>): Promise<void> {
@@ -47,6 +51,7 @@ export class WantedImports {
     await tx.run('DELETE FROM wanted_tag WHERE stream_uid = $1 AND tag <> ALL ($2::text[])', [streamUid, tags.map(({ tag }) => tag)]);
     for (let from = 0; from < tags.length; from += TAGS_PER_STATEMENT)
       await this.putTags(tx, streamUid, tags.slice(from, from + TAGS_PER_STATEMENT));
+    await this.followers.follow(tx, wanted, tags);
   }
 
   /**

@@ -15,6 +15,7 @@ export const WantedTag = z
     failing: z.boolean().describe('The last import failed, and nothing has moved the tag since'),
     insecure: z.boolean().describe('Plain HTTP and certificates that nobody signed are taken'),
     scheduled: z.boolean().describe('To be looked at again from time to time'),
+    interval: z.string().optional().describe('How often it is looked at, as an annotation of the tag, or else of the stream, says'),
     importMode: z.string().describe('Legacy or PreserveOriginal'),
     referencePolicy: z.string().describe('Source or Local'),
     preferArch: z.string().optional().describe('Which image of a manifest list is wanted, as an annotation of the tag says'),
