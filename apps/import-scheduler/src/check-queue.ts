@@ -31,8 +31,8 @@ export interface ClaimedCheck extends Place {
 export interface MadeCheck {
   check: ClaimedCheck;
   step: AfterCheck;
-  /** Served, where it was. */
-  digest: string | null;
+  /** Served to all that follow; null where some of them do not have it, undefined where nothing is known anew. */
+  digest: string | null | undefined;
   reason: string | null;
   told: string | null;
 }
@@ -88,8 +88,8 @@ export class CheckQueue {
         column(({ check }) => check.id),
         column(({ check }) => check.instance),
         column(({ check }) => check.touched),
-        column(({ digest }) => digest),
-        column(({ digest }) => digest === null),
+        column(({ digest }) => digest ?? null),
+        column(({ digest }) => digest === undefined),
         column(({ step }) => step.kind === 'changed'),
         column(({ check, step }) =>
           step.kind === 'failing' || step.kind === 'refused' ? step.failures : step.kind === 'unsent' ? check.failures : 0,

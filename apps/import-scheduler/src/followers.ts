@@ -43,6 +43,7 @@ interface Unseated {
   insecure: boolean;
   importMode: string;
   intervalMs: number;
+  woken: boolean;
 }
 
 const SEATS_AT_ONCE = 1_000;
@@ -107,7 +108,7 @@ export class Followers {
   /** Gives seats to tags that wait for one, as far as their credentials can be told; resolves to how many got one. */
   async seat(): Promise<number> {
     const waiting = await this.store.query<Unseated>(
-      `SELECT t.stream_uid AS "streamUid", t.tag, t.namespace, t.interval_ms::float8 AS "intervalMs", w.source, w.insecure, w.import_mode AS "importMode"
+      `SELECT t.stream_uid AS "streamUid", t.tag, t.namespace, t.woken, t.interval_ms::float8 AS "intervalMs", w.source, w.insecure, w.import_mode AS "importMode"
          FROM scheduled_tag t JOIN wanted_tag w USING (stream_uid, tag) WHERE t.import_id IS NULL ORDER BY t.namespace LIMIT ${SEATS_AT_ONCE}`,
     );
     if (!waiting.length) return 0;
@@ -118,17 +119,17 @@ export class Followers {
     return this.store.transaction((tx) =>
       tx.run(
         `WITH given AS (
-           SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::text[], $9::text[], $10::float8[])
-             AS g (stream_uid, tag, source, host, repository, reference, insecure, import_mode, credentials, turn)),
+           SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::text[], $9::text[], $10::float8[], $12::boolean[])
+             AS g (stream_uid, tag, source, host, repository, reference, insecure, import_mode, credentials, turn, woken)),
          made AS (
-           INSERT INTO scheduled_import AS s (host, repository, reference, insecure, import_mode, credentials, next_check_at, created)
-           SELECT host, repository, reference, insecure, import_mode, credentials, to_timestamp(min(turn) / 1000), to_timestamp($11::float8 / 1000)
+           INSERT INTO scheduled_import AS s (host, repository, reference, insecure, import_mode, credentials, woken, next_check_at, created)
+           SELECT host, repository, reference, insecure, import_mode, credentials, bool_or(woken), to_timestamp(min(turn) / 1000), to_timestamp($11::float8 / 1000)
              FROM given GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
            ON CONFLICT ON CONSTRAINT scheduled_import_key DO UPDATE SET
-             touched = s.touched + 1, digest = NULL, woken = s.woken OR s.failures > 0,
+             touched = s.touched + 1, digest = NULL, woken = s.woken OR excluded.woken OR s.failures > 0,
              next_check_at = CASE WHEN s.failures > 0 THEN excluded.created ELSE least(s.next_check_at, excluded.next_check_at) END
            RETURNING s.*)
-         UPDATE scheduled_tag t SET import_id = made.id FROM given g JOIN made USING (host, repository, reference, insecure, import_mode, credentials), wanted_tag w
+         UPDATE scheduled_tag t SET import_id = made.id, woken = false FROM given g JOIN made USING (host, repository, reference, insecure, import_mode, credentials), wanted_tag w
           WHERE t.stream_uid = g.stream_uid AND t.tag = g.tag AND t.import_id IS NULL
             AND w.stream_uid = g.stream_uid AND w.tag = g.tag AND w.source = g.source AND w.insecure = g.insecure AND w.import_mode = g.import_mode`,
         [
@@ -141,16 +142,19 @@ export class Followers {
           column(({ insecure }) => insecure),
           column(({ importMode }) => importMode),
           column(({ credentials }) => credentials),
-          column((seat) => nextPlace(checkKey(seat), seat.intervalMs, now)),
+          column((seat) => (seat.woken ? now : nextPlace(checkKey(seat), seat.intervalMs, now))),
           now,
+          column(({ woken }) => woken),
         ],
       ),
     );
   }
 
-  /** Tags of a namespace stand up from a check whose credentials are no longer theirs. */
-  async unseat(namespace: string, importId: string): Promise<void> {
-    await this.store.query('UPDATE scheduled_tag SET import_id = NULL WHERE namespace = $1 AND import_id = $2', [namespace, importId]);
+  /** Tags of a namespace stand up from a check whose credentials are no longer theirs; `woken`: what serves them next is looked at at once. */
+  async unseat(namespace: string, importId: string, woken: boolean): Promise<void> {
+    await this.store.query('UPDATE scheduled_tag SET import_id = NULL, woken = $3 WHERE namespace = $1 AND import_id = $2', [
+      ...[namespace, importId, woken],
+    ]);
     this.bell.ring();
   }
 
@@ -163,7 +167,7 @@ export class Followers {
     );
     for (const { id, credentials, namespace, source } of refused) {
       const choice = await this.credentials.of(namespace, source).catch(() => undefined);
-      if (choice && fingerprintOf(choice.candidates) !== credentials) await this.unseat(namespace, id);
+      if (choice && fingerprintOf(choice.candidates) !== credentials) await this.unseat(namespace, id, true);
     }
   }
 

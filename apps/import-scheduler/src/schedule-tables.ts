@@ -70,13 +70,17 @@ export class ScheduledTagRow {
   @Column({ name: 'import_id', type: 'bigint', nullable: true, comment: 'The check that serves it; null until its credentials are known' })
   @ForeignKey(() => ScheduledImportRow, { name: 'scheduled_tag_of_import' })
   importId!: string | null;
-  @Column({ type: 'text', nullable: true, comment: 'Revision of the secrets of its namespace that were looked through' })
-  secrets!: string | null;
+  @Column({ type: 'boolean', default: false, comment: 'What serves it next is looked at at once' })
+  woken!: boolean;
   @Column({ name: 'interval_ms', type: 'bigint' })
   intervalMs!: string;
   @Column({ type: 'text', nullable: true, comment: 'Why the interval is not the one that is annotated' })
   problem!: string | null;
-  @Column({ type: 'text', nullable: true, comment: 'What was served when it was last imported; null where that is not known' })
+  @Column({
+    type: 'text',
+    nullable: true,
+    comment: 'What was served when it was last imported; null where that is not known, or it failed since',
+  })
   digest!: string | null;
   @Column({ type: 'text', nullable: true, comment: 'What was made of it' })
   image!: string | null;

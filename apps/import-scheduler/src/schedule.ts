@@ -59,7 +59,6 @@ export class Schedule implements Worker {
   private writing: Promise<void> | undefined;
   private running: Promise<void> = Promise.resolve();
   private sweptAt = -Infinity;
-  private spreadAt = -Infinity;
 
   constructor(
     private readonly store: Store,
@@ -115,10 +114,9 @@ export class Schedule implements Worker {
 
   /** Begins every check that is due now; resolves when the last of them is under way. */
   async round(): Promise<void> {
-    const now = performance.now();
-    if (now - this.sweptAt >= SWEEP_MS) await this.sweep();
+    if (performance.now() - this.sweptAt >= SWEEP_MS) await this.sweep();
     while ((await this.followers.seat()) > 0);
-    if (now - this.spreadAt >= POLL_MS) await this.spread();
+    await this.spread();
     while (!this.stopping.signal.aborted) {
       if (this.ready.length < this.config.IMPORT_CHECKS_IN_FLIGHT && !(await this.claim()) && !this.ready.length) return;
       while (this.ready.length && this.inFlight.size < this.config.IMPORT_CHECKS_IN_FLIGHT) this.begin(this.ready.shift() as ClaimedCheck);
@@ -139,7 +137,6 @@ export class Schedule implements Worker {
   }
 
   private async spread(): Promise<void> {
-    this.spreadAt = performance.now();
     const moved = await this.queue.spreadBacklog();
     if (moved) this.log.warn({ checks: moved }, 'schedule.backlog');
   }
@@ -167,16 +164,15 @@ export class Schedule implements Worker {
     const candidates = await this.candidatesOf(check);
     if (candidates === 'unknown') return this.finish(check, { kind: 'unsent', waitMs: CREDENTIALS_RETRY_MS });
     if (fingerprintOf(candidates) !== check.credentials) {
-      await this.followers.unseat(check.namespace ?? '', check.id);
+      await this.followers.unseat(check.namespace ?? '', check.id, true);
       return this.queue.release([check]);
     }
     const outcome = await this.images.head(check, candidates);
     const step = afterCheck(outcome, this.contextOf(check));
-    const changed = step.kind === 'changed' || (step.kind === 'unchanged' && check.told !== null);
     // Why it failed is found out by trying the import, which says more than a HEAD, and may even succeed.
     const failure =
       outcome.kind === 'failed' && (step.kind === 'failing' || step.kind === 'refused') && step.tell && check.told !== outcome.code;
-    return changed || failure ? this.import(check, outcome, candidates) : this.finish(check, outcome);
+    return step.kind === 'changed' || failure ? this.import(check, outcome, candidates) : this.finish(check, outcome);
   }
 
   private async candidatesOf(check: ClaimedCheck): Promise<readonly Candidate[] | 'unknown'> {
@@ -203,7 +199,7 @@ export class Schedule implements Worker {
   /** Imports for those that follow and do not have what is served, or were told of a failure; each stream is told once. */
   private async import(check: ClaimedCheck, headed: Looked, candidates: readonly Candidate[]): Promise<void> {
     const served = headed.kind === 'served' ? headed.digest : null;
-    const followers = await this.followersOf(check, check.told === null ? served : null);
+    const followers = await this.followersOf(check, served);
     if (!followers.length) return this.finish(check, headed);
 
     const kinds = new Map(followers.map((one) => [kindOf(one), one]));
@@ -224,9 +220,9 @@ export class Schedule implements Worker {
         );
         await this.tell(
           tx,
-          told.filter(({ follower, result }) => isNews(follower, result, check.told)),
+          told.filter(({ follower, result }) => isNews(follower, result)),
         );
-        if (outcome.kind === 'served') await this.remember(tx, outcome.digest, told);
+        await this.remember(tx, outcome.kind === 'served' ? outcome.digest : null, told);
         if (last) await this.queue.finish(tx, [this.madeOf(check, outcome)]);
       });
     }
@@ -250,7 +246,11 @@ export class Schedule implements Worker {
     }
   }
 
-  private async remember(tx: Tx, digest: string, told: readonly { follower: Follower; result: ImportedTag['result'] }[]): Promise<void> {
+  private async remember(
+    tx: Tx,
+    digest: string | null,
+    told: readonly { follower: Follower; result: ImportedTag['result'] }[],
+  ): Promise<void> {
     await tx.run(
       `UPDATE scheduled_tag t SET digest = $1, image = v.image FROM unnest($2::uuid[], $3::text[], $4::text[]) AS v (stream_uid, tag, image)
         WHERE t.stream_uid = v.stream_uid AND t.tag = v.tag`,
@@ -276,14 +276,16 @@ export class Schedule implements Worker {
 
   private madeOf(check: ClaimedCheck, outcome: Looked): MadeCheck {
     const step = afterCheck(outcome, this.contextOf(check));
-    const failed = step.kind === 'failing' || step.kind === 'refused';
-    const told = outcome.kind === 'served' ? null : failed && step.tell && outcome.kind === 'failed' ? outcome.code : check.told;
+    if (outcome.kind === 'served') return { check, step, digest: outcome.digest, reason: null, told: null };
+    if (outcome.kind === 'unsent') return { check, step, digest: undefined, reason: null, told: check.told };
+    // Those that were told of a failure are told of the success too, whatever is served then.
+    const tells = (step.kind === 'failing' || step.kind === 'refused') && step.tell;
     return {
       check,
       step,
-      digest: outcome.kind === 'served' ? outcome.digest : null,
-      reason: failed ? (outcome.reason ?? null) : null,
-      told,
+      digest: tells ? null : undefined,
+      reason: outcome.reason ?? outcome.code,
+      told: tells ? outcome.code : check.told,
     };
   }
 
@@ -322,8 +324,8 @@ const named = ({ host, repository, reference }: ClaimedCheck) => ({ host, reposi
 const kindOf = ({ source, preferArch, preferOs }: Follower): string => JSON.stringify([source, preferArch, preferOs]);
 
 /** What a tag has already is no news: another digest of an index may bring the same image. */
-function isNews(follower: Follower, result: ImportedTag['result'], told: string | null): boolean {
-  return told !== null || result.kind === 'failed' || result.image.metadata.name !== follower.image;
+function isNews(follower: Follower, result: ImportedTag['result']): boolean {
+  return result.kind === 'failed' || result.image.metadata.name !== follower.image;
 }
 
 function importedTag(follower: Follower, result: ImportedTag['result']): ImportedTag {

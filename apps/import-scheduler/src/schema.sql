@@ -74,7 +74,7 @@ CREATE TABLE scheduled_tag (
   tag text NOT NULL,
   namespace text NOT NULL,
   import_id bigint,
-  secrets text,
+  woken boolean NOT NULL DEFAULT false,
   interval_ms bigint NOT NULL,
   problem text,
   digest text,

@@ -114,7 +114,7 @@ const GRACE_MS = 5 * SECOND;
  */
 export function backlogShift(oldestDue: number | undefined, now: number): number {
   const late = oldestDue === undefined ? 0 : now - oldestDue;
-  return late > GRACE_MS ? late : 0;
+  return late > GRACE_MS ? Math.floor(late) : 0;
 }
 
 /** What a registry told of a tag before it serves it: which digest, where it said so; how often it was looked for since. */
