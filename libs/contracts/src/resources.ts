@@ -4,6 +4,7 @@ import { ImageTrigger } from '@millrace/domain/image-trigger';
 import { ImageStream, ImageStreamMapping, ImageStreamTag, ImageTag } from '@millrace/domain/image-stream';
 import { NamespaceObject, PROJECT_GROUP, ProjectRequest } from '@millrace/domain/namespace';
 import { Secret, SecretList } from '@millrace/domain/secret';
+import { ServiceAccount } from '@millrace/domain/service-account';
 import { ImageStreamLayers } from '@millrace/domain/stream-layers';
 import type { z } from 'zod';
 import type { Owner } from './define.ts';
@@ -134,6 +135,17 @@ export const Secrets: Resource = {
   verbs: ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update'],
   schema: Secret,
 };
+/** With the secrets that are linked to them; every namespace has some. */
+export const ServiceAccounts: Resource = {
+  ...CORE,
+  resource: 'serviceaccounts',
+  singular: 'serviceaccount',
+  shortNames: ['sa'],
+  kind: 'ServiceAccount',
+  namespaced: true,
+  verbs: all,
+  schema: ServiceAccount,
+};
 /** Namespaces as OpenShift's clients see them. */
 export const Projects: Resource = {
   ...PROJECT,
@@ -205,6 +217,7 @@ export const resources: readonly Resource[] = [
   ImageTags,
   Namespaces,
   Secrets,
+  ServiceAccounts,
   Projects,
   ProjectRequests,
   ImageTriggers,
