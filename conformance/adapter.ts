@@ -12,6 +12,7 @@ import {
 import { RegistryAllowList, type AllowedRegistry, type Transport } from '@millrace/domain/allowed-registries';
 import type { ImageStream, TagEvent } from '@millrace/domain/image-stream';
 import { planStream } from '@millrace/domain/import-plan';
+import { candidatesFor, keyringOf, lookupText } from '@millrace/domain/keyring';
 import { followTag, resolvePullSpec } from '@millrace/domain/pull-spec';
 import { parseStreamImage, parseStreamTag, splitStreamTag } from '@millrace/domain/stream-names';
 import { addEvent } from '@millrace/domain/tag-history';
@@ -27,6 +28,12 @@ const streamOf = (input: StreamInput): ImageStream => ({
 const planned = (stream: ImageStream) => {
   const { tags, ...plan } = planStream(stream);
   return { ...plan, tags: tags.map((tag) => tag.name) };
+};
+
+/** Where a secret of a type keeps its registries. */
+const DATA_KEYS: Record<string, string> = {
+  'kubernetes.io/dockercfg': '.dockercfg',
+  'kubernetes.io/dockerconfigjson': '.dockerconfigjson',
 };
 
 /** The cases leave out what is empty. */
@@ -74,5 +81,16 @@ export default {
     const followed = followTag(streamOf(stream), tag);
     const { finalTag, multiple } = followed;
     return followed.kind === 'found' ? { finalTag, multiple, refName: followed.tag.name } : { finalTag, multiple, error: followed.message };
+  },
+  'keyring.lookup': ({ raw, image }: { raw: { type: string; json: unknown }[]; image: string }) => {
+    const keyring = keyringOf(
+      raw.map(({ type, json }, i) => ({ name: `secret-${i}`, type, texts: new Map([[DATA_KEYS[type] ?? type, JSON.stringify(json)]]) })),
+    );
+    const lookup = lookupText(image);
+    const all = candidatesFor(keyring, image).map(({ credential }) => credential.username);
+    if (all.length) return { lookup, found: true, used: all[0], all };
+    // What cannot be read is told where nothing else is found, and no obstacle where something is.
+    const [broken] = keyring.broken;
+    return broken ? { error: broken.reason } : { lookup, found: false };
   },
 };

@@ -110,7 +110,7 @@ const objectsOf = (owner: Owner, summary: string) =>
 /** Who answers for which resources: one request per owner. */
 export const TagStoreObjects = objectsOf(
   'tag-store',
-  'Read or write image streams, their tags, images and mappings, namespaces and secrets.',
+  'Read or write image streams, their tags, images and mappings, namespaces, secrets and service accounts.',
 );
 export const TriggerObjects = objectsOf('trigger-dispatcher', 'Read or write image triggers and deliveries.');
 export const RegistryMappingObjects = objectsOf('registry-mapping', 'Read, retry or drop notifications that wait or could not be used.');
@@ -148,6 +148,38 @@ export const CurrentTag = defineRequest({
   answer: z.object({ move: z.unknown().nullable().describe('The last tag.moved of the tag, or null') }),
 });
 
+/** A secret for registries as it lies in the database: only who has the key can read it, so that NATS never carries what is in it. */
+export const SealedSecret = z
+  .object({
+    name: z.string(),
+    uid: z.string().describe('What the sealed data are bound to'),
+    resourceVersion: z.string(),
+    type: z.string(),
+    registries: z.array(z.string()).describe('For types that do not say it inside: keys of the registries that it is for'),
+    keyId: z.string().optional().describe('Which SECRETS_KEY opens it; absent for what was sealed before keys had ids'),
+    sealed: z.base64(),
+  })
+  .meta({ id: 'SealedSecret' });
+export type SealedSecret = z.infer<typeof SealedSecret>;
+
+/** With what images are fetched for a namespace. Rung when any of it changes: {@link PULL_SECRETS_BELL}. */
+export const PullSecrets = defineRequest({
+  name: 'pull-secrets',
+  to: 'tag-store',
+  summary: 'The secrets of a namespace that images are fetched with, sealed.',
+  question: z.object({
+    namespace: z.string(),
+    known: z.string().optional().describe('The revision that the asker has'),
+  }),
+  answer: z.object({
+    revision: z.string().describe('Another one whenever one of them is made, changed, sealed anew or gone'),
+    secrets: z.array(SealedSecret).optional().describe('By name; absent while the known revision is the current one'),
+  }),
+});
+
+/** A bell, best effort: a secret of some namespace has changed, so who keeps some asks again. */
+export const PULL_SECRETS_BELL = 'tag-store.pull-secrets';
+
 /** Every request of the system. */
 export const requests: readonly RequestContract[] = [
   TagStoreObjects,
@@ -156,6 +188,7 @@ export const requests: readonly RequestContract[] = [
   ImportObjects,
   ApplyImport,
   CurrentTag,
+  PullSecrets,
 ];
 
 /** The request that answers for a resource's owner. */
