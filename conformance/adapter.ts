@@ -11,8 +11,8 @@ import {
 } from '@millrace/domain/image-reference';
 import { RegistryAllowList, type AllowedRegistry, type Transport } from '@millrace/domain/allowed-registries';
 import type { ImageStream, TagEvent } from '@millrace/domain/image-stream';
-import { candidatesFor, keyringOf, lookupText } from '@millrace/domain/keyring';
 import { planStream } from '@millrace/domain/import-plan';
+import { candidatesFor, keyringOf, lookupText } from '@millrace/domain/keyring';
 import { followTag, resolvePullSpec } from '@millrace/domain/pull-spec';
 import { parseStreamImage, parseStreamTag, splitStreamTag } from '@millrace/domain/stream-names';
 import { addEvent } from '@millrace/domain/tag-history';
@@ -25,15 +25,15 @@ const streamOf = (input: StreamInput): ImageStream => ({
   status: input.status ?? { dockerImageRepository: '' },
 });
 
+const planned = (stream: ImageStream) => {
+  const { tags, ...plan } = planStream(stream);
+  return { ...plan, tags: tags.map((tag) => tag.name) };
+};
+
 /** Where a secret of a type keeps its registries. */
 const DATA_KEYS: Record<string, string> = {
   'kubernetes.io/dockercfg': '.dockercfg',
   'kubernetes.io/dockerconfigjson': '.dockerconfigjson',
-};
-
-const planned = (stream: ImageStream) => {
-  const { tags, ...plan } = planStream(stream);
-  return { ...plan, tags: tags.map((tag) => tag.name) };
 };
 
 /** The cases leave out what is empty. */

@@ -110,7 +110,7 @@ const objectsOf = (owner: Owner, summary: string) =>
 /** Who answers for which resources: one request per owner. */
 export const TagStoreObjects = objectsOf(
   'tag-store',
-  'Read or write image streams, their tags, images and mappings, namespaces and secrets.',
+  'Read or write image streams, their tags, images and mappings, namespaces, secrets and service accounts.',
 );
 export const TriggerObjects = objectsOf('trigger-dispatcher', 'Read or write image triggers and deliveries.');
 export const RegistryMappingObjects = objectsOf('registry-mapping', 'Read, retry or drop notifications that wait or could not be used.');

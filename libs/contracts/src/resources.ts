@@ -5,6 +5,7 @@ import { ImageStream, ImageStreamMapping, ImageStreamTag, ImageTag } from '@mill
 import { ImageStreamImport } from '@millrace/domain/image-stream-import';
 import { NamespaceObject, PROJECT_GROUP, ProjectRequest } from '@millrace/domain/namespace';
 import { Secret, SecretList } from '@millrace/domain/secret';
+import { ServiceAccount } from '@millrace/domain/service-account';
 import { ImageStreamLayers } from '@millrace/domain/stream-layers';
 import type { z } from 'zod';
 import type { Owner } from './define.ts';
@@ -149,6 +150,17 @@ export const Secrets: Resource = {
   verbs: ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update'],
   schema: Secret,
 };
+/** With the secrets that are linked to them; every namespace has some. */
+export const ServiceAccounts: Resource = {
+  ...CORE,
+  resource: 'serviceaccounts',
+  singular: 'serviceaccount',
+  shortNames: ['sa'],
+  kind: 'ServiceAccount',
+  namespaced: true,
+  verbs: all,
+  schema: ServiceAccount,
+};
 /** Namespaces as OpenShift's clients see them. */
 export const Projects: Resource = {
   ...PROJECT,
@@ -220,6 +232,7 @@ export const resources: readonly Resource[] = [
   ImageTags,
   Namespaces,
   Secrets,
+  ServiceAccounts,
   Projects,
   ProjectRequests,
   ImageTriggers,

@@ -90,9 +90,11 @@ export function decideImport(
     const top = list?.items?.[0];
     const counterpart = isCounterpart(top, result, manifestsOf);
     const isSame = counterpart || (top?.image === result.image && top.dockerImageReference === result.pullSpec);
-    const event = { created: now, dockerImageReference: result.pullSpec, image: result.image, generation };
     const changed = !isSame || specTag?.generation == null || specTag.generation > (top?.generation ?? 0);
     if (changed || counterpart) {
+      // Where the spec stays as it is, so does the stream's generation.
+      const at = changed ? generation : (top?.generation ?? generation);
+      const event = { created: now, dockerImageReference: result.pullSpec, image: result.image, generation: at };
       outcome.events.push({ tag, event, counterpart });
       lists.set(tag, { tag, items: [event] });
     }

@@ -106,7 +106,8 @@ export class RegistryHost {
     const { repository, subject } = request;
     const challenge = this.#challenges.get(repository);
     let authorization: Authorization | undefined;
-    if (challenge) {
+    // Who has no account may still be let in where others are asked for theirs.
+    if (challenge && (challenge.scheme === 'bearer' || candidate.credentials)) {
       const given = this.#authorizer.answer(challenge, candidate, subject);
       authorization = given instanceof Promise ? await given : given;
     }

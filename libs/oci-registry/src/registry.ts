@@ -63,6 +63,8 @@ export class RegistryClient {
   readonly #candidates: Candidate[];
   /** Which candidate each repository took last, where it was not the first. */
   readonly #taken = new RecentMap<Candidate>(maxRepositoriesKnown);
+  /** Repositories whose HEAD does not tell enough. */
+  readonly #headless = new RecentMap<true>(maxRepositoriesKnown);
   readonly #now: () => number;
   readonly #options: RegistryOptions;
 
@@ -90,52 +92,25 @@ export class RegistryClient {
   }
 
   /** What a tag or digest points at, with one HEAD where the registry says enough, otherwise with the GET that `getManifest` makes. */
-  async headManifest(repository: string, reference: string, call: CallOptions = {}): Promise<ManifestHead> {
-    const subject = this.#subject('HEAD', repository, reference);
-    const headers = { accept: acceptedManifests };
-    const answer = await this.#request(
-      { method: 'HEAD', repository, path: `manifests/${reference}`, subject, headers, cost: 'manifest-head' },
-      call,
-    );
-    const mediaType = header(answer, 'content-type');
-    const digest = header(answer, 'docker-content-digest');
-    const size = Number(header(answer, 'content-length') || Number.NaN);
-    const kind = kindOf(mediaType);
-    if (answer.status === 200 && kind === 'schema1') {
-      throw new RegistryError({
-        code: 'unsupported-manifest',
-        message: `${subject}: unsupported image manifest type: Docker schema 1, push the image again with a newer tool`,
-      });
-    }
-    // Some registries answer HEAD without digest, type or length, and some not at all.
-    const enough = answer.status === 200 && isDigest(digest) && kind !== 'unknown' && Number.isSafeInteger(size) && size > 0;
-    if (!enough && (answer.status === 200 || answer.status === 405 || answer.status === 501)) {
-      const manifest = await this.getManifest(repository, reference, call);
-      return { digest: manifest.digest, mediaType: manifest.mediaType, size: manifest.body.length };
-    }
-    this.#ensureOk(subject, answer);
-    if (isDigest(reference) && sameAlgorithm(reference, digest) && reference !== digest) throw mismatch(subject, reference, digest);
-    return { digest: isDigest(reference) ? reference : digest, mediaType: mediaType.split(';')[0]?.trim() ?? '', size };
+  headManifest(repository: string, reference: string, call: CallOptions = {}): Promise<ManifestHead> {
+    return this.#look(repository, reference, call);
+  }
+
+  /**
+   * Whether a tag still points at the digest that is known, as cheaply as the registry lets one ask: it need not answer more than "the
+   * same". A check is background work unless the call says otherwise.
+   */
+  async checkTag(repository: string, tag: string, known: string | undefined, call: CallOptions = {}): Promise<TagCheck> {
+    const check = { purpose: 'check', ...call } as const;
+    if (known === undefined) return { kind: 'moved', head: await this.#look(repository, tag, check) };
+    const head = await this.#look(repository, tag, check, known);
+    return head && head.digest !== known ? { kind: 'moved', head } : { kind: 'unchanged', digest: known };
   }
 
   /** The manifest itself, at most 4 MiB, its bytes checked against the reference if that is a digest, and against what the registry says. */
   async getManifest(repository: string, reference: string, call: CallOptions = {}): Promise<Manifest> {
     const subject = this.#subject('GET', repository, reference);
-    const headers = { accept: acceptedManifests };
-    const answer = await this.#request(
-      { method: 'GET', repository, path: `manifests/${reference}`, subject, headers, maxBytes: maxManifestBytes, cost: 'manifest' },
-      call,
-    );
-    this.#ensureOk(subject, answer);
-    // Read first: the digest of a schema 1 manifest is not that of its bytes, and the error should say what is wrong.
-    const manifest = parseManifest(subject, answer.body, header(answer, 'content-type'));
-
-    const claims = [reference, header(answer, 'docker-content-digest')].filter(isDigest);
-    for (const claim of claims) {
-      const actual = digestOf(answer.body, claim);
-      if (actual !== claim) throw mismatch(subject, claim, actual);
-    }
-    return { digest: claims[0] ?? digestOf(answer.body), ...manifest };
+    return this.#readManifest(subject, reference, await this.#askForManifest('GET', repository, reference, subject, call));
   }
 
   /** A blob that fits in memory, such as an image's config, checked against its digest. */
@@ -222,6 +197,70 @@ export class RegistryClient {
   #inOrder(repository: string): Iterable<Candidate> {
     const taken = this.#taken.get(repository);
     return taken ? new Set([taken, ...this.#candidates]) : this.#candidates;
+  }
+
+  /** Undefined: the registry says that the reference still points at what is known. */
+  async #look(repository: string, reference: string, call: CallOptions): Promise<ManifestHead>;
+  async #look(repository: string, reference: string, call: CallOptions, known: string): Promise<ManifestHead | undefined>;
+  async #look(repository: string, reference: string, call: CallOptions, known?: string): Promise<ManifestHead | undefined> {
+    if (!this.#headless.get(repository)) {
+      const subject = this.#subject('HEAD', repository, reference);
+      const answer = await this.#askForManifest('HEAD', repository, reference, subject, call, known);
+      if (known !== undefined && answer.status === 304) return undefined;
+      const head = this.#readHead(subject, reference, answer);
+      if (head) return head;
+      this.#headless.set(repository, true);
+    }
+    const subject = this.#subject('GET', repository, reference);
+    const answer = await this.#askForManifest('GET', repository, reference, subject, call, known);
+    if (known !== undefined && answer.status === 304) return undefined;
+    const { digest, mediaType, body } = this.#readManifest(subject, reference, answer);
+    return { digest, mediaType, size: body.length };
+  }
+
+  #askForManifest(
+    method: 'GET' | 'HEAD',
+    repository: string,
+    reference: string,
+    subject: string,
+    call: CallOptions,
+    known?: string,
+  ): Promise<Answer> {
+    const headers = { accept: acceptedManifests, ...(known !== undefined && { 'if-none-match': `"${known}"` }) };
+    const cost = method === 'HEAD' ? 'manifest-head' : 'manifest';
+    return this.#request({ method, repository, path: `manifests/${reference}`, subject, headers, maxBytes: maxManifestBytes, cost }, call);
+  }
+
+  /** Undefined where GET has to tell: some registries answer HEAD without digest, type or length, and some not at all. */
+  #readHead(subject: string, reference: string, answer: Answer): ManifestHead | undefined {
+    const { status } = answer;
+    if (status === 405 || status === 501) return undefined;
+    this.#ensureOk(subject, answer);
+    const mediaType = header(answer, 'content-type');
+    const digest = header(answer, 'docker-content-digest');
+    const size = Number(header(answer, 'content-length') || Number.NaN);
+    const kind = kindOf(mediaType);
+    if (kind === 'schema1') {
+      throw new RegistryError({
+        code: 'unsupported-manifest',
+        message: `${subject}: unsupported image manifest type: Docker schema 1, push the image again with a newer tool`,
+      });
+    }
+    if (!isDigest(digest) || kind === 'unknown' || !Number.isSafeInteger(size) || size <= 0) return undefined;
+    if (isDigest(reference) && sameAlgorithm(reference, digest) && reference !== digest) throw mismatch(subject, reference, digest);
+    return { digest: isDigest(reference) ? reference : digest, mediaType: mediaType.split(';')[0]?.trim() ?? '', size };
+  }
+
+  #readManifest(subject: string, reference: string, answer: Answer): Manifest {
+    this.#ensureOk(subject, answer);
+    // Read first: the digest of a schema 1 manifest is not that of its bytes, and the error should say what is wrong.
+    const manifest = parseManifest(subject, answer.body, header(answer, 'content-type'));
+    const claims = [reference, header(answer, 'docker-content-digest')].filter(isDigest);
+    for (const claim of claims) {
+      const actual = digestOf(answer.body, claim);
+      if (actual !== claim) throw mismatch(subject, claim, actual);
+    }
+    return { digest: claims[0] ?? digestOf(answer.body), ...manifest };
   }
 
   #ensureOk(subject: string, answer: Answer): void {
