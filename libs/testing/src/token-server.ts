@@ -1,9 +1,8 @@
-import 'reflect-metadata'; // the certificate generator needs it first
-import { randomUUID, type webcrypto } from 'node:crypto';
+import { createPrivateKey, randomUUID, sign as signBytes, X509Certificate } from 'node:crypto';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
-import * as x509 from '@peculiar/x509';
+import { certificate as certificateOf } from './certificates.ts';
 
 export interface TokenServer {
   /** For a registry's `tokenServer`, with the certificate written to a file of the caller's. */
@@ -15,7 +14,7 @@ export interface TokenServer {
   /** What was asked for, in order: by whom, how, and for which scopes. */
   readonly asked: { account: string; grant: 'basic' | 'anonymous' | 'password' | 'refresh_token'; scopes: string[] }[];
   /** A token as the server would give it to the account. */
-  token(account: string, scopes: string[]): Promise<string>;
+  token(account: string, scopes: string[]): string;
   close(): Promise<void>;
 }
 
@@ -35,17 +34,18 @@ const issuer = 'token-server.test';
 /** A token server as registries delegate to: GET with Basic or nothing, POST with OAuth2; tokens are signed, so that Distribution takes them. */
 export async function aTokenServer(options: TokenServerOptions = {}): Promise<TokenServer> {
   const { users = {}, identityTokens = {}, mayPull = () => true, expiresInSeconds = 300 } = options;
-  const keys = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
-  const certificate = await selfSigned(keys);
+  const { cert, key } = await certificateOf(issuer);
+  const privateKey = createPrivateKey(key);
+  const x5c = [new X509Certificate(cert).raw.toString('base64')];
   const asked: TokenServer['asked'] = [];
 
-  const sign = async (account: string, scopes: string[]) => {
+  const sign = (account: string, scopes: string[]) => {
     const now = Math.floor(Date.now() / 1000);
     const access = scopes.map((scope) => {
       const [type = '', name = '', actions = ''] = scope.split(':');
       return { type, name, actions: mayPull(account, name) ? actions.split(',') : [] };
     });
-    const header = { typ: 'JWT', alg: 'ES256', x5c: [Buffer.from(certificate.rawData).toString('base64')] };
+    const header = { typ: 'JWT', alg: 'ES256', x5c };
     const claims = {
       iss: issuer,
       sub: account,
@@ -57,19 +57,19 @@ export async function aTokenServer(options: TokenServerOptions = {}): Promise<To
       access,
     };
     const content = [header, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.');
-    const signature = await crypto.subtle.sign({ name: 'ECDSA', hash: 'SHA-256' }, keys.privateKey, Buffer.from(content));
-    return `${content}.${Buffer.from(signature).toString('base64url')}`;
+    const signature = signBytes('sha256', Buffer.from(content), { key: privateKey, dsaEncoding: 'ieee-p1363' });
+    return `${content}.${signature.toString('base64url')}`;
   };
 
   const server = createServer((request, response) => {
-    void requestOf(request).then(async ({ grant, account, secret, scopes }) => {
+    void requestOf(request).then(({ grant, account, secret, scopes }) => {
       const isKnown =
         grant === 'anonymous' || (grant === 'refresh_token' ? secret in identityTokens : account in users && users[account] === secret);
       const name = grant === 'refresh_token' ? (identityTokens[secret] ?? '') : account;
       asked.push({ account: name, grant, scopes });
       response.writeHead(isKnown ? 200 : 401, { 'content-type': 'application/json' });
       if (!isKnown) response.end(JSON.stringify({ details: 'incorrect username or password' }));
-      else response.end(JSON.stringify({ token: await sign(name, scopes), expires_in: expiresInSeconds }));
+      else response.end(JSON.stringify({ token: sign(name, scopes), expires_in: expiresInSeconds }));
     });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -77,7 +77,7 @@ export async function aTokenServer(options: TokenServerOptions = {}): Promise<To
     realm: `http://127.0.0.1:${(server.address() as AddressInfo).port}/token`,
     service,
     issuer,
-    certificate: certificate.toString('pem'),
+    certificate: cert,
     asked,
     token: sign,
     close: async () => {
@@ -106,18 +106,4 @@ async function requestOf(request: IncomingMessage): Promise<Asked> {
   if (encoded === undefined) return { grant: 'anonymous', account: '', secret: '', scopes };
   const [account = '', secret = ''] = Buffer.from(encoded, 'base64').toString().split(/:(.*)/s);
   return { grant: 'basic', account, secret, scopes };
-}
-
-async function selfSigned(keys: webcrypto.CryptoKeyPair): Promise<x509.X509Certificate> {
-  return x509.X509CertificateGenerator.createSelfSigned({
-    name: `CN=${issuer}`,
-    notBefore: new Date(Date.now() - 3_600_000),
-    notAfter: new Date(Date.now() + 24 * 3_600_000),
-    keys,
-    signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
-    extensions: [
-      new x509.BasicConstraintsExtension(true, undefined, true),
-      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature | x509.KeyUsageFlags.keyCertSign, true),
-    ],
-  });
 }
