@@ -47,11 +47,15 @@ export class OutsideImages {
   }
 
   /** What is served at a place: one HEAD. */
-  async head(check: Place & { insecure: boolean; namespace: string | null }, candidates: readonly Candidate[]): Promise<Looked> {
+  async head(
+    check: Place & { insecure: boolean; namespace: string | null; digest: string | null },
+    candidates: readonly Candidate[],
+  ): Promise<Looked> {
     try {
       const client = this.client(check, candidates);
-      const { digest } = await client.headManifest(check.repository, check.reference, { purpose: 'check', tenant: check.namespace ?? '' });
-      return { kind: 'served', digest };
+      const call = { tenant: check.namespace ?? '' };
+      const checked = await client.checkTag(check.repository, check.reference, check.digest ?? undefined, call);
+      return { kind: 'served', digest: checked.kind === 'moved' ? checked.head.digest : checked.digest };
     } catch (error) {
       return failed(error);
     }

@@ -7,6 +7,7 @@ import {
   PREFER_OS_ANNOTATION,
 } from '@millrace/domain/import-plan';
 import type { ImageStream } from '@millrace/domain/image-stream';
+import { INTERVAL_ANNOTATION } from '@millrace/domain/import-schedule';
 import { isImportable } from '@millrace/domain/stream-spec';
 import type { Tx } from '@millrace/platform/store';
 
@@ -34,6 +35,7 @@ export function tellWanted(tx: Tx, before: ImageStream | undefined, after: Image
         failing: conditions.some(({ type, status }) => type === 'ImportSuccess' && status === 'False'),
         insecure: isInsecure || importPolicy?.insecure === true,
         scheduled: importPolicy?.scheduled === true,
+        interval: annotations?.[INTERVAL_ANNOTATION] ?? after.metadata.annotations?.[INTERVAL_ANNOTATION],
         importMode: importPolicy?.importMode ?? '',
         referencePolicy: referencePolicy?.type ?? '',
         preferArch: annotations?.[PREFER_ARCH_ANNOTATION],
@@ -61,7 +63,7 @@ const wantsAnything = ({ spec }: ImageStream): boolean => Boolean(spec.dockerIma
 
 /** Labels and the like are no wishes. */
 function sameWishes(before: ImageStream, after: ImageStream): boolean {
-  const annotated = [CHECKED_ANNOTATION, INSECURE_ANNOTATION].every((key) => {
+  const annotated = [CHECKED_ANNOTATION, INSECURE_ANNOTATION, INTERVAL_ANNOTATION].every((key) => {
     const [old, now] = [before.metadata.annotations?.[key], after.metadata.annotations?.[key]];
     return key === CHECKED_ANNOTATION ? Boolean(old) === Boolean(now) : old === now;
   });

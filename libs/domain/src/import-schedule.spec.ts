@@ -5,7 +5,9 @@ import {
   formatInterval,
   fractionOf,
   intervalOf,
+  INTERVAL_ANNOTATION,
   intervalProblem,
+  intervalWarnings,
   isScheduled,
   nextPlace,
   onHint,
@@ -57,6 +59,24 @@ describe('the interval of a tag', () => {
     [{ stream: '31d' }, 15 * MINUTE, 'millrace.dev/import-interval: "31d" is more than the 30d that are allowed, and is ignored'],
   ])('annotated %j it is %i ms', (annotated, intervalMs, problem) => {
     expect(intervalOf(annotated, limits)).toEqual({ intervalMs, ...(problem ? { problem } : {}) });
+  });
+
+  it.each<[string, Parameters<typeof intervalWarnings>[0], number]>([
+    ['a stream', { metadata: { annotations: { [INTERVAL_ANNOTATION]: 'often' } } }, 1],
+    [
+      'a tag of a stream',
+      { metadata: {}, spec: { tags: [{ annotations: { [INTERVAL_ANNOTATION]: 'often' } }, { annotations: null }] } },
+      1,
+    ],
+    ['an imagestreamtag', { metadata: {}, tag: { annotations: { [INTERVAL_ANNOTATION]: '5m', other: 'often' } } }, 0],
+    ['an imagetag', { metadata: {}, spec: { annotations: { [INTERVAL_ANNOTATION]: '0s' } } }, 1],
+    [
+      'several tags with the same',
+      { metadata: {}, spec: { tags: ['x', 'x', '1h'].map((text) => ({ annotations: { [INTERVAL_ANNOTATION]: text } })) } },
+      1,
+    ],
+  ])('of %s is warned about where it cannot be used', (_title, object, warnings) => {
+    expect(intervalWarnings(object)).toHaveLength(warnings);
   });
 
   it('a long bad text is not repeated whole', () => {

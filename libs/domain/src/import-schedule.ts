@@ -74,6 +74,23 @@ export function intervalProblem(text: string): string | undefined {
   return undefined;
 }
 
+/** What is wrong with the intervals annotated in a stream, or in a tag of one as the API has it. */
+export function intervalWarnings(object: {
+  metadata: Annotated;
+  /** Of an imagestreamtag. */
+  tag?: Annotated | null;
+  /** Of a stream, or of an imagetag. */
+  spec?: (Annotated & { tags?: readonly Annotated[] | null }) | null;
+}): string[] {
+  const annotated = [object.metadata, object.tag, object.spec, ...(object.spec?.tags ?? [])];
+  const texts = annotated.flatMap((one) => one?.annotations?.[INTERVAL_ANNOTATION] ?? []);
+  return [...new Set(texts.flatMap((text) => intervalProblem(text) ?? []))];
+}
+
+interface Annotated {
+  annotations?: Record<string, string> | null | undefined;
+}
+
 const quoted = (text: string): string => JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
 
 /** Whether the schedule looks at a tag: a digest stays what it is, and is looked at until it has been found once. */
