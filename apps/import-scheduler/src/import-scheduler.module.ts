@@ -7,13 +7,27 @@ import { EventsController } from './events.controller.ts';
 import { Followers } from './followers.ts';
 import { Hints } from './hints.ts';
 import { OutsideImages } from './outside-images.ts';
+import { RequestsController } from './requests.controller.ts';
 import { Schedule } from './schedule.ts';
 import { ScheduleMeasures } from './schedule-measures.ts';
+import { ScheduleObjects } from './schedule-objects.ts';
 import { WantedImports } from './wanted-imports.ts';
 
 /** What is in the service. */
 @Module({
-  controllers: [EventsController],
-  providers: [CheckQueue, Clock, Followers, Hints, OutsideImages, PullCredentials, Schedule, ScheduleMeasures, Sealing, WantedImports],
+  controllers: [EventsController, RequestsController],
+  providers: [
+    CheckQueue,
+    Clock,
+    Followers,
+    Hints,
+    OutsideImages,
+    PullCredentials,
+    Schedule,
+    ScheduleMeasures,
+    ScheduleObjects,
+    Sealing,
+    WantedImports,
+  ],
 })
 export class ImportSchedulerModule {}

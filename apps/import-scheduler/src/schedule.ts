@@ -276,6 +276,7 @@ export class Schedule implements Worker {
 
   private madeOf(check: ClaimedCheck, outcome: Looked): MadeCheck {
     const step = afterCheck(outcome, this.contextOf(check));
+    this.measures.checked(step);
     if (outcome.kind === 'served') return { check, step, digest: outcome.digest, reason: null, told: null };
     if (outcome.kind === 'unsent') return { check, step, digest: undefined, reason: null, told: check.told };
     // Those that were told of a failure are told of the success too, whatever is served then.
@@ -291,9 +292,7 @@ export class Schedule implements Worker {
 
   /** Written down with others that end at the same time; the claim is held until then. */
   private finish(check: ClaimedCheck, outcome: Looked): Promise<void> {
-    const made = this.madeOf(check, outcome);
-    this.measures.checked(made.step);
-    this.made.push(made);
+    this.made.push(this.madeOf(check, outcome));
     this.writing ??= this.write().finally(() => (this.writing = undefined));
     return Promise.resolve();
   }

@@ -221,6 +221,19 @@ export const RegistryNotifications = letters('registry-mapping', 'registrynotifi
 /** Facts that tag-store refused. */
 export const DeadFacts = letters('tag-store', 'deadfacts', 'deadfact', 'DeadFact');
 
+/** References that scheduled tags follow: when each was looked at and will be, who follows it, and what is wrong; `check` has it looked at now. */
+export const ScheduledImports: Resource = {
+  group: 'ops.millrace.dev',
+  version: 'v1',
+  resource: 'scheduledimports',
+  singular: 'scheduledimport',
+  kind: 'ScheduledImport',
+  namespaced: false,
+  verbs: ['get', 'list'],
+  owner: 'import-scheduler',
+  subresources: [{ name: 'check', kind: 'ScheduledImport', verbs: ['create'] }],
+};
+
 /** Every resource of the API. */
 export const resources: readonly Resource[] = [
   Images,
@@ -239,4 +252,5 @@ export const resources: readonly Resource[] = [
   Deliveries,
   RegistryNotifications,
   DeadFacts,
+  ScheduledImports,
 ];
