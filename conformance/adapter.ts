@@ -9,7 +9,10 @@ import {
   repositoryName,
   withClientDefaults,
 } from '@millrace/domain/image-reference';
+import { RegistryAllowList, type AllowedRegistry, type Transport } from '@millrace/domain/allowed-registries';
 import type { ImageStream, TagEvent } from '@millrace/domain/image-stream';
+import { planStream } from '@millrace/domain/import-plan';
+import { candidatesFor, keyringOf, lookupText } from '@millrace/domain/keyring';
 import { followTag, resolvePullSpec } from '@millrace/domain/pull-spec';
 import { parseStreamImage, parseStreamTag, splitStreamTag } from '@millrace/domain/stream-names';
 import { addEvent } from '@millrace/domain/tag-history';
@@ -21,6 +24,17 @@ const streamOf = (input: StreamInput): ImageStream => ({
   spec: input.spec ?? { lookupPolicy: { local: false } },
   status: input.status ?? { dockerImageRepository: '' },
 });
+
+const planned = (stream: ImageStream) => {
+  const { tags, ...plan } = planStream(stream);
+  return { ...plan, tags: tags.map((tag) => tag.name) };
+};
+
+/** Where a secret of a type keeps its registries. */
+const DATA_KEYS: Record<string, string> = {
+  'kubernetes.io/dockercfg': '.dockercfg',
+  'kubernetes.io/dockerconfigjson': '.dockerconfigjson',
+};
 
 /** The cases leave out what is empty. */
 const present = (parts: Record<string, string>) => Object.fromEntries(Object.entries(parts).filter(([, text]) => text !== ''));
@@ -58,9 +72,25 @@ export default {
     const { pullSpec, hasStatus, isTagEmpty } = resolved;
     return { pullSpec, hasStatus, isTagEmpty, ...hasNewer };
   },
+  'whitelist.admit': ({ allowed, pullSpec, transport }: { allowed: AllowedRegistry[]; pullSpec: string; transport: Transport }) => {
+    const error = new RegistryAllowList(allowed).refusalOf(pullSpec, transport);
+    return { admitted: error === undefined, error };
+  },
+  'import.plan': (stream: StreamInput) => planned(streamOf(stream)),
   'tag.follow': ({ stream, tag }: { stream: StreamInput; tag: string }) => {
     const followed = followTag(streamOf(stream), tag);
     const { finalTag, multiple } = followed;
     return followed.kind === 'found' ? { finalTag, multiple, refName: followed.tag.name } : { finalTag, multiple, error: followed.message };
+  },
+  'keyring.lookup': ({ raw, image }: { raw: { type: string; json: unknown }[]; image: string }) => {
+    const keyring = keyringOf(
+      raw.map(({ type, json }, i) => ({ name: `secret-${i}`, type, texts: new Map([[DATA_KEYS[type] ?? type, JSON.stringify(json)]]) })),
+    );
+    const lookup = lookupText(image);
+    const all = candidatesFor(keyring, image).map(({ credential }) => credential.username);
+    if (all.length) return { lookup, found: true, used: all[0], all };
+    // What cannot be read is told where nothing else is found, and no obstacle where something is.
+    const [broken] = keyring.broken;
+    return broken ? { error: broken.reason } : { lookup, found: false };
   },
 };

@@ -4,9 +4,11 @@ import type { ObjectMeta } from '@millrace/domain/object-meta';
 import { matchesFields, matchesLabels, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
 import { badRequest, gone, StatusError } from '@millrace/domain/status';
 import type { Tx } from '@millrace/platform/store';
+import { NAME_FIELDS } from './answers.ts';
 import { type Change, Changes, type FeedEntry } from './changes.ts';
 import { IMAGE_FIELDS, readImages } from './images.ts';
 import { NAMESPACE_FIELDS, Namespaces } from './namespaces.ts';
+import { ServiceAccounts } from './service-accounts.ts';
 import { STREAM_FIELDS, Streams } from './streams.ts';
 import { asObject, type Kind } from './views.ts';
 
@@ -29,6 +31,7 @@ export class ObjectChanges {
     private readonly changes: Changes,
     private readonly streams: Streams,
     private readonly namespaces: Namespaces,
+    private readonly serviceAccounts: ServiceAccounts,
   ) {}
 
   ofStreams(question: Question): Promise<ObjectAnswer> {
@@ -45,6 +48,11 @@ export class ObjectChanges {
   ofNamespaces(question: Question, kind: 'Namespace' | 'Project'): Promise<ObjectAnswer> {
     const read = (tx: Tx, uids: string[]) => this.namespaces.read(tx, 'made AND uid = ANY($1)', [uids]);
     return this.answer(question, { resource: 'namespaces', kind, fields: NAMESPACE_FIELDS, read });
+  }
+
+  ofServiceAccounts(question: Question): Promise<ObjectAnswer> {
+    const read = (tx: Tx, uids: string[]) => this.serviceAccounts.read(tx, 'uid = ANY($1)', [uids]);
+    return this.answer(question, { resource: 'serviceaccounts', kind: 'ServiceAccount', fields: NAME_FIELDS, read });
   }
 
   /**

@@ -5,6 +5,7 @@ import { DeadFactObjects } from './dead-facts.ts';
 import { EventsController } from './events.controller.ts';
 import { ImageTags } from './image-tags.ts';
 import { Images } from './images.ts';
+import { Imports } from './imports.ts';
 import { Layers } from './layers.ts';
 import { Mappings } from './mappings.ts';
 import { Namespaces } from './namespaces.ts';
@@ -13,6 +14,7 @@ import { Objects } from './objects.ts';
 import { Projects } from './projects.ts';
 import { RequestsController } from './requests.controller.ts';
 import { Secrets } from './secrets.ts';
+import { ServiceAccounts } from './service-accounts.ts';
 import { Signatures } from './signatures.ts';
 import { StreamImages } from './stream-images.ts';
 import { StreamStatus } from './stream-status.ts';
@@ -24,6 +26,7 @@ const nouns = [
   Changes,
   Tags,
   Mappings,
+  Imports,
   Streams,
   StreamStatus,
   StreamTags,
@@ -34,6 +37,7 @@ const nouns = [
   Signatures,
   Sealing,
   Secrets,
+  ServiceAccounts,
   Namespaces,
   Projects,
   ObjectChanges,

@@ -2,6 +2,7 @@ import { Image } from '@millrace/domain/image';
 import { ImageStreamMapping } from '@millrace/domain/image-stream';
 import { z } from 'zod';
 import { defineEvent } from './define.ts';
+import { ImportCompleted, ImportWanted } from './imports.ts';
 
 const Instant = z.string().describe('RFC 3339');
 
@@ -196,6 +197,8 @@ export const events = [
   MappingPublished,
   NotificationSubmitted,
   RepositoryPushed,
+  ImportWanted,
+  ImportCompleted,
   TagMoved,
   BuildTriggered,
   DeployTriggered,

@@ -2,8 +2,10 @@ import { Image } from '@millrace/domain/image';
 import { ImageSignature } from '@millrace/domain/image-signature';
 import { ImageTrigger } from '@millrace/domain/image-trigger';
 import { ImageStream, ImageStreamMapping, ImageStreamTag, ImageTag } from '@millrace/domain/image-stream';
+import { ImageStreamImport } from '@millrace/domain/image-stream-import';
 import { NamespaceObject, PROJECT_GROUP, ProjectRequest } from '@millrace/domain/namespace';
 import { Secret, SecretList } from '@millrace/domain/secret';
+import { ServiceAccount } from '@millrace/domain/service-account';
 import { ImageStreamLayers } from '@millrace/domain/stream-layers';
 import type { z } from 'zod';
 import type { Owner } from './define.ts';
@@ -24,6 +26,8 @@ export interface Resource {
   readonly namespaced: boolean;
   readonly verbs: readonly Verb[];
   readonly owner: Owner;
+  /** How long its owner may take for an answer, in milliseconds, where that is more than usual. */
+  readonly answersWithinMs?: number;
   /** Whether `metadata.managedFields` is kept, so that server-side apply knows who owns which field. */
   readonly keepsOwners?: boolean;
   /** Shape of the object, for documents and for warnings about unknown fields; any object when absent. */
@@ -94,6 +98,18 @@ export const ImageStreamMappings: Resource = {
   schema: ImageStreamMapping,
   verbs: ['create'],
 };
+/** Asks registries while the client waits. */
+export const ImageStreamImports: Resource = {
+  ...IMAGE,
+  owner: 'import-scheduler',
+  answersWithinMs: 150_000,
+  resource: 'imagestreamimports',
+  singular: 'imagestreamimport',
+  kind: 'ImageStreamImport',
+  namespaced: true,
+  schema: ImageStreamImport,
+  verbs: ['create'],
+};
 export const Images: Resource = {
   ...IMAGE,
   resource: 'images',
@@ -133,6 +149,17 @@ export const Secrets: Resource = {
   namespaced: true,
   verbs: ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update'],
   schema: Secret,
+};
+/** With the secrets that are linked to them; every namespace has some. */
+export const ServiceAccounts: Resource = {
+  ...CORE,
+  resource: 'serviceaccounts',
+  singular: 'serviceaccount',
+  shortNames: ['sa'],
+  kind: 'ServiceAccount',
+  namespaced: true,
+  verbs: all,
+  schema: ServiceAccount,
 };
 /** Namespaces as OpenShift's clients see them. */
 export const Projects: Resource = {
@@ -194,6 +221,19 @@ export const RegistryNotifications = letters('registry-mapping', 'registrynotifi
 /** Facts that tag-store refused. */
 export const DeadFacts = letters('tag-store', 'deadfacts', 'deadfact', 'DeadFact');
 
+/** References that scheduled tags follow: when each was looked at and will be, who follows it, and what is wrong; `check` has it looked at now. */
+export const ScheduledImports: Resource = {
+  group: 'ops.millrace.dev',
+  version: 'v1',
+  resource: 'scheduledimports',
+  singular: 'scheduledimport',
+  kind: 'ScheduledImport',
+  namespaced: false,
+  verbs: ['get', 'list'],
+  owner: 'import-scheduler',
+  subresources: [{ name: 'check', kind: 'ScheduledImport', verbs: ['create'] }],
+};
+
 /** Every resource of the API. */
 export const resources: readonly Resource[] = [
   Images,
@@ -205,10 +245,12 @@ export const resources: readonly Resource[] = [
   ImageTags,
   Namespaces,
   Secrets,
+  ServiceAccounts,
   Projects,
   ProjectRequests,
   ImageTriggers,
   Deliveries,
   RegistryNotifications,
   DeadFacts,
+  ScheduledImports,
 ];
