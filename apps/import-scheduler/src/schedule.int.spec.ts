@@ -127,6 +127,19 @@ describe('what is unchanged', () => {
     expect(await one.store.query('SELECT id FROM scheduled_import')).toEqual([]);
   });
 
+  it('tells of which registries something is followed', async () => {
+    await one.want(
+      aStream('s', {
+        latest: { from: 'ruby' },
+        other: { from: 'quay.example.com:8443/team/web:1' },
+        third: { from: 'docker.io/team/web:1' },
+      }),
+    );
+    await one.followers.seat();
+
+    expect(await one.followers.hosts()).toEqual(['quay.example.com:8443', 'docker.io']);
+  });
+
   it('a stream that is deleted takes its tags off the schedule', async () => {
     const { from } = await aRepository();
     const stream = aStream('s', { latest: { from } });

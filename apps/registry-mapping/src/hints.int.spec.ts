@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { headers as natsHeaders } from '@nats-io/transport-node';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import pg from 'pg';
+import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { RepositoryPushed } from '@millrace/contracts/events';
 import { FollowedHosts } from '@millrace/contracts/requests';
@@ -188,7 +189,7 @@ const harbor = (): Body => ({ ...fixture('harbor', 'a push of a tag').body, occu
 const standard = (body: string, at = nowSeconds, secret = SECRET) => ({
   'webhook-id': 'msg_1',
   'webhook-timestamp': String(at),
-  'webhook-signature': `v1,${createHmac('sha256', secret).update(`msg_1.${at}.${body}`).digest('base64')}`,
+  'webhook-signature': new Webhook(Buffer.from(secret).toString('base64')).sign('msg_1', new Date(at * 1000), body),
 });
 const cloudEvent = (change: object = {}) => ({
   specversion: '1.0',
