@@ -1,52 +1,34 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { FollowedHosts } from '@millrace/contracts/requests';
 import { isDockerHub } from '@millrace/domain/image-reference';
-import { pause } from '@millrace/platform/backoff';
 import { Bus } from '@millrace/platform/bus';
 import type { Log } from '@millrace/platform/log';
-import { LOG, type Worker } from '@millrace/platform/service';
-import { Registries } from './registries.ts';
+import { LOG } from '@millrace/platform/service';
 
-/** So long a hint may be thought unwanted although somebody has begun to follow: who begins has looked. */
-const EVERY_MS = 30_000;
+/** So long a registry counts as followed: an unwanted hint does no harm. */
+const FOLLOWED_MS = 300_000;
+/** And so long as not followed: somebody may have just begun. Whatever comes meanwhile costs no question. */
+const UNFOLLOWED_MS = 1_000;
 const ASK_MS = 2_000;
 
 /** Of which registries some tag is followed, as import-scheduler says. While it does not say, all of them are. */
 @Injectable()
-export class Followed implements Worker {
-  private readonly stopping = new AbortController();
+export class Followed {
   private hosts: ReadonlySet<string> | undefined;
-  private running: Promise<void> = Promise.resolve();
+  private askedAt = -Infinity;
+  private asking: Promise<void> | undefined;
 
   constructor(
     private readonly bus: Bus,
-    private readonly registries: Registries,
     @Inject(LOG) private readonly log: Log,
   ) {}
 
-  async start(): Promise<void> {
-    if (this.registries.all.every(({ mode }) => mode === 'mapping')) return;
-    await this.ask();
-    this.running = this.run();
-  }
-
-  async stop(): Promise<void> {
-    this.stopping.abort();
-    await this.running;
-  }
-
   /** Whether a hint about a host may be of use to somebody. */
-  has(host: string): boolean {
+  async has(host: string): Promise<boolean> {
+    const known = this.hosts?.has(host);
+    if (performance.now() - this.askedAt > (known ? FOLLOWED_MS : UNFOLLOWED_MS))
+      await (this.asking ??= this.ask().finally(() => (this.asking = undefined)));
     return this.hosts?.has(host) ?? true;
-  }
-
-  private async run(): Promise<void> {
-    const { signal } = this.stopping;
-    for (;;) {
-      await pause(EVERY_MS, signal);
-      if (signal.aborted) return;
-      await this.ask();
-    }
   }
 
   private async ask(): Promise<void> {
@@ -57,5 +39,6 @@ export class Followed implements Worker {
       if (this.hosts) this.log.warn({ reason: (error as Error).message }, 'followed.unknown');
       this.hosts = undefined;
     }
+    this.askedAt = performance.now();
   }
 }

@@ -586,8 +586,9 @@ describe('a registry of which nothing is followed', () => {
     expect(await rows('hint')).toBe(1);
 
     hosts = ['quay.io'];
-    const later = await start();
-    expect((await send(later, `quay/${PATH}`, fixture('quay', 'a push').body)).status).toBe(202);
-    await eventually(() => expect(told()).toContain('quay.io/dgangaia/test:latest'));
+    await eventually(async () => {
+      expect((await send(follower, `quay/${PATH}`, fixture('quay', 'a push').body)).status).toBe(202);
+      expect(told()).toContain('quay.io/dgangaia/test:latest');
+    });
   });
 });

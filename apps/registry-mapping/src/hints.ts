@@ -35,7 +35,7 @@ export class Hints {
       // Without an id of its own, a repeat is as good as another push: it costs a look.
       const told = { ...push, eventId: push.eventId ?? randomUUID(), occurredAt: push.occurredAt ?? now.toISOString() };
       const placed = placeHint(told, rules);
-      if (placed.kind === 'hint' && !this.followed.has(placed.hint.host)) this.measures.count(registry, 'not-followed');
+      if (placed.kind === 'hint' && !(await this.followed.has(placed.hint.host))) this.measures.count(registry, 'not-followed');
       else if (placed.kind === 'hint') hints.set(told.eventId, placed.hint);
       else {
         this.measures.count(registry, placed.reason);

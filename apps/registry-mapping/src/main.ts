@@ -1,7 +1,6 @@
 import type { ServiceDefinition } from '@millrace/platform/service';
 import { config } from './config.ts';
 import { leaveBodiesUnread, REQUEST_TIMEOUT_MS } from './http.controller.ts';
-import { Followed } from './followed.ts';
 import { MappingWorkers } from './mapping-workers.ts';
 import { RegistryMappingModule } from './registry-mapping.module.ts';
 import { database } from './tables.ts';
@@ -13,7 +12,7 @@ export const service: ServiceDefinition<typeof config> = {
   config,
   database,
   module: RegistryMappingModule,
-  workers: [MappingWorkers, Followed, Timers],
+  workers: [MappingWorkers, Timers],
   http: () => ({ requestTimeout: REQUEST_TIMEOUT_MS }),
   prepare: leaveBodiesUnread,
 };

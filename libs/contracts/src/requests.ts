@@ -148,7 +148,7 @@ export const CurrentTag = defineRequest({
   answer: z.object({ move: z.unknown().nullable().describe('The last tag.moved of the tag, or null') }),
 });
 
-/** Hints about what nobody follows need not be told. Asked from time to time, and never for a hint. */
+/** Hints about what nobody follows need not be told. Asked from time to time, not for each hint. */
 export const FollowedHosts = defineRequest({
   name: 'followed-hosts',
   to: 'import-scheduler',
