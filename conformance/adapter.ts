@@ -9,8 +9,10 @@ import {
   repositoryName,
   withClientDefaults,
 } from '@millrace/domain/image-reference';
+import { RegistryAllowList, type AllowedRegistry, type Transport } from '@millrace/domain/allowed-registries';
 import type { ImageStream, TagEvent } from '@millrace/domain/image-stream';
 import { candidatesFor, keyringOf, lookupText } from '@millrace/domain/keyring';
+import { planStream } from '@millrace/domain/import-plan';
 import { followTag, resolvePullSpec } from '@millrace/domain/pull-spec';
 import { parseStreamImage, parseStreamTag, splitStreamTag } from '@millrace/domain/stream-names';
 import { addEvent } from '@millrace/domain/tag-history';
@@ -27,6 +29,11 @@ const streamOf = (input: StreamInput): ImageStream => ({
 const DATA_KEYS: Record<string, string> = {
   'kubernetes.io/dockercfg': '.dockercfg',
   'kubernetes.io/dockerconfigjson': '.dockerconfigjson',
+};
+
+const planned = (stream: ImageStream) => {
+  const { tags, ...plan } = planStream(stream);
+  return { ...plan, tags: tags.map((tag) => tag.name) };
 };
 
 /** The cases leave out what is empty. */
@@ -65,6 +72,11 @@ export default {
     const { pullSpec, hasStatus, isTagEmpty } = resolved;
     return { pullSpec, hasStatus, isTagEmpty, ...hasNewer };
   },
+  'whitelist.admit': ({ allowed, pullSpec, transport }: { allowed: AllowedRegistry[]; pullSpec: string; transport: Transport }) => {
+    const error = new RegistryAllowList(allowed).refusalOf(pullSpec, transport);
+    return { admitted: error === undefined, error };
+  },
+  'import.plan': (stream: StreamInput) => planned(streamOf(stream)),
   'tag.follow': ({ stream, tag }: { stream: StreamInput; tag: string }) => {
     const followed = followTag(streamOf(stream), tag);
     const { finalTag, multiple } = followed;

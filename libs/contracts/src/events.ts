@@ -2,6 +2,7 @@ import { Image } from '@millrace/domain/image';
 import { ImageStreamMapping } from '@millrace/domain/image-stream';
 import { z } from 'zod';
 import { defineEvent } from './define.ts';
+import { ImportCompleted, ImportWanted } from './imports.ts';
 
 const Instant = z.string().describe('RFC 3339');
 
@@ -147,4 +148,12 @@ export const DeployTriggered = defineEvent({
 export type Triggered = z.infer<typeof Triggered>;
 
 /** Every event of the system. */
-export const events = [MappingSubmitted, MappingPublished, TagMoved, BuildTriggered, DeployTriggered] as const;
+export const events = [
+  MappingSubmitted,
+  MappingPublished,
+  ImportWanted,
+  ImportCompleted,
+  TagMoved,
+  BuildTriggered,
+  DeployTriggered,
+] as const;
