@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
+import { fieldsOf, Secrets as SecretsResource } from '@millrace/contracts/resources';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
 import { isPullSecret, OPAQUE, Secret, validateSecret } from '@millrace/domain/secret';
 import { alreadyExists, invalid, methodNotAllowed, notFound, type Status, StatusError, success } from '@millrace/domain/status';
 import { Sealing } from '@millrace/platform/sealing';
 import { Store, type Tx } from '@millrace/platform/store';
-import { many, NAME_FIELDS, one, selection } from './answers.ts';
+import { many, one, selection } from './answers.ts';
 import { readBody } from './bodies.ts';
 import { Changes, type Recorded } from './changes.ts';
 import { jsonb } from './image-rows.ts';
@@ -185,7 +186,7 @@ export class Secrets {
   }
 }
 
-const FIELDS = [...NAME_FIELDS, 'type'];
+const FIELDS = fieldsOf(SecretsResource);
 
 const LISTED: Listed = {
   table: 'secret',
