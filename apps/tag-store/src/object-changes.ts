@@ -1,6 +1,12 @@
 import { Injectable } from '@nestjs/common';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
-import { fieldsOf, Images, ImageStreams, Namespaces as NamespacesResource, ServiceAccounts as ServiceAccountsResource } from '@millrace/contracts/resources';
+import {
+  fieldsOf,
+  Images,
+  ImageStreams,
+  Namespaces as NamespacesResource,
+  ServiceAccounts as ServiceAccountsResource,
+} from '@millrace/contracts/resources';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
 import { matchesFields, matchesLabels, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
 import { badRequest, gone, StatusError } from '@millrace/domain/status';
