@@ -119,7 +119,7 @@ describe('what an image is fetched with', () => {
     expect(candidates.map(({ secret }) => secret)).toEqual(['good']);
     expect(broken).toEqual([{ secret: 'bad', reason: expect.stringMatching(/^unable to parse auth field/) }]);
     expect(logged.map((line) => JSON.parse(line) as object)).toEqual([
-      expect.objectContaining({ msg: 'pull-secret.broken', namespace: 'broken', secret: 'bad' }),
+      expect.objectContaining({ msg: 'pull-secret.broken', namespace: 'broken', name: 'bad' }),
     ]);
     for (const text of [PASSWORD, base64(PASSWORD)]) expect(logged.join()).not.toContain(text);
   });

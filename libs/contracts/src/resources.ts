@@ -27,6 +27,8 @@ export interface Resource {
   readonly owner: Owner;
   /** Whether `metadata.managedFields` is kept, so that server-side apply knows who owns which field. */
   readonly keepsOwners?: boolean;
+  /** Whether objects of it hold what no log may: then no log repeats what was wrong with one. */
+  readonly confidential?: boolean;
   /** Shape of the object, for documents and for warnings about unknown fields; any object when absent. */
   readonly schema?: z.ZodType;
   /** A subresource of another kind than the resource has a shape of its own. */
@@ -133,6 +135,7 @@ export const Secrets: Resource = {
   kind: 'Secret',
   namespaced: true,
   verbs: ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update'],
+  confidential: true,
   schema: Secret,
 };
 /** With the secrets that are linked to them; every namespace has some. */
@@ -174,6 +177,7 @@ export const ImageTriggers: Resource = {
   shortNames: ['itrig'],
   categories: ['all'],
   kind: 'ImageTrigger',
+  confidential: true,
   schema: ImageTrigger,
   namespaced: true,
   verbs: all,

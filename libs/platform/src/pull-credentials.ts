@@ -109,7 +109,7 @@ export class PullCredentials implements Worker {
       }
     const keyring = keyringOf(opened);
     const all = { ...keyring, broken: [...broken, ...keyring.broken] };
-    for (const { secret, reason } of all.broken) this.log.warn({ namespace, secret, reason }, 'pull-secret.broken');
+    for (const { secret, reason } of all.broken) this.log.warn({ namespace, name: secret, reason }, 'pull-secret.broken');
     return all;
   }
 
