@@ -9,7 +9,9 @@ import {
   repositoryName,
   withClientDefaults,
 } from '@millrace/domain/image-reference';
+import { RegistryAllowList, type AllowedRegistry, type Transport } from '@millrace/domain/allowed-registries';
 import type { ImageStream, TagEvent } from '@millrace/domain/image-stream';
+import { planStream } from '@millrace/domain/import-plan';
 import { candidatesFor, keyringOf, lookupText } from '@millrace/domain/keyring';
 import { followTag, resolvePullSpec } from '@millrace/domain/pull-spec';
 import { parseStreamImage, parseStreamTag, splitStreamTag } from '@millrace/domain/stream-names';
@@ -22,6 +24,11 @@ const streamOf = (input: StreamInput): ImageStream => ({
   spec: input.spec ?? { lookupPolicy: { local: false } },
   status: input.status ?? { dockerImageRepository: '' },
 });
+
+const planned = (stream: ImageStream) => {
+  const { tags, ...plan } = planStream(stream);
+  return { ...plan, tags: tags.map((tag) => tag.name) };
+};
 
 /** Where a secret of a type keeps its registries. */
 const DATA_KEYS: Record<string, string> = {
@@ -65,6 +72,11 @@ export default {
     const { pullSpec, hasStatus, isTagEmpty } = resolved;
     return { pullSpec, hasStatus, isTagEmpty, ...hasNewer };
   },
+  'whitelist.admit': ({ allowed, pullSpec, transport }: { allowed: AllowedRegistry[]; pullSpec: string; transport: Transport }) => {
+    const error = new RegistryAllowList(allowed).refusalOf(pullSpec, transport);
+    return { admitted: error === undefined, error };
+  },
+  'import.plan': (stream: StreamInput) => planned(streamOf(stream)),
   'tag.follow': ({ stream, tag }: { stream: StreamInput; tag: string }) => {
     const followed = followTag(streamOf(stream), tag);
     const { finalTag, multiple } = followed;

@@ -8,7 +8,21 @@ const main = { name: 'main', url: 'http://registry:5000', secret: 'a-long-secret
 
 describe('REGISTRIES', () => {
   it('is a list as JSON, with defaults filled in', () => {
-    expect(read([main])).toEqual([{ ...main, header: 'authorization', insecure: false, layout: { stream: 'segment' } }]);
+    expect(read([main])).toEqual([
+      {
+        ...main,
+        dialect: 'distribution',
+        mode: 'mapping',
+        auth: 'header',
+        secrets: ['a-long-secret'],
+        header: 'authorization',
+        hosts: ['registry:5000'],
+        nats: false,
+        keyInPath: false,
+        insecure: false,
+        layout: { stream: 'segment' },
+      },
+    ]);
   });
 
   it('is a list as YAML', () => {

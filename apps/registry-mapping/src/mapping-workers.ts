@@ -14,7 +14,7 @@ import { withTrace } from '@millrace/platform/trace';
 import type { RegistryMappingConfig } from './config.ts';
 import { Measures } from './measures.ts';
 import { type ClaimedPush, type NewPush, PushQueue } from './push-queue.ts';
-import { type KnownRegistry, Registries } from './registries.ts';
+import { type MappedRegistry, Registries } from './registries.ts';
 
 const POLL_MS = 1_000;
 const SWEEP_MS = 500;
@@ -25,7 +25,7 @@ type Look = { described: DescribedImage } | { error: unknown };
 
 /** The work on one registry's pushes: bounded, and of no consequence to the other registries. */
 interface Lane {
-  registry: KnownRegistry;
+  registry: MappedRegistry;
   bell: Bell;
   inFlight: Set<Promise<void>>;
   /** An image that is, or was, looked at before its push was stored. */
@@ -57,7 +57,7 @@ export class MappingWorkers implements Worker {
     @Inject(LOG) private readonly log: Log,
   ) {
     this.lanes = new Map(
-      registries.all.map((registry) => [
+      registries.mapped.map((registry) => [
         registry.name,
         {
           registry,

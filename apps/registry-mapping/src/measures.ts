@@ -2,12 +2,13 @@ import { Inject, Injectable } from '@nestjs/common';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { METRICS } from '@millrace/platform/health';
 import { PushQueue } from './push-queue.ts';
+import type { KnownRegistry } from './registries.ts';
 
 /** What this service counts and times. */
 @Injectable()
 export class Measures {
-  /** `accepted`, `repeated`, `quarantined`, `refused` (nobody we know), or why an event was ignored. */
-  readonly notified: Counter<'registry' | 'outcome'>;
+  /** `accepted` or `hinted`, `repeated`, `quarantined`, `malformed`, `refused` (nobody we know), `busy`, or why an event was ignored. */
+  private readonly notified: Counter<'registry' | 'dialect' | 'outcome'>;
   /** From the arrival of a push until the mapping is committed, in seconds. */
   readonly mapped: Histogram<'registry'>;
   readonly attempts: Counter<'registry' | 'outcome'>;
@@ -16,8 +17,8 @@ export class Measures {
     const registers = [metrics];
     this.notified = new Counter({
       name: 'millrace_notifications_total',
-      help: 'Events that registries told, by registry and what became of them',
-      labelNames: ['registry', 'outcome'],
+      help: 'Events that registries told, by registry, its dialect and what became of them',
+      labelNames: ['registry', 'dialect', 'outcome'],
       registers,
     });
     this.attempts = new Counter({
@@ -53,5 +54,10 @@ export class Measures {
         }
       },
     });
+  }
+
+  /** Of nobody we know, the name is not kept: there are too many. */
+  count(registry: KnownRegistry | undefined, outcome: string, events = 1): void {
+    if (events) this.notified.inc({ registry: registry?.name ?? '', dialect: registry?.dialect.name ?? '', outcome }, events);
   }
 }

@@ -1,31 +1,35 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
-import type { IncomingHttpHeaders } from 'node:http';
 import { Inject, Injectable } from '@nestjs/common';
 import { RegistryClient } from '@millrace/oci-registry/registry';
 import { guardedConnector } from '@millrace/platform/guarded-connector';
 import { CONFIG } from '@millrace/platform/service';
 import type { RegistryConfig, RegistryMappingConfig } from './config.ts';
-import { USER_AGENT } from './dialects.ts';
+import { dialects } from './dialects.ts';
+import type { Dialect } from './dialects/dialect.ts';
+import { USER_AGENT } from './dialects/distribution.ts';
 
-/** A registry that tells of its pushes, with a way to ask it back. */
-export interface KnownRegistry extends RegistryConfig {
+/** A registry that tells of its pushes. */
+export interface KnownRegistry extends Omit<RegistryConfig, 'dialect'> {
+  dialect: Dialect;
+}
+
+/** One whose pushes become mappings, with a way to ask it back. */
+export interface MappedRegistry extends KnownRegistry {
   client: RegistryClient;
   /** Host as pull specs name it. */
   publicHost: string;
 }
 
-const digestOf = (text: string): Buffer => createHash('sha256').update(text).digest();
-/** Stands in for the secret of a registry that is not there, so that its absence does not show in the time of the answer. */
-const NOBODY = 'there is no such registry';
-
 /** The registries of the configuration. */
 @Injectable()
 export class Registries {
   readonly all: readonly KnownRegistry[];
+  readonly mapped: readonly MappedRegistry[];
   private readonly byName: ReadonlyMap<string, KnownRegistry>;
 
   constructor(@Inject(CONFIG) config: RegistryMappingConfig) {
-    this.all = config.REGISTRIES.map((one) => {
+    this.all = config.REGISTRIES.map((one) => ({ ...one, dialect: dialects.get(one.dialect) as Dialect }));
+    this.mapped = this.all.flatMap((one) => {
+      if (one.mode !== 'mapping' || one.url === undefined) return [];
       const client = new RegistryClient({
         registry: one.url,
         insecure: one.insecure,
@@ -34,7 +38,7 @@ export class Registries {
         timeoutMs: config.REGISTRY_TIMEOUT_MS,
         userAgent: USER_AGENT,
       });
-      return { ...one, client, publicHost: one.publicHost ?? client.host };
+      return [{ ...one, client, publicHost: one.publicHost ?? client.host }];
     });
     this.byName = new Map(this.all.map((one) => [one.name, one]));
   }
@@ -43,18 +47,7 @@ export class Registries {
     return this.byName.get(name);
   }
 
-  /** The registry of that name, if the request carries its secret. */
-  authenticated(name: string, headers: IncomingHttpHeaders): KnownRegistry | undefined {
-    const registry = this.byName.get(name);
-    const header = registry?.header.toLowerCase() ?? 'authorization';
-    const sent = String(headers[header] ?? '');
-    const secret = header === 'authorization' ? sent.replace(/^bearer +/i, '') : sent;
-    // Of equal length, whatever was sent.
-    const right = timingSafeEqual(digestOf(secret), digestOf(registry?.secret ?? NOBODY));
-    return right ? registry : undefined;
-  }
-
   async close(): Promise<void> {
-    await Promise.all(this.all.map(({ client }) => client.close()));
+    await Promise.all(this.mapped.map(({ client }) => client.close()));
   }
 }

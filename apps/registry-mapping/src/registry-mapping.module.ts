@@ -1,5 +1,7 @@
 import { Module } from '@nestjs/common';
 import { HttpController } from './http.controller.ts';
+import { Hints } from './hints.ts';
+import { IdentityTokens } from './identity-tokens.ts';
 import { MappingWorkers } from './mapping-workers.ts';
 import { Measures } from './measures.ts';
 import { Notifications } from './notifications.ts';
@@ -7,11 +9,12 @@ import { PushQueue } from './push-queue.ts';
 import { Registries } from './registries.ts';
 import { RegistryMapping } from './registry-mapping.ts';
 import { RequestsController } from './requests.controller.ts';
+import { Senders } from './senders.ts';
 import { Timers } from './timers.ts';
 
 /** What is in the service. */
 @Module({
   controllers: [HttpController, RequestsController],
-  providers: [RegistryMapping, MappingWorkers, PushQueue, Registries, Notifications, Measures, Timers],
+  providers: [RegistryMapping, MappingWorkers, PushQueue, Registries, Senders, IdentityTokens, Hints, Notifications, Measures, Timers],
 })
 export class RegistryMappingModule {}

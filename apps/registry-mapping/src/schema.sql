@@ -21,6 +21,12 @@ CREATE TABLE fact_position (
   updated timestamp with time zone NOT NULL DEFAULT now()
 );
 
+CREATE TABLE hint (
+  registry text NOT NULL,
+  event_id text NOT NULL,
+  received timestamp with time zone NOT NULL DEFAULT now()
+);
+
 CREATE TABLE migrations (
   id integer NOT NULL DEFAULT nextval('migrations_id_seq'::regclass),
   timestamp bigint NOT NULL,
@@ -72,6 +78,7 @@ ALTER TABLE outbox ALTER COLUMN body SET STORAGE EXTERNAL;
 ALTER TABLE dead_fact ADD CONSTRAINT dead_fact_event_event_id_key UNIQUE (event, event_id);
 ALTER TABLE dead_fact ADD CONSTRAINT dead_fact_pkey PRIMARY KEY (id);
 ALTER TABLE fact_position ADD CONSTRAINT fact_position_pkey PRIMARY KEY (event);
+ALTER TABLE hint ADD CONSTRAINT hint_pkey PRIMARY KEY (registry, event_id);
 ALTER TABLE migrations ADD CONSTRAINT "PK_8c82d7f526340ab734260ea46be" PRIMARY KEY (id);
 ALTER TABLE outbox ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
 ALTER TABLE outbox_stream ADD CONSTRAINT outbox_stream_pkey PRIMARY KEY (stream);
@@ -79,6 +86,7 @@ ALTER TABLE push ADD CONSTRAINT push_event UNIQUE (registry, event_id);
 ALTER TABLE push ADD CONSTRAINT push_pkey PRIMARY KEY (id);
 ALTER TABLE push ADD CONSTRAINT push_state CHECK ((state = ANY (ARRAY['pending'::text, 'mapped'::text, 'quarantined'::text])));
 
+CREATE INDEX hint_received ON hint USING btree (received);
 CREATE INDEX outbox_sent ON outbox USING btree (stream, sequence) WHERE (sequence IS NOT NULL);
 CREATE INDEX outbox_waiting ON outbox USING btree (id) WHERE (sequence IS NULL);
 CREATE INDEX push_claimed ON push USING btree (claimed_by) WHERE ((state = 'pending'::text) AND (claimed_by IS NOT NULL));

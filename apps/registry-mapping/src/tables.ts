@@ -1,5 +1,6 @@
-import { Check, Column, Entity, Index, PrimaryGeneratedColumn, Unique } from 'typeorm';
+import { Check, Column, Entity, Index, PrimaryColumn, PrimaryGeneratedColumn, Unique } from 'typeorm';
 import { Pushes1763700000000 } from './migrations/1763700000000-pushes.ts';
+import { Hints1764115200000 } from './migrations/1764115200000-hints.ts';
 
 /** One event of a registry: a push of a tag on its way to becoming a mapping, or what could not be read as one. */
 @Entity('push')
@@ -68,5 +69,22 @@ export class PushRow {
   body!: string | null;
 }
 
+/** An event that was told as a hint: a repeat is none. */
+@Entity('hint')
+@Index('hint_received', ['received'])
+export class HintRow {
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'hint_pkey' })
+  registry!: string;
+  @PrimaryColumn({
+    name: 'event_id',
+    type: 'text',
+    primaryKeyConstraintName: 'hint_pkey',
+    comment: 'The registry’s own id of the event, or one made of what identifies the push',
+  })
+  eventId!: string;
+  @Column({ type: 'timestamptz', default: () => 'now()' })
+  received!: Date;
+}
+
 /** What a Store of this service is opened with. */
-export const database = { schema: 'registry_mapping', entities: [PushRow], migrations: [Pushes1763700000000] };
+export const database = { schema: 'registry_mapping', entities: [PushRow, HintRow], migrations: [Pushes1763700000000, Hints1764115200000] };

@@ -1,3 +1,4 @@
+import { intervalWarnings } from '@millrace/domain/import-schedule';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
 import { badRequest, StatusError } from '@millrace/domain/status';
 import type { z } from 'zod';
@@ -51,7 +52,8 @@ export function readBody<S extends z.ZodType<{ metadata: ObjectMeta }>>(
   const { type } = parsed.data as { type?: unknown };
   const unstorable = findUnstorable(kind === 'Image' ? { metadata } : kind === 'Secret' ? { metadata, type } : parsed.data, '');
   if (unstorable) throw refuse(`${unstorable}: a NUL character or half a surrogate pair cannot be stored; remove it`);
-  return { object: parsed.data, warnings: legacyWarnings(kind, sent) };
+  const intervals = kind === 'ImageStream' || kind === 'ImageStreamTag' || kind === 'ImageTag' ? intervalWarnings(parsed.data) : [];
+  return { object: parsed.data, warnings: [...legacyWarnings(kind, sent), ...intervals] };
 }
 
 /** What the client is to be told of the version that it wrote. */

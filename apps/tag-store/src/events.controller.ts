@@ -1,17 +1,20 @@
 import { Controller } from '@nestjs/common';
 import type { Answer, Question } from '@millrace/contracts/define';
 import { MappingPublished, MappingSubmitted } from '@millrace/contracts/events';
+import { ImportCompleted } from '@millrace/contracts/imports';
 import { CurrentTag } from '@millrace/contracts/requests';
 import { OnEvent, OnRequest } from '@millrace/platform/doors';
 import type { FactBatch } from '@millrace/platform/facts';
+import { Imports } from './imports.ts';
 import { Mappings } from './mappings.ts';
 import { Tags } from './tags.ts';
 
-/** Facts that registries told, and the question by which a consumer of tag.moved finds its beginning. */
+/** Facts that registries told, what was found in others, and the question by which a consumer of tag.moved finds its beginning. */
 @Controller()
 export class EventsController {
   constructor(
     private readonly mappings: Mappings,
+    private readonly imports: Imports,
     private readonly tags: Tags,
   ) {}
 
@@ -23,6 +26,11 @@ export class EventsController {
   @OnEvent(MappingSubmitted, { batch: 300 })
   mappingSubmitted(batch: FactBatch<typeof MappingSubmitted>): Promise<unknown> {
     return this.mappings.applySubmitted(batch);
+  }
+
+  @OnEvent(ImportCompleted, { batch: 50 })
+  importCompleted(batch: FactBatch<typeof ImportCompleted>): Promise<unknown> {
+    return this.imports.applyCompleted(batch);
   }
 
   @OnRequest(CurrentTag)

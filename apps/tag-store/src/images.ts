@@ -38,6 +38,11 @@ export class Images {
     return (await readImages(on, 'name = $1', [name]))[0];
   }
 
+  /** Those of the names that are there, in any order. */
+  named(on: Pick<Tx, 'query'>, names: readonly string[]): Promise<Image[]> {
+    return readImages(on, 'name = ANY ($1)', [names]);
+  }
+
   list(request: ListRequest): Promise<Listing<Image>> {
     return this.store.transaction((tx) => page(tx, request), { isolation: 'REPEATABLE READ', readOnly: true });
   }

@@ -1,21 +1,28 @@
 import { Controller } from '@nestjs/common';
 import type { Answer, Question } from '@millrace/contracts/define';
-import { type ObjectAnswer, type ObjectQuestion, PullSecrets, TagStoreObjects } from '@millrace/contracts/requests';
+import { ApplyImport, type ObjectAnswer, type ObjectQuestion, PullSecrets, TagStoreObjects } from '@millrace/contracts/requests';
 import { OnRequest } from '@millrace/platform/doors';
+import { Imports } from './imports.ts';
 import { Objects } from './objects.ts';
 import { Secrets } from './secrets.ts';
 
-/** The door for questions about objects, and about what images are fetched with. */
+/** The door for questions about objects, about what images are fetched with, and for what an import brought to somebody who waits for it. */
 @Controller()
 export class RequestsController {
   constructor(
     private readonly objects: Objects,
+    private readonly imports: Imports,
     private readonly secrets: Secrets,
   ) {}
 
   @OnRequest(TagStoreObjects)
   answer(question: ObjectQuestion): Promise<ObjectAnswer> {
     return this.objects.answer(question);
+  }
+
+  @OnRequest(ApplyImport)
+  applyImport(question: Question<typeof ApplyImport>): Promise<Answer<typeof ApplyImport>> {
+    return this.imports.apply(question);
   }
 
   @OnRequest(PullSecrets)

@@ -26,6 +26,7 @@ import { resolveSources } from './sources.ts';
 import type { StreamRow } from './tables.ts';
 import { inSeconds, type LockedStream } from './stream-rows.ts';
 import { Tags } from './tags.ts';
+import { tellGone, tellWanted } from './wanted-imports.ts';
 import { type Registries, streamView } from './views.ts';
 import { attempt, checkPreconditions, checkUpdate, type Preconditions, sameJson, withName, type WriteOptions } from './writes.ts';
 
@@ -123,9 +124,16 @@ export class Streams {
 
   /**
    * Stores a stream as wanted (made where there is no `old`, which is locked): generations, defaults, validation, and what its changed
-   * tags get from their sources. Where nothing differs nothing is written.
+   * tags get from their sources. Where nothing differs nothing is written. What it wants from registries now is told.
    */
   async write(tx: Tx, old: ImageStream | undefined, wanted: WantedStream, user: Identity, historyLimit?: number): Promise<Written> {
+    const written = await this.writeQuietly(tx, old, wanted, user, historyLimit);
+    if (written.recorded) tellWanted(tx, old, written.stream);
+    return written;
+  }
+
+  /** {@link write} without a word of what the stream wants, for whoever has more to do to it first. */
+  async writeQuietly(tx: Tx, old: ImageStream | undefined, wanted: WantedStream, user: Identity, historyLimit?: number): Promise<Written> {
     const { namespace = '', name = '' } = wanted.metadata;
     const now = new Date();
     const next = nextSpec(old && { spec: old.spec, generation: old.metadata.generation ?? 0 }, wanted.spec, { namespace });
@@ -252,6 +260,7 @@ export class Streams {
   private async erase(tx: Tx, stream: ImageStream): Promise<void> {
     const { namespace = '', name = '', uid = '' } = stream.metadata;
     await tx.run('DELETE FROM stream WHERE uid = $1', [uid]);
+    tellGone(tx, stream);
     this.changes.record(tx, { resource: 'imagestreams', namespace, name, uid, type: 'DELETED', object: stream });
   }
 }

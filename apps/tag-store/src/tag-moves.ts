@@ -103,16 +103,18 @@ export class TagMoves {
     for (const { uid, tag, cause } of known) this.causes.add(keyOf(uid, tag, cause));
   }
 
-  async apply({ stream, tag, event, source, observedAt, cause, labels, traceparent }: TagChange): Promise<TagOutcome> {
+  async apply({ stream, tag, event, source, observedAt, cause, labels, traceparent, counterpart = false }: TagChange): Promise<TagOutcome> {
     const state = this.state(stream, tag);
     const before = state.top?.event;
-    const outcome = await this.put(state, { event, cause: cause.id, source, observedAt: observedAt && sortableInstant(observedAt) });
+    const observation = { event, cause: cause.id, source, observedAt: observedAt && sortableInstant(observedAt), counterpart };
+    const outcome = await this.put(state, observation);
     if (outcome !== 'moved') return outcome;
-    const moved = this.noteMove(state, before, cause, { labels, traceparent });
+    const moved = !counterpart && this.noteMove(state, before, cause, { labels, traceparent });
     for (const name of this.followersOf(stream, tag)) {
       const follower = this.state(stream, name);
       const previous = follower.top?.event;
-      if ((await this.put(follower, { event, cause: followCause(cause, tag) })) === 'moved')
+      const alike = counterpart && previous?.image === before?.image;
+      if ((await this.put(follower, { event, cause: followCause(cause, tag), counterpart: alike })) === 'moved' && !alike)
         this.noteMove(follower, previous, { ...cause, kind: 'follow', follows: tag }, { labels, traceparent });
     }
     return moved ? 'moved' : 'changed';

@@ -11,6 +11,7 @@ import { DeadFactObjects } from './dead-facts.ts';
 import { EventsController } from './events.controller.ts';
 import { ImageTags } from './image-tags.ts';
 import { Images } from './images.ts';
+import { Imports } from './imports.ts';
 import { Layers } from './layers.ts';
 import { Mappings } from './mappings.ts';
 import { Namespaces } from './namespaces.ts';
@@ -38,6 +39,7 @@ const nouns = [
   Changes,
   Tags,
   Mappings,
+  Imports,
   Streams,
   StreamStatus,
   StreamTags,

@@ -28,6 +28,8 @@ export interface TagChange {
   observedAt?: string;
   /** `id` is the same for every repeat: a repeat changes nothing. */
   cause: MoveCause;
+  /** The image is what the tag has, under another digest: the newest item names it from now on, and the tag does not move. */
+  counterpart?: boolean;
   /** Labels of the image config; looked up where absent. */
   labels?: Record<string, string>;
   traceparent?: string;

@@ -1,7 +1,10 @@
 import { Identity } from '@millrace/domain/access';
+import { Image } from '@millrace/domain/image';
+import { ImageStream } from '@millrace/domain/image-stream';
 import { Status } from '@millrace/domain/status';
 import { z } from 'zod';
 import { defineRequest, type Owner, type RequestContract } from './define.ts';
+import { ImportedTag } from './imports.ts';
 
 /** `table: true` asks for rows that the owner prints (see Table below) beside the objects. */
 const Selection = {
@@ -111,6 +114,30 @@ export const TagStoreObjects = objectsOf(
 );
 export const TriggerObjects = objectsOf('trigger-dispatcher', 'Read or write image triggers and deliveries.');
 export const RegistryMappingObjects = objectsOf('registry-mapping', 'Read, retry or drop notifications that wait or could not be used.');
+export const ImportObjects = objectsOf('import-scheduler', 'Look at images in registries, and put them into the tags of a stream.');
+
+/** Whoever asked for an import waits for what came of it: the same as import.completed, with an answer. */
+export const ApplyImport = defineRequest({
+  name: 'apply-import',
+  to: 'tag-store',
+  summary: 'Put what was found in registries into the tags of a stream, which is made where it is missing.',
+  question: z.object({
+    id: z.string().describe('The same for every repeat'),
+    namespace: z.string(),
+    stream: z.string(),
+    tags: z.array(ImportedTag),
+    dryRun: z.boolean(),
+    user: Identity,
+  }),
+  answer: z.discriminatedUnion('kind', [
+    z.object({
+      kind: z.literal('applied'),
+      stream: ImageStream.describe('As it is now'),
+      images: z.array(Image).describe('Those of the import as they are stored: one that was there already stays as it was'),
+    }),
+    z.object({ kind: z.literal('refused'), status: Status }),
+  ]),
+});
 
 /** Where a tag stands now; a trigger that begins to watch it takes this as its baseline. */
 export const CurrentTag = defineRequest({
@@ -154,11 +181,19 @@ export const PullSecrets = defineRequest({
 export const PULL_SECRETS_BELL = 'tag-store.pull-secrets';
 
 /** Every request of the system. */
-export const requests: readonly RequestContract[] = [TagStoreObjects, TriggerObjects, RegistryMappingObjects, CurrentTag, PullSecrets];
+export const requests: readonly RequestContract[] = [
+  TagStoreObjects,
+  TriggerObjects,
+  RegistryMappingObjects,
+  ImportObjects,
+  ApplyImport,
+  CurrentTag,
+  PullSecrets,
+];
 
 /** The request that answers for a resource's owner. */
 export function objectsRequestOf(owner: Owner): RequestContract<typeof ObjectQuestion, typeof ObjectAnswer> {
-  const found = [TagStoreObjects, TriggerObjects, RegistryMappingObjects].find((request) => request.to === owner);
+  const found = [TagStoreObjects, TriggerObjects, RegistryMappingObjects, ImportObjects].find((request) => request.to === owner);
   if (!found) throw new Error(`${owner} answers for no resource`);
   return found;
 }

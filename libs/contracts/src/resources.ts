@@ -2,6 +2,7 @@ import { Image } from '@millrace/domain/image';
 import { ImageSignature } from '@millrace/domain/image-signature';
 import { ImageTrigger } from '@millrace/domain/image-trigger';
 import { ImageStream, ImageStreamMapping, ImageStreamTag, ImageTag } from '@millrace/domain/image-stream';
+import { ImageStreamImport } from '@millrace/domain/image-stream-import';
 import { NamespaceObject, PROJECT_GROUP, ProjectRequest } from '@millrace/domain/namespace';
 import { Secret, SecretList } from '@millrace/domain/secret';
 import { ServiceAccount } from '@millrace/domain/service-account';
@@ -25,6 +26,8 @@ export interface Resource {
   readonly namespaced: boolean;
   readonly verbs: readonly Verb[];
   readonly owner: Owner;
+  /** How long its owner may take for an answer, in milliseconds, where that is more than usual. */
+  readonly answersWithinMs?: number;
   /** Whether `metadata.managedFields` is kept, so that server-side apply knows who owns which field. */
   readonly keepsOwners?: boolean;
   /** Whether objects of it hold what no log may: then no log repeats what was wrong with one. */
@@ -95,6 +98,18 @@ export const ImageStreamMappings: Resource = {
   kind: 'ImageStreamMapping',
   namespaced: true,
   schema: ImageStreamMapping,
+  verbs: ['create'],
+};
+/** Asks registries while the client waits. */
+export const ImageStreamImports: Resource = {
+  ...IMAGE,
+  owner: 'import-scheduler',
+  answersWithinMs: 150_000,
+  resource: 'imagestreamimports',
+  singular: 'imagestreamimport',
+  kind: 'ImageStreamImport',
+  namespaced: true,
+  schema: ImageStreamImport,
   verbs: ['create'],
 };
 export const Images: Resource = {

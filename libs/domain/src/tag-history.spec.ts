@@ -76,6 +76,14 @@ describe('push-down', () => {
     expect(applyEvent(top, next)).toEqual(applied);
   });
 
+  it('another digest of the image that a tag has takes its place', () => {
+    expect(applyEvent(event('r@i', 'i', 1), event('r@j', 'j', 1), true)).toEqual({
+      kind: 'replaced',
+      reason: 'same-image',
+      item: event('r@j', 'j', 1),
+    });
+  });
+
   it('a replaced item keeps the time at which it was created', () => {
     const top = event('r', 'i', 1, '2026-01-01T00:00:00Z');
     for (const next of [

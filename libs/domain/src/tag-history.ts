@@ -17,13 +17,13 @@ export type Applied =
   | { kind: 'pushed'; reason: 'first-image' | 'another-image'; item: TagEvent };
 
 /**
- * Puts an event on a tag whose newest item is `top` (undefined: the tag has none). Every outcome but `unchanged` also
- * clears the tag's conditions.
+ * Puts an event on a tag whose newest item is `top` (undefined: the tag has none). `counterpart`: its image is what the tag has, under
+ * another digest. Every outcome but `unchanged` also clears the tag's conditions.
  */
-export function applyEvent(top: TagEvent | undefined, next: TagEvent): Applied {
+export function applyEvent(top: TagEvent | undefined, next: TagEvent, counterpart = false): Applied {
   if (!top) return { kind: 'pushed', reason: 'first-image', item: next };
   const samePullSpec = top.dockerImageReference === next.dockerImageReference;
-  const sameImage = top.image === next.image;
+  const sameImage = top.image === next.image || counterpart;
   if (!samePullSpec && !sameImage) return { kind: 'pushed', reason: 'another-image', item: next };
   if (samePullSpec && sameImage) {
     if (top.generation === next.generation) return { kind: 'unchanged', reason: 'same-event' };
@@ -55,6 +55,8 @@ export interface Observation {
   observedAt?: string;
   /** Id that every repeat of the same observation carries. */
   cause?: string;
+  /** The image is what the tag has, under another digest. */
+  counterpart?: boolean;
 }
 
 /** A history item, with the observation that put it there or last confirmed it. */
@@ -143,8 +145,8 @@ export function placeObservation<E extends HistoryEntry>(state: TagState<E>, obs
   return move(state.top, observation, { observedAt, image: event.image, dockerImageReference: event.dockerImageReference });
 }
 
-function move(top: HistoryEntry | undefined, { event, source }: Observation, mark?: SourceMark): Placement<never> {
-  const applied = applyEvent(top?.event, event);
+function move(top: HistoryEntry | undefined, { event, source, counterpart }: Observation, mark?: SourceMark): Placement<never> {
+  const applied = applyEvent(top?.event, event, counterpart);
   if (applied.kind === 'unchanged')
     return { kind: 'unchanged', reason: 'same-event', mark, confirms: mark !== undefined && top?.source === source };
   return { kind: 'moved', reason: applied.reason, change: applied.kind, item: applied.item, mark };

@@ -19,6 +19,8 @@ export interface RegistryOptions extends ServerHooks, PortChoice {
   notifications?: readonly NotificationEndpoint[];
   /** A file of users with bcrypt hashes, as `htpasswd -B` writes it; anybody may push and pull where not given. */
   htpasswd?: string;
+  /** A token server decides who may pull and push what; `rootCertificates` is a file of the certificates that its tokens are signed with. */
+  tokenServer?: { realm: string; service: string; issuer: string; rootCertificates: string };
   /** Do not report pulls and layers, only what changes a tag; true where not given. */
   ignorePulls?: boolean;
   program?: SearchOptions;
@@ -82,7 +84,7 @@ export async function startRegistry(options: RegistryOptions): Promise<RegistryS
 }
 
 function configuration(
-  { notifications = [], htpasswd, ignorePulls = true }: RegistryOptions,
+  { notifications = [], htpasswd, tokenServer, ignorePulls = true }: RegistryOptions,
   { port, storage, secret, version }: { port: number; storage: string; secret: string; version: string },
 ): object {
   return {
@@ -92,6 +94,7 @@ function configuration(
     storage: { filesystem: { rootdirectory: storage }, delete: { enabled: true }, cache: { blobdescriptor: 'inmemory' } },
     http: { addr: `127.0.0.1:${port}`, secret, headers: { 'X-Content-Type-Options': ['nosniff'] } },
     ...(htpasswd ? { auth: { htpasswd: { realm: 'millrace', path: resolve(htpasswd) } } } : {}),
+    ...(tokenServer ? { auth: { token: tokenAuthentication(tokenServer) } } : {}),
     ...(isAtLeast(version, '3.0.0') ? { catalog: { maxentries: 1000 } } : {}),
     notifications: {
       endpoints: notifications.map(({ name, url, headers = {} }) => ({
@@ -106,4 +109,8 @@ function configuration(
       })),
     },
   };
+}
+
+function tokenAuthentication({ realm, service, issuer, rootCertificates }: NonNullable<RegistryOptions['tokenServer']>): object {
+  return { realm, service, issuer, rootcertbundle: resolve(rootCertificates) };
 }

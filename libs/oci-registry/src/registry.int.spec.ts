@@ -1,14 +1,18 @@
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo, connect, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { type RegistryServer, startRegistry } from '@millrace/embedded/registry';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { aTokenServer, type TokenServer } from '@millrace/testing/token-server';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { describeImage } from './image.ts';
 import { digestOf, mediaTypes } from './manifest.ts';
-import { RegistryClient } from './registry.ts';
+import { Registries } from './registries.ts';
+import { type CandidateCredentials, RegistryClient } from './registry.ts';
+
+const builder = { username: 'builder', password: 'secret' };
 
 let directory: string;
 let registry: RegistryServer;
@@ -108,6 +112,17 @@ describe('with Distribution', () => {
     });
   });
 
+  it('a check of a tag says that it is unchanged, or where it has moved to', async () => {
+    const first = await pushImage('team/checked', { tag: 'latest', architecture: 'amd64' });
+    expect(await client.checkTag('team/checked', 'latest', first.digest)).toEqual({ kind: 'unchanged', digest: first.digest });
+
+    const second = await pushImage('team/checked', { tag: 'latest', architecture: 'arm64' });
+    const head = { digest: second.digest, mediaType: mediaTypes.ociManifest, size: second.size };
+    expect(await client.checkTag('team/checked', 'latest', first.digest)).toEqual({ kind: 'moved', head });
+    expect(await client.checkTag('team/checked', 'latest', undefined)).toEqual({ kind: 'moved', head });
+    await expect(client.checkTag('team/checked', 'gone', first.digest)).rejects.toMatchObject({ code: 'not-found' });
+  });
+
   it('a thousand questions in a row need a handful of connections', async () => {
     await pushImage('team/busy', { tag: 'v1', architecture: 'amd64' });
     await client.headManifest('team/busy', 'v1');
@@ -120,6 +135,116 @@ describe('with Distribution', () => {
     );
 
     expect(counter.connections - before).toBeLessThanOrEqual(16);
+  });
+});
+
+describe('with Distribution that asks for users', () => {
+  let guarded: RegistryServer;
+  let at: string;
+
+  beforeAll(async () => {
+    const htpasswd = path.join(directory, 'htpasswd');
+    // "builder" with password "secret".
+    await writeFile(htpasswd, 'builder:$2b$04$9WApY/pgR6aFSo6CFPZn8usvcVciiaDWGiYJEQrpbLUY3da4ohPb.\n');
+    guarded = await startRegistry({ dataDir: path.join(directory, 'guarded'), port: 0, htpasswd });
+    at = `http://127.0.0.1:${guarded.port}`;
+  });
+
+  afterAll(() => guarded?.stop());
+
+  it.each<[string, string, CandidateCredentials]>([
+    ['nobody', 'credentials-missing', undefined],
+    ['somebody else', 'credentials-refused', { username: 'other', password: 'secret' }],
+    ['a wrong password, and nobody after it,', 'credentials-refused', [{ username: 'builder', password: 'wrong' }, undefined]],
+    ['the right password', 'not-found', builder],
+    ['the right one among others', 'not-found', [{ username: 'other', password: 'secret' }, undefined, builder]],
+  ])('%s is told %s', async (_title, code, credentials) => {
+    const one = new RegistryClient({ registry: at, credentials });
+
+    await expect(one.getManifest('team/none', 'v1')).rejects.toMatchObject({ code });
+    await one.close();
+  });
+});
+
+describe('with Distribution that trusts a token server', () => {
+  let tokens: TokenServer;
+  let trusting: RegistryServer;
+  let registries: Registries;
+  let digest: string;
+
+  beforeAll(async () => {
+    tokens = await aTokenServer({
+      users: { builder: 'secret', stranger: 'secret' },
+      identityTokens: { 'identity-1': 'builder' },
+      mayPull: (account, repository) => account === 'builder' || repository.startsWith('public/'),
+    });
+    // Pushed to the open registry; the other one has a copy of its storage.
+    for (const repository of ['team/app', 'public/app'])
+      digest = (await pushImage(repository, { tag: 'v1', architecture: 'amd64' })).digest;
+    const rootCertificates = path.join(directory, 'token-server.pem');
+    await writeFile(rootCertificates, tokens.certificate);
+    const dataDir = path.join(directory, 'trusting');
+    await cp(path.join(directory, 'storage'), path.join(dataDir, 'storage'), { recursive: true });
+    const { realm, service, issuer } = tokens;
+    trusting = await startRegistry({ dataDir, port: 0, tokenServer: { realm, service, issuer, rootCertificates } });
+  });
+
+  beforeEach(() => {
+    tokens.asked.length = 0;
+    registries = new Registries();
+  });
+
+  afterEach(() => registries.close());
+
+  afterAll(async () => {
+    await trusting?.stop();
+    await tokens?.close();
+  });
+
+  const clientOf = (credentials?: CandidateCredentials) =>
+    registries.client({ registry: `http://127.0.0.1:${trusting.port}`, credentials });
+
+  it('one token serves all who ask at the same time, and all after them', async () => {
+    const asks = Array.from({ length: 100 }, () => clientOf(builder).headManifest('team/app', 'v1'));
+    for (const head of await Promise.all(asks)) expect(head.digest).toBe(digest);
+    for (const credentials of [builder, [builder, undefined]]) await clientOf(credentials).checkTag('team/app', 'v1', digest);
+
+    expect(tokens.asked).toEqual([{ account: 'builder', grant: 'basic', scopes: ['repository:team/app:pull'] }]);
+  });
+
+  it('nobody may pull what is public, and nothing else', async () => {
+    expect(await clientOf().headManifest('public/app', 'v1')).toMatchObject({ digest });
+    await expect(clientOf().headManifest('team/app', 'v1')).rejects.toMatchObject({ code: 'unauthorized', status: 401 });
+  });
+
+  it('an identity token is exchanged with OAuth2', async () => {
+    const identity = { username: '00000000-0000-0000-0000-000000000000', password: '', identityToken: 'identity-1' };
+    expect(await clientOf(identity).headManifest('team/app', 'v1')).toMatchObject({ digest });
+
+    const stale = { ...identity, identityToken: 'identity-0' };
+    await expect(clientOf(stale).headManifest('team/app', 'v1')).rejects.toMatchObject({ code: 'credentials-refused' });
+    expect(tokens.asked.map(({ grant }) => grant)).toEqual(['refresh_token', 'refresh_token']);
+  });
+
+  it('a registry token is shown as it is', async () => {
+    const registryToken = tokens.token('builder', ['repository:team/app:pull']);
+
+    expect(await clientOf({ username: '', password: '', registryToken }).headManifest('team/app', 'v1')).toMatchObject({ digest });
+    expect(tokens.asked).toEqual([]);
+  });
+
+  it('several credentials are tried in order, and the one that worked is remembered for the repository', async () => {
+    const wrong = { username: 'builder', password: 'old' };
+    const stranger = { username: 'stranger', password: 'secret' };
+    const one = clientOf([wrong, stranger, builder, undefined]);
+
+    for (let n = 0; n < 3; n++) expect(await one.headManifest('team/app', 'v1')).toMatchObject({ digest });
+    expect(tokens.asked.map(({ account }) => account)).toEqual(['builder', 'stranger', 'builder']);
+
+    await expect(clientOf([wrong, stranger]).headManifest('team/app', 'v1')).rejects.toMatchObject({
+      code: 'credentials-refused',
+      message: expect.stringContaining('incorrect username or password'),
+    });
   });
 });
 

@@ -1,8 +1,7 @@
-import 'reflect-metadata'; // the certificate generator needs it first
 import { createHash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 import { BlockedAddress } from '@millrace/domain/address';
-import * as x509 from '@peculiar/x509';
+import { certificate } from '@millrace/testing/certificates';
 import { buildConnector } from 'undici';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { digestOf, mediaTypes } from './manifest.ts';
@@ -307,10 +306,13 @@ describe('listTags', () => {
   });
 
   it('ends with what it has when the pages take too long', async () => {
-    pages((last) => `<?last=${last}>; rel="next"`, Infinity);
     let now = 0;
+    pages((last) => {
+      now += 12_000;
+      return `<?last=${last}>; rel="next"`;
+    }, Infinity);
 
-    const listed = await client({ now: () => (now += 10_000) }).listTags('team/app', { withinMs: 60_000 });
+    const listed = await client({ now: () => now }).listTags('team/app', { withinMs: 60_000 });
 
     expect(listed).toMatchObject({ tags: { length: 5 }, truncated: true });
   });
@@ -623,7 +625,7 @@ describe('the way to a registry', () => {
   let tls: ScriptedRegistry;
 
   beforeAll(async () => {
-    tls = await ScriptedRegistry.start(await selfSigned());
+    tls = await ScriptedRegistry.start(await certificate('registry.test'));
     tls.manifest('team/app', content, { tag: 'v1' });
   });
 
@@ -652,7 +654,7 @@ describe('the way to a registry', () => {
   });
 
   it('does not lead from https to http by a redirect or a token server', async () => {
-    const { cert, key } = await selfSigned();
+    const { cert, key } = await certificate('registry.test');
     const secure = await ScriptedRegistry.start({ cert, key });
     secure.on(manifestPath, { status: 307, headers: { location: `http://${elsewhere.address}/x` } });
     secure.on('/v2/team/app/tags/list', {
@@ -758,18 +760,4 @@ function pour(response: Response, status = 200): void {
   };
   response.on('drain', more);
   more();
-}
-
-async function selfSigned(): Promise<{ cert: string; key: string }> {
-  const keys = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
-  const cert = await x509.X509CertificateGenerator.createSelfSigned({
-    name: 'CN=registry.test',
-    notBefore: new Date(Date.now() - 60_000),
-    notAfter: new Date(Date.now() + 3_600_000),
-    keys,
-    signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
-    extensions: [new x509.SubjectAlternativeNameExtension([{ type: 'ip', value: '127.0.0.1' }])],
-  });
-  const key = Buffer.from(await crypto.subtle.exportKey('pkcs8', keys.privateKey)).toString('base64');
-  return { cert: cert.toString('pem'), key: `-----BEGIN PRIVATE KEY-----\n${key.replace(/.{64}/g, '$&\n')}\n-----END PRIVATE KEY-----\n` };
 }

@@ -27,7 +27,7 @@ export class ScriptedRegistry {
     server.on('request', (request: IncomingMessage, response: ServerResponse) => this.#serve(request, response));
   }
 
-  static async start(tls?: { cert: string; key: string }): Promise<ScriptedRegistry> {
+  static async start(tls?: https.ServerOptions): Promise<ScriptedRegistry> {
     const server = tls ? https.createServer(tls) : http.createServer();
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     return new ScriptedRegistry(server);
