@@ -6,6 +6,7 @@ import { Clock } from './clock.ts';
 import { EventsController } from './events.controller.ts';
 import { Followers } from './followers.ts';
 import { Hints } from './hints.ts';
+import { operatorCredentials } from './operator-credentials.ts';
 import { OutsideImages } from './outside-images.ts';
 import { Schedule } from './schedule.ts';
 import { ScheduleMeasures } from './schedule-measures.ts';
@@ -14,6 +15,18 @@ import { WantedImports } from './wanted-imports.ts';
 /** What is in the service. */
 @Module({
   controllers: [EventsController],
-  providers: [CheckQueue, Clock, Followers, Hints, OutsideImages, PullCredentials, Schedule, ScheduleMeasures, Sealing, WantedImports],
+  providers: [
+    CheckQueue,
+    Clock,
+    Followers,
+    Hints,
+    OutsideImages,
+    PullCredentials,
+    Schedule,
+    ScheduleMeasures,
+    Sealing,
+    WantedImports,
+    operatorCredentials,
+  ],
 })
 export class ImportSchedulerModule {}

@@ -4,7 +4,6 @@ import { EMPTY_KEYRING, type Keyring, keyringOf } from '@millrace/domain/keyring
 import { pause } from './backoff.ts';
 import type { Log } from './log.ts';
 import type { OperatorCredentials } from './pull-credentials.ts';
-import type { Worker } from './service.ts';
 
 const LOOK_EVERY_MS = 1_000;
 const LENGTH_MAX = 1024 * 1024;
@@ -18,7 +17,7 @@ class FileError extends Error {
  * A `config.json` as `docker login` writes it, read again whenever it is another: changed, replaced, or swapped behind a link as in a volume of
  * Kubernetes. That is seen by looking, since not every file system tells. While it cannot be used the last good one is, and the log says so once.
  */
-export class OperatorCredentialsFile implements OperatorCredentials, Worker {
+export class OperatorCredentialsFile implements OperatorCredentials {
   private readonly stopping = new AbortController();
   private running: Promise<void> = Promise.resolve();
   private current = EMPTY_KEYRING;

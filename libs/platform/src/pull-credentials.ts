@@ -14,7 +14,7 @@ const KEPT_MAX = 10_000;
 
 /** The operator's own credentials, for what no secret of the namespace fits; a value of this token in the module provides them. */
 export const OPERATOR_CREDENTIALS = Symbol('operator-credentials');
-export interface OperatorCredentials {
+export interface OperatorCredentials extends Worker {
   readonly keyring: Keyring;
 }
 
@@ -50,13 +50,14 @@ export class PullCredentials implements Worker {
     @Optional() @Inject(OPERATOR_CREDENTIALS) private readonly operator?: OperatorCredentials,
   ) {}
 
-  start(): void {
+  async start(): Promise<void> {
     this.bus.onNudge(PULL_SECRETS_BELL, () => this.rung++);
     this.bus.onReconnect(() => this.rung++);
+    await this.operator?.start();
   }
 
-  stop(): Promise<void> {
-    return Promise.resolve();
+  async stop(): Promise<void> {
+    await this.operator?.stop();
   }
 
   /**
