@@ -182,7 +182,9 @@ describe('a push becomes a mapping', () => {
     ]);
     const metrics = await (await fetch(`http://127.0.0.1:${service.port}/metrics`)).text();
     for (const outcome of ['accepted', 'blob', 'by-digest', 'pull'])
-      expect(metrics).toMatch(new RegExp(`millrace_notifications_total{registry="main",dialect="distribution",outcome="${outcome}"} [1-9]`));
+      expect(metrics).toMatch(
+        new RegExp(`millrace_notifications_total{registry="main",dialect="distribution",outcome="${outcome}"} [1-9]`),
+      );
   });
 
   it('in the order of the pushes, when one tag is pushed many times', async () => {
