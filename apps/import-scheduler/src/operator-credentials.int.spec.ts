@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { PullSecrets } from '@millrace/contracts/requests';
+import { PULL_SECRETS_BELL, PullSecrets } from '@millrace/contracts/requests';
+import { Bus } from '@millrace/platform/bus';
 import { PullCredentials } from '@millrace/platform/pull-credentials';
 import { Sealing } from '@millrace/platform/sealing';
 import { eventually } from '@millrace/testing/eventually';
@@ -30,13 +31,12 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await scheduler.stop();
-  await peer.close();
   await nats.stop();
   await database.drop();
   rmSync(directory, { recursive: true, force: true });
 });
 
-it('the operator’s credentials come after those of the namespace, and are the new ones without a restart', async () => {
+it('the operator’s credentials come after those of the namespace, are the new ones without a restart, and both outlast tag-store', async () => {
   const config = Buffer.from(JSON.stringify({ auths: { 'q.io': { username: 'team', password: 'p' } } })).toString('base64');
   const sealed = new Sealing({ SECRETS_KEY: [key] }).seal({ '.dockerconfigjson': config }, 'uid').toString('base64');
   peer.answer(PullSecrets, () =>
@@ -53,5 +53,12 @@ it('the operator’s credentials come after those of the namespace, and are the 
   write('another');
   await eventually(async () => expect(await users()).toEqual(['team', 'another']));
 
+  // tag-store goes away, and a bell is rung: what it told last is used on.
+  await peer.close();
+  scheduler.app.get(Bus).nudge(PULL_SECRETS_BELL);
+  await eventually(async () => {
+    expect(await users()).toEqual(['team', 'another']);
+    expect(scheduler.lines('pull-secrets.not-answered')).toHaveLength(1);
+  });
   expect(scheduler.logged.join()).not.toContain('hunter2');
 });

@@ -72,6 +72,7 @@ describe('a secret', () => {
       const { uid } = (await store.create('lost', 'secrets', a(name, { stringData: { a: '1' } }))).body.metadata;
       await store.sql('UPDATE secret SET sealed = $2 WHERE uid = $1', [uid, foreign.seal({ a: base64('1') }, uid)]);
     };
+    const pull = await store.create('lost', 'secrets', aPullSecret('pull'));
     for (const name of ['set-again', 'gone', 'with-others', 'with-its-namespace']) await unreadable(name);
 
     expect((await store.get('lost', 'secrets', 'set-again')).body).toMatchObject({
@@ -81,6 +82,8 @@ describe('a secret', () => {
       ),
     });
     expect((await store.list('lost', 'secrets')).code).toBe(500);
+    const { items } = (await store.get('lost', 'imagestreams', 'any', { subresource: 'secrets' })).body;
+    expect(items.map((one: { metadata: object }) => one.metadata)).toEqual([pull.body.metadata]);
     expect((await store.update('lost', 'secrets', 'set-again', a('set-again', { stringData: { a: '1' } }))).code).toBe(200);
     expect((await store.get('lost', 'secrets', 'set-again')).body.data).toEqual({ a: base64('1') });
     expect((await store.remove('lost', 'secrets', 'gone')).body.status).toBe('Success');

@@ -73,15 +73,16 @@ export class Secrets {
     return secret;
   }
 
-  list(request: ListRequest): Promise<Listing<Secret>> {
-    return this.store.transaction((tx) => this.page(tx, request), { isolation: 'REPEATABLE READ', readOnly: true });
+  list(request: ListRequest, shown?: (row: SecretRow) => Secret): Promise<Listing<Secret>> {
+    return this.store.transaction((tx) => this.page(tx, request, shown), { isolation: 'REPEATABLE READ', readOnly: true });
   }
 
   /** Those with which images are pulled, as one object: imagestreams/secrets is asked for like one, and answered with a list. */
   async forPulling(question: Extract<ObjectQuestion, { verb: 'get' }>): Promise<object> {
     const { namespace = '', labelSelector, fieldSelector } = question;
     const request = selection({ resource: SECRETS.resource, namespace, labelSelector, fieldSelector }, FIELDS);
-    const { items, resourceVersion } = await this.list(request);
+    // Others need not be readable.
+    const { items, resourceVersion } = await this.list(request, (row) => (isPullSecret(closed(row)) ? this.opened(row) : closed(row)));
     return { metadata: { resourceVersion }, items: items.filter(isPullSecret) };
   }
 
