@@ -129,6 +129,22 @@ describe('who may ask', () => {
     expect((await as({ 'impersonate-group': 'system:masters' })).status).toBe(400);
   });
 
+  it.each([
+    ['GET', '/api/v1/namespaces/demo/secrets', 'list'],
+    ['GET', '/api/v1/secrets', 'list'],
+    ['GET', '/api/v1/namespaces/demo/secrets?watch=true', 'watch'],
+    ['GET', '/api/v1/namespaces/demo/secrets/s', 'get'],
+    ['PUT', '/api/v1/namespaces/demo/secrets/s', 'update'],
+    ['PATCH', '/api/v1/namespaces/demo/secrets/s', 'patch'],
+    ['DELETE', '/api/v1/namespaces/demo/secrets/s', 'delete'],
+    ['DELETE', '/api/v1/namespaces/demo/secrets', 'deletecollection'],
+  ])('a user without rights is refused %s %s', async (method, path, verb) => {
+    const answer = await api.call(path, { method, token: DEV_TOKEN, ...(method === 'GET' ? {} : { body: { data: {} } }) });
+
+    expect(answer.status).toBe(403);
+    expect(answer.json.message).toContain(`User "dev" cannot ${verb} resource "secrets"`);
+  });
+
   it('nobody else may', async () => {
     const answer = await api.call(streams, { token: DEV_TOKEN, headers: { 'impersonate-user': 'millrace-admin' } });
 

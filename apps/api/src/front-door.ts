@@ -236,8 +236,10 @@ export class FrontDoor {
     const ms = performance.now() - startedAt;
     const verb = asked?.verb ?? 'none';
     const path = asked?.path;
-    const known = path?.kind === 'objects' && resources.some((one) => one.resource === path.resource && one.group === path.group);
-    const resource = known ? path.resource : 'other';
+    const meant =
+      path?.kind === 'objects' ? resources.find((one) => one.resource === path.resource && one.group === path.group) : undefined;
+    const known = meant !== undefined;
+    const resource = meant?.resource ?? 'other';
     this.requests.inc({ verb: known || READS.has(verb) ? verb : 'other', resource, code });
     if (verb !== 'watch') this.seconds.observe({ verb: known || READS.has(verb) ? verb : 'other' }, ms / 1000);
     const level = code >= 500 ? 'warn' : READS.has(verb) || !asked ? 'debug' : 'info';
@@ -251,7 +253,8 @@ export class FrontDoor {
           : { path: path?.path }),
         code,
         reason: status?.reason,
-        message: status?.message,
+        // What is wrong with a body may be told with a part of it.
+        message: meant?.confidential ? undefined : status?.message,
         ms: Math.round(ms * 10) / 10,
       },
       'request.answered',

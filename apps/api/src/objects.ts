@@ -23,6 +23,7 @@ import { AskError, Bus } from '@millrace/platform/bus';
 import { CONFIG } from '@millrace/platform/service';
 import { decodeBody } from './body.ts';
 import type { ApiConfig } from './config.ts';
+import { mayPatch, shownToWriter } from './confidential.ts';
 import { emptyNamespace, isNamespace, makeNamespace } from './namespaces.ts';
 import { decodePatch, namesVersion, patched, type JsonObject, type Patch } from './patch.ts';
 import { isDryRun, positive, selectionOf, type Target } from './protocol.ts';
@@ -83,11 +84,19 @@ export class Objects {
         return this.get(request);
       case 'list':
         return this.list(request);
+      default:
+        return shownToWriter(await this.write(request), request.target, request.user);
+    }
+  }
+
+  private write(request: ObjectRequest): Promise<Outcome> {
+    switch (request.target.verb) {
       case 'create':
         return this.create(request);
       case 'update':
         return this.update(request);
       case 'patch':
+        mayPatch(request.target, request.user);
         return this.patch(request);
       case 'delete':
       case 'deletecollection':

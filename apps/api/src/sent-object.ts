@@ -19,6 +19,7 @@ const FIELD_VALIDATION = ['Ignore', 'Strict', 'Warn'];
 const LEGACY_VERSION_KINDS = new Set(['ImageStreamMapping']);
 /** How much of a patched object an error repeats. */
 const SHOWN_OF_PATCHED = 2_000;
+const WITHHELD = '<contents redacted>';
 
 /** The object of a request's body, at its place: kind, version and namespace filled in and checked. */
 export function readSent(request: Sent): { object: JsonObject; warnings: string[] } {
@@ -41,7 +42,8 @@ export function readPatched(object: JsonObject, target: Target): Fields {
   const fields = readObject(object, target);
   if (fields.mismatch) {
     const why = `${cannotBeHandled(target.kind, target.kind)}: ${fields.mismatch}`;
-    throw new StatusError(invalid('', '', '', [invalidValue('patch', JSON.stringify(object).slice(0, SHOWN_OF_PATCHED), why)]));
+    const shown = target.resource.confidential ? WITHHELD : JSON.stringify(object).slice(0, SHOWN_OF_PATCHED);
+    throw new StatusError(invalid('', '', '', [invalidValue('patch', shown, why)]));
   }
   return fields;
 }

@@ -7,6 +7,13 @@ export const config = {
   SECRETS_KEY: SECRETS_KEY.describe(
     'The keys of tag-store: what it tells of the credentials of a namespace is sealed with them. 32 random bytes, base64.',
   ),
+  REGISTRY_AUTH_FILE: z
+    .string()
+    .default('')
+    .describe(
+      'A `config.json` as `docker login` writes it: what every namespace may fetch images with, beside its own secrets. Read again when it changes. ' +
+        'Empty: there is none.',
+    ),
   IMPORT_ALLOW_ADDRESSES: z
     .enum(['public', 'private', 'loopback'])
     .default('public')

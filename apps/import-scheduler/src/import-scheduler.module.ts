@@ -6,6 +6,7 @@ import { Clock } from './clock.ts';
 import { EventsController } from './events.controller.ts';
 import { Followers } from './followers.ts';
 import { Hints } from './hints.ts';
+import { operatorCredentials } from './operator-credentials.ts';
 import { OutsideImages } from './outside-images.ts';
 import { RequestsController } from './requests.controller.ts';
 import { Schedule } from './schedule.ts';
@@ -28,6 +29,7 @@ import { WantedImports } from './wanted-imports.ts';
     ScheduleObjects,
     Sealing,
     WantedImports,
+    operatorCredentials,
   ],
 })
 export class ImportSchedulerModule {}

@@ -19,7 +19,8 @@ export const config = {
       'The same registry as seen from outside, for `status.publicDockerImageRepository`. Empty: it is not to be reached from there.',
     ),
   SECRETS_KEY: SECRETS_KEY.describe(
-    'Key under which secrets of namespaces lie in the database: 32 random bytes, base64. Keep it: without it they are lost.',
+    'Key under which secrets of namespaces lie in the database: 32 random bytes, base64; further ones behind it open what they sealed ' +
+      '(docs/credentials.md). Keep it: without it they are lost.',
   ),
   CHANGE_RETENTION_MINUTES: integer(1, 60 * 24 * 30)
     .default(60)

@@ -1,7 +1,10 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { PullSecrets } from '@millrace/contracts/requests';
-import { keyringOf } from '@millrace/domain/keyring';
+import { OperatorCredentialsFile } from '@millrace/platform/operator-credentials';
 import { PullCredentials } from '@millrace/platform/pull-credentials';
 import { Sealing } from '@millrace/platform/sealing';
 import { eventually } from '@millrace/testing/eventually';
@@ -20,6 +23,7 @@ let store: TagStoreObjectsBed;
 let nats: Awaited<ReturnType<typeof aNatsServer>>;
 let peer: Awaited<ReturnType<typeof aPeer>>;
 let carried: string[];
+const stops: (() => Promise<void>)[] = [];
 beforeAll(async () => {
   nats = await aNatsServer();
   store = await aTagStore(await aDatabase(), nats, { SECRETS_KEY: key });
@@ -28,6 +32,7 @@ beforeAll(async () => {
 });
 beforeEach(() => (carried = []));
 afterAll(async () => {
+  for (const stop of stops) await stop();
   await peer.close();
   await store.stop();
 });
@@ -40,14 +45,19 @@ const made = async (namespace: string, secret: object) =>
   expect((await store.create(namespace, 'secrets', { kind: 'Secret', apiVersion: 'v1', ...secret })).code).toBe(201);
 const questions = () => carried.filter((line) => line.startsWith(`${PullSecrets.subject} `)).length;
 
-async function anAsker(operator?: Record<string, string>, opens = sealing) {
+/** Asks as import-scheduler does; `operator` is what the operator's config.json holds. */
+async function anAsker(operator?: object, opens = sealing) {
   const logged: string[] = [];
   const log = pino({ level: 'debug' }, { write: (line: string) => void logged.push(line) });
-  const keyring =
-    operator &&
-    keyringOf([{ name: 'config.json', type: 'kubernetes.io/dockercfg', texts: new Map([['.dockercfg', JSON.stringify(operator)]]) }]);
-  const asker = new PullCredentials(peer.bus, opens, log, keyring && { keyring });
-  asker.start();
+  const directory = mkdtempSync(join(tmpdir(), 'operator-'));
+  const file = join(directory, 'config.json');
+  if (operator) writeFileSync(file, JSON.stringify({ auths: operator }));
+  const asker = new PullCredentials(peer.bus, opens, log, new OperatorCredentialsFile(operator ? file : '', log));
+  stops.push(async () => {
+    await asker.stop();
+    rmSync(directory, { recursive: true });
+  });
+  await asker.start();
   await peer.bus.check();
   const users = async (namespace: string, image: string) =>
     (await asker.of(namespace, image)).candidates.map(({ credential }) => credential.username);
@@ -70,7 +80,7 @@ describe('what an image is fetched with', () => {
     await made('order', aPullSecret('excluded', { 'q.io': 'no' }, { annotations: { 'openshift.io/image.excludeSecret': 'true' } }));
     await made('order', { metadata: { name: 'opaque' }, type: 'Opaque', stringData: { username: 'no', password: 'no' } });
     await made('elsewhere', aPullSecret('d', { 'q.io': 'no' }));
-    const { users } = await anAsker({ 'q.io': { username: 'operator' } as never });
+    const { users } = await anAsker({ 'q.io': { username: 'operator' } });
 
     expect(await users('order', 'q.io/team/app:1')).toEqual(['annotated', 'path', 'host', 'second', 'operator']);
     expect(await users('order', 'other.io/team/app:1')).toEqual([]);
@@ -119,7 +129,7 @@ describe('what an image is fetched with', () => {
     expect(candidates.map(({ secret }) => secret)).toEqual(['good']);
     expect(broken).toEqual([{ secret: 'bad', reason: expect.stringMatching(/^unable to parse auth field/) }]);
     expect(logged.map((line) => JSON.parse(line) as object)).toEqual([
-      expect.objectContaining({ msg: 'pull-secret.broken', namespace: 'broken', secret: 'bad' }),
+      expect.objectContaining({ msg: 'pull-secret.broken', namespace: 'broken', name: 'bad' }),
     ]);
     for (const text of [PASSWORD, base64(PASSWORD)]) expect(logged.join()).not.toContain(text);
   });

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Sealing } from '@millrace/platform/sealing';
 import { aDatabase, aNatsServer } from '@millrace/testing/servers';
 import { aTagStore, DRY, type TagStoreObjectsBed } from './testbed-objects.ts';
 
@@ -46,6 +47,49 @@ describe('a secret', () => {
     )) as [{ everything: string }];
 
     for (const text of [PASSWORD, base64(AUTHS), base64(PASSWORD)]) expect(everything).not.toContain(text);
+  });
+
+  it('is not read in what kubectl applied either, which is answered as it was sent', async () => {
+    const applied = JSON.stringify({ kind: 'Secret', stringData: { password: PASSWORD } });
+    const annotations = { 'kubectl.kubernetes.io/last-applied-configuration': applied, note: 'x' };
+    const sent = a('applied', { metadata: { name: 'applied', annotations }, stringData: { password: PASSWORD } });
+    const made = await store.create('applied', 'secrets', sent);
+    await store.update('applied', 'secrets', 'applied', { ...sent, stringData: { password: `${PASSWORD}2` } });
+
+    const [{ everything }] = (await store.sql(
+      `SELECT (SELECT json_agg(secret) FROM secret)::text || coalesce((SELECT json_agg(change) FROM change)::text, '') AS everything`,
+    )) as [{ everything: string }];
+
+    expect(made.body.metadata.annotations).toEqual(annotations);
+    expect((await store.get('applied', 'secrets', 'applied')).body.metadata.annotations).toEqual(annotations);
+    expect(everything).not.toContain(PASSWORD);
+    expect(everything).toContain('"note"');
+  });
+
+  it('whose key is missing says which, and is set again or deleted', async () => {
+    const foreign = new Sealing({ SECRETS_KEY: [Buffer.alloc(32, 7)] });
+    const unreadable = async (name: string) => {
+      const { uid } = (await store.create('lost', 'secrets', a(name, { stringData: { a: '1' } }))).body.metadata;
+      await store.sql('UPDATE secret SET sealed = $2 WHERE uid = $1', [uid, foreign.seal({ a: base64('1') }, uid)]);
+    };
+    const pull = await store.create('lost', 'secrets', aPullSecret('pull'));
+    for (const name of ['set-again', 'gone', 'with-others', 'with-its-namespace']) await unreadable(name);
+
+    expect((await store.get('lost', 'secrets', 'set-again')).body).toMatchObject({
+      code: 500,
+      message: expect.stringContaining(
+        `secret lost/set-again: what is kept cannot be decrypted with this SECRETS_KEY: it was sealed under key ${foreign.keyId}`,
+      ),
+    });
+    expect((await store.list('lost', 'secrets')).code).toBe(500);
+    const { items } = (await store.get('lost', 'imagestreams', 'any', { subresource: 'secrets' })).body;
+    expect(items.map((one: { metadata: object }) => one.metadata)).toEqual([pull.body.metadata]);
+    expect((await store.update('lost', 'secrets', 'set-again', a('set-again', { stringData: { a: '1' } }))).code).toBe(200);
+    expect((await store.get('lost', 'secrets', 'set-again')).body.data).toEqual({ a: base64('1') });
+    expect((await store.remove('lost', 'secrets', 'gone')).body.status).toBe('Success');
+    const some = { verb: 'deletecollection', resource: 'secrets', namespace: 'lost', dryRun: false, user: { name: 'x', groups: [] } };
+    expect((await store.reply({ ...some, fieldSelector: 'metadata.name=with-others' })).body.items).toHaveLength(1);
+    expect((await store.remove('', 'namespaces', 'lost')).body.status).toBe('Success');
   });
 
   it('changes, but for its type; without a version the last writer wins', async () => {

@@ -5,10 +5,19 @@ import { type ObjectAnswer, type ObjectQuestion, PULL_SECRETS_BELL, type PullSec
 import { fieldsOf, Secrets as SecretsResource } from '@millrace/contracts/resources';
 import { isRegistrySecret, REGISTRY_SECRET_TYPES, registriesOf } from '@millrace/domain/keyring';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
-import { isPullSecret, OPAQUE, Secret, validateSecret } from '@millrace/domain/secret';
-import { alreadyExists, invalid, methodNotAllowed, notFound, type Status, StatusError, success } from '@millrace/domain/status';
+import { isPullSecret, LAST_APPLIED, OPAQUE, Secret, validateSecret } from '@millrace/domain/secret';
+import {
+  alreadyExists,
+  internalError,
+  invalid,
+  methodNotAllowed,
+  notFound,
+  type Status,
+  StatusError,
+  success,
+} from '@millrace/domain/status';
 import { Bus } from '@millrace/platform/bus';
-import { HEADER_BYTES, keyIdOf, Sealing } from '@millrace/platform/sealing';
+import { HEADER_BYTES, keyIdOf, SealError, Sealing } from '@millrace/platform/sealing';
 import { Store, type Tx } from '@millrace/platform/store';
 import { many, one, selection } from './answers.ts';
 import { readBody } from './bodies.ts';
@@ -64,15 +73,16 @@ export class Secrets {
     return secret;
   }
 
-  list(request: ListRequest): Promise<Listing<Secret>> {
-    return this.store.transaction((tx) => this.page(tx, request), { isolation: 'REPEATABLE READ', readOnly: true });
+  list(request: ListRequest, shown?: (row: SecretRow) => Secret): Promise<Listing<Secret>> {
+    return this.store.transaction((tx) => this.page(tx, request, shown), { isolation: 'REPEATABLE READ', readOnly: true });
   }
 
   /** Those with which images are pulled, as one object: imagestreams/secrets is asked for like one, and answered with a list. */
   async forPulling(question: Extract<ObjectQuestion, { verb: 'get' }>): Promise<object> {
     const { namespace = '', labelSelector, fieldSelector } = question;
     const request = selection({ resource: SECRETS.resource, namespace, labelSelector, fieldSelector }, FIELDS);
-    const { items, resourceVersion } = await this.list(request);
+    // Others need not be readable.
+    const { items, resourceVersion } = await this.list(request, (row) => (isPullSecret(closed(row)) ? this.opened(row) : closed(row)));
     return { metadata: { resourceVersion }, items: items.filter(isPullSecret) };
   }
 
@@ -118,9 +128,9 @@ export class Secrets {
       await attempt(this.store, dryRun, async (tx) => {
         const uid = randomUUID();
         const inserted = await tx.run(
-          `INSERT INTO secret (uid, namespace, name, created, labels, annotations, type, sealed) VALUES ($1, $2, $3, now(), $4, $5, $6, $7)
+          `INSERT INTO secret (uid, namespace, name, created, labels, annotations, sealed, type) VALUES ($1, $2, $3, now(), $4, $5, $6, $7)
            ON CONFLICT (namespace, name) DO NOTHING`,
-          [uid, namespace, name, jsonb(metadata.labels), jsonb(metadata.annotations), wanted.type, this.sealing.seal(wanted.data, uid)],
+          [uid, namespace, name, jsonb(metadata.labels), ...this.kept(wanted, uid), wanted.type],
         );
         if (!inserted) throw new StatusError(alreadyExists(SECRETS, name));
         const recorded = this.record(tx, { namespace, name, uid, type: 'ADDED' });
@@ -132,19 +142,21 @@ export class Secrets {
   async update(namespace: string, name: string, submitted: Secret, { dryRun }: WriteOptions): Promise<Secret> {
     return numbered(
       await attempt(this.store, dryRun, async (tx) => {
-        const old = await this.lock(tx, namespace, name);
+        const row = await this.lock(tx, namespace, name);
+        const old = this.openedIfPossible(row);
         // An update without a version overwrites: as on a cluster, unlike what holds for streams.
         if (submitted.metadata.resourceVersion) checkUpdate(SECRETS, old.metadata, submitted.metadata);
         const metadata = { ...submitted.metadata, namespace, name };
         const wanted = { metadata, type: submitted.type || old.type || OPAQUE, data: dataOf(submitted) };
         refuse(wanted, { type: old.type ?? OPAQUE });
-        if (sameJson(comparable(old), comparable(wanted))) return { secret: old };
+        // One under an older key, or one that is not readable, is written in any case.
+        const current = keyIdOf(row.sealed) === this.sealing.keyId;
+        if (current && sameJson(comparable(old), comparable(wanted))) return { secret: old };
         const uid = old.metadata.uid ?? '';
         await tx.run('UPDATE secret SET labels = $2, annotations = $3, sealed = $4 WHERE uid = $1', [
           uid,
           jsonb(metadata.labels),
-          jsonb(metadata.annotations),
-          this.sealing.seal(wanted.data, uid),
+          ...this.kept(wanted, uid),
         ]);
         const recorded = this.record(tx, { namespace, name, uid, type: 'MODIFIED' });
         return { secret: await this.again(tx, namespace, name), recorded };
@@ -154,7 +166,7 @@ export class Secrets {
 
   remove(namespace: string, name: string, preconditions: Preconditions, { dryRun }: WriteOptions): Promise<Status> {
     return attempt(this.store, dryRun, async (tx) => {
-      const { metadata } = await this.lock(tx, namespace, name);
+      const { metadata } = closed(await this.lock(tx, namespace, name));
       checkPreconditions(SECRETS, metadata, preconditions);
       await this.erase(tx, metadata);
       return success({ name, kind: SECRETS.resource, uid: metadata.uid });
@@ -164,27 +176,26 @@ export class Secrets {
   /** Deletes what the request selects, and answers what that was. */
   removeAll(request: ListRequest, { dryRun }: WriteOptions): Promise<Listing<Secret>> {
     return attempt(this.store, dryRun, async (tx) => {
-      const listed = await this.page(tx, request);
+      const listed = await this.page(tx, request, (row) => this.openedIfPossible(row));
       for (const { metadata } of listed.items) await this.erase(tx, metadata);
       return listed;
     });
   }
 
-  private async page(tx: Tx, request: ListRequest): Promise<Listing<Secret>> {
+  private async page(tx: Tx, request: ListRequest, shown = (row: SecretRow) => this.opened(row)): Promise<Listing<Secret>> {
     const { keys, ...rest } = await pageOf(tx, LISTED, request);
-    const secrets = new Map((await this.read(tx, 'uid = ANY ($1)', [keys])).map((secret) => [secret.metadata.uid, secret]));
-    return { ...rest, items: keys.map((uid) => secrets.get(uid)).filter((secret) => secret !== undefined) };
+    const rows = new Map((await this.rows(tx, 'uid = ANY ($1)', [keys])).map((row) => [row.uid, row]));
+    return { ...rest, items: keys.flatMap((uid) => rows.get(uid) ?? []).map(shown) };
   }
 
   private async find(on: Pick<Tx, 'query'>, namespace: string, name: string): Promise<Secret | undefined> {
     return (await this.read(on, 'namespace = $1 AND name = $2', [namespace, name]))[0];
   }
 
-  private async lock(tx: Tx, namespace: string, name: string): Promise<Secret> {
-    await tx.query('SELECT uid FROM secret WHERE namespace = $1 AND name = $2 FOR UPDATE', [namespace, name]);
-    const secret = await this.find(tx, namespace, name);
-    if (!secret) throw new StatusError(notFound(SECRETS, name));
-    return secret;
+  private async lock(tx: Tx, namespace: string, name: string): Promise<SecretRow> {
+    const [row] = await this.rows(tx, 'namespace = $1 AND name = $2 FOR UPDATE', [namespace, name]);
+    if (!row) throw new StatusError(notFound(SECRETS, name));
+    return row;
   }
 
   private async again(tx: Tx, namespace: string, name: string): Promise<Secret> {
@@ -199,34 +210,70 @@ export class Secrets {
     if (gone) this.record(tx, { namespace, name, uid, type: 'DELETED' });
   }
 
+  /** Columns `annotations` and `sealed`: what kubectl applied repeats the data, and is sealed with them under a name that no key of data can have. */
+  private kept({ metadata, data }: Wanted, uid: string): [string | null, Buffer] {
+    const { [LAST_APPLIED]: applied, ...annotations } = metadata.annotations ?? {};
+    return [jsonb(annotations), this.sealing.seal(applied === undefined ? data : { ...data, [LAST_APPLIED]: applied }, uid)];
+  }
+
   private record(tx: Tx, change: Omit<Change, 'resource'>): Recorded {
     tx.afterCommit(() => this.bus.nudge(PULL_SECRETS_BELL));
     return this.changes.record(tx, { resource: 'secrets', ...change });
   }
 
   private async read(on: Pick<Tx, 'query'>, condition: string, parameters: unknown[]): Promise<Secret[]> {
-    const rows = await on.query<SecretRow>(
+    return (await this.rows(on, condition, parameters)).map((row) => this.opened(row));
+  }
+
+  private rows(on: Pick<Tx, 'query'>, condition: string, parameters: unknown[]): Promise<SecretRow[]> {
+    return on.query<SecretRow>(
       `SELECT uid, namespace, name, created, resource_version AS "resourceVersion", labels, annotations, type, sealed
          FROM secret WHERE ${condition}`,
       parameters,
     );
-    return rows.map(({ uid, type, sealed, ...row }) => {
-      const data = this.sealing.open(sealed, uid) as Record<string, string>;
+  }
+
+  /** Throws {@link StatusError} 500 where its key is missing: it says which, and what to do. */
+  private opened(row: SecretRow): Secret {
+    try {
+      const { [LAST_APPLIED]: applied, ...data } = this.sealing.open(row.sealed, row.uid) as Record<string, string>;
+      const { metadata, type } = closed(row);
+      const annotations = applied === undefined ? metadata.annotations : { ...metadata.annotations, [LAST_APPLIED]: applied };
       return {
-        metadata: metadataView({
-          ...row,
-          uid,
-          resourceVersion: row.resourceVersion === '0' ? undefined : row.resourceVersion,
-          creationTimestamp: inSeconds(row.created),
-          labels: row.labels ?? undefined,
-          annotations: row.annotations ?? undefined,
-        }),
+        metadata: { ...metadata, ...(annotations ? { annotations } : {}) },
         ...(Object.keys(data).length ? { data } : {}),
         type,
       };
-    });
+    } catch (error) {
+      if (!(error instanceof SealError)) throw error;
+      throw new StatusError(internalError(`secret ${row.namespace}/${row.name}: ${error.message}`), { cause: error });
+    }
+  }
+
+  /** One that goes, or is set again, need not be readable. */
+  private openedIfPossible(row: SecretRow): Secret {
+    try {
+      return this.opened(row);
+    } catch (error) {
+      if (error instanceof StatusError) return closed(row);
+      throw error;
+    }
   }
 }
+
+/** The secret without what is sealed. */
+const closed = ({ uid, namespace, name, created, resourceVersion, labels, annotations, type }: SecretRow): Secret => ({
+  metadata: metadataView({
+    namespace,
+    name,
+    uid,
+    resourceVersion: resourceVersion === '0' ? undefined : resourceVersion,
+    creationTimestamp: inSeconds(created),
+    labels: labels ?? undefined,
+    annotations: annotations ?? undefined,
+  }),
+  type,
+});
 
 const FIELDS = fieldsOf(SecretsResource);
 

@@ -4,6 +4,7 @@ import type { ServiceAccount } from '@millrace/domain/service-account';
 import type { SourceMark } from '@millrace/domain/tag-history';
 import { StreamsTagsImages1763690000000 } from './migrations/1763690000000-streams-tags-images.ts';
 import { NamespacesSecrets1763690100000 } from './migrations/1763690100000-namespaces-secrets.ts';
+import { AppliedSecrets1763690310000 } from './migrations/1763690310000-applied-secrets.ts';
 import { ServiceAccounts1763690300000 } from './migrations/1763690300000-service-accounts.ts';
 
 /*
@@ -230,9 +231,12 @@ export class ChangeRow {
   recorded!: Date;
 }
 
+/** The secrets, for who brings them under another key. */
+export const sealedTable = { table: 'secret', key: ['uid'], belongsTo: ([uid = '']: readonly string[]) => uid };
+
 /** What a Store of this service is opened with. */
 export const database = {
   schema: 'tag_store',
   entities: [RevisionRow, StreamRow, TagRow, TagItemRow, ImageRow, ImageChildRow, NamespaceRow, SecretRow, ServiceAccountRow, ChangeRow],
-  migrations: [StreamsTagsImages1763690000000, NamespacesSecrets1763690100000, ServiceAccounts1763690300000],
+  migrations: [StreamsTagsImages1763690000000, NamespacesSecrets1763690100000, ServiceAccounts1763690300000, AppliedSecrets1763690310000],
 };

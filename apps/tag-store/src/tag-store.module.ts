@@ -1,5 +1,11 @@
 import { Module } from '@nestjs/common';
+import { METRICS } from '@millrace/platform/health';
+import type { Log } from '@millrace/platform/log';
+import { Resealing } from '@millrace/platform/resealing';
 import { Sealing } from '@millrace/platform/sealing';
+import { LOG } from '@millrace/platform/service';
+import { Store } from '@millrace/platform/store';
+import type { Registry } from 'prom-client';
 import { Changes } from './changes.ts';
 import { DeadFactObjects } from './dead-facts.ts';
 import { EventsController } from './events.controller.ts';
@@ -20,7 +26,14 @@ import { StreamImages } from './stream-images.ts';
 import { StreamStatus } from './stream-status.ts';
 import { StreamTags } from './stream-tags.ts';
 import { Streams } from './streams.ts';
+import { sealedTable } from './tables.ts';
 import { Tags } from './tags.ts';
+
+const resealing = {
+  provide: Resealing,
+  inject: [Store, Sealing, LOG, METRICS],
+  useFactory: (store: Store, sealing: Sealing, log: Log, metrics: Registry) => new Resealing(sealedTable, { store, sealing, log, metrics }),
+};
 
 const nouns = [
   Changes,
@@ -36,6 +49,7 @@ const nouns = [
   Images,
   Signatures,
   Sealing,
+  resealing,
   Secrets,
   ServiceAccounts,
   Namespaces,

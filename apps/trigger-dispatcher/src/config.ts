@@ -8,7 +8,8 @@ const POLICIES: readonly AddressPolicy[] = ['public', 'private', 'loopback'];
 export const config = {
   HTTP_PORT: integer(0, 65_535).default(8084).describe('Port of health and metrics; 0 takes a free one.'),
   SECRETS_KEY: SECRETS_KEY.describe(
-    'Key under which secrets of webhooks lie in the database: 32 random bytes, base64. Keep it: without it they are lost.',
+    'Key under which secrets of webhooks lie in the database: 32 random bytes, base64; further ones behind it open what they sealed ' +
+      '(docs/credentials.md). Keep it: without it they are lost.',
   ),
   WEBHOOK_ALLOW_ADDRESSES: z
     .string()

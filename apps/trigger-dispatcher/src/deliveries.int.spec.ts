@@ -641,6 +641,24 @@ describe('what an operator sees', () => {
     await eventually(() => expect(sink.received).toHaveLength(1));
   });
 
+  it('a secret goes under the current key while the older one is given too, which may go then', async () => {
+    const next = randomBytes(32).toString('base64');
+    await trigger([hook()]);
+    await dispatcher.stop();
+
+    dispatcher = await start({ SECRETS_KEY: `${next}\n${SECRETS_KEY}` });
+    await eventually(() => expect(dispatcher.lines('sealing.current')).toHaveLength(1));
+    await dispatcher.stop();
+    dispatcher = await start({ SECRETS_KEY: next });
+    await push();
+
+    await eventually(() => expect(sink.received).toHaveLength(1));
+    expect(dispatcher.lines('sealing.key-missing')).toEqual([]);
+    await dispatcher.stop();
+    dispatcher = await start({ SECRETS_KEY: `${SECRETS_KEY},${next}` });
+    await eventually(() => expect(dispatcher.lines('sealing.current')).toHaveLength(1));
+  });
+
   it('a key that is none is refused at the start', async () => {
     await expect(start({ SECRETS_KEY: 'c2hvcnQ=' })).rejects.toThrow('SECRETS_KEY: must be 32 random bytes in base64');
   });

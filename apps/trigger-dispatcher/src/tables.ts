@@ -1,6 +1,7 @@
 import { Check, Column, Entity, Index, PrimaryColumn, Unique } from 'typeorm';
 import type { TriggerSpec } from '@millrace/domain/image-trigger';
 import { TriggersDeliveries1763700000000 } from './migrations/1763700000000-triggers-deliveries.ts';
+import { webhookKey } from './webhook-secrets.ts';
 
 /*
  * The rows of trigger-dispatcher. Who writes several of them in one transaction takes them in this order, so that no two writers
@@ -211,6 +212,13 @@ export class DeliveryRow {
   @Column({ name: 'finished_at', type: 'timestamptz', nullable: true })
   finishedAt!: Date | null;
 }
+
+/** The webhooks, for who brings what is secret of them under another key. */
+export const sealedTable = {
+  table: 'webhook',
+  key: ['trigger_uid', 'name'],
+  belongsTo: ([triggerUid = '', name = '']: readonly string[]) => webhookKey({ triggerUid, name }),
+};
 
 /** What a Store of this service is opened with. */
 export const database = {

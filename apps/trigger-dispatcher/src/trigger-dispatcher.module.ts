@@ -1,5 +1,11 @@
 import { Module } from '@nestjs/common';
+import { METRICS } from '@millrace/platform/health';
+import type { Log } from '@millrace/platform/log';
+import { Resealing } from '@millrace/platform/resealing';
 import { Sealing } from '@millrace/platform/sealing';
+import { LOG } from '@millrace/platform/service';
+import { Store } from '@millrace/platform/store';
+import type { Registry } from 'prom-client';
 import { Changes } from './changes.ts';
 import { Deliveries } from './deliveries.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
@@ -9,10 +15,17 @@ import { ImageTriggers } from './image-triggers.ts';
 import { Outcomes } from './outcomes.ts';
 import { RequestsController } from './requests.controller.ts';
 import { Retention } from './retention.ts';
+import { sealedTable } from './tables.ts';
 import { Timers } from './timers.ts';
 import { Triggers } from './triggers.ts';
 import { WebhookTable } from './webhook-table.ts';
 import { Webhooks } from './webhook.ts';
+
+const resealing = {
+  provide: Resealing,
+  inject: [Store, Sealing, LOG, METRICS],
+  useFactory: (store: Store, sealing: Sealing, log: Log, metrics: Registry) => new Resealing(sealedTable, { store, sealing, log, metrics }),
+};
 
 @Module({
   controllers: [EventsController, RequestsController],
@@ -25,6 +38,7 @@ import { Webhooks } from './webhook.ts';
     Outcomes,
     Retention,
     Sealing,
+    resealing,
     Timers,
     Triggers,
     Webhooks,

@@ -32,6 +32,8 @@ export interface Resource {
   readonly fields?: readonly string[];
   /** Whether `metadata.managedFields` is kept, so that server-side apply knows who owns which field. */
   readonly keepsOwners?: boolean;
+  /** Whether objects of it hold what no log may: then no log repeats what was wrong with one. */
+  readonly confidential?: boolean;
   /** Shape of the object, for documents and for warnings about unknown fields; any object when absent. */
   readonly schema?: z.ZodType;
   /** A subresource of another kind than the resource has a shape of its own. */
@@ -156,6 +158,7 @@ export const Secrets: Resource = {
   kind: 'Secret',
   namespaced: true,
   verbs: ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update'],
+  confidential: true,
   fields: [...NAME_FIELDS, 'type'],
   schema: Secret,
 };
@@ -199,6 +202,7 @@ export const ImageTriggers: Resource = {
   shortNames: ['itrig'],
   categories: ['all'],
   kind: 'ImageTrigger',
+  confidential: true,
   schema: ImageTrigger,
   namespaced: true,
   verbs: all,

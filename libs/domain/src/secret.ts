@@ -31,6 +31,16 @@ export interface OpenSecret {
   texts: ReadonlyMap<string, string>;
 }
 
+/** Where `kubectl apply` keeps what it sent, and so all that is in the secret. */
+export const LAST_APPLIED = 'kubectl.kubernetes.io/last-applied-configuration';
+
+/** The secret for who may not read it: that it is there, and of which type. */
+export function withoutContent<S extends Secret>({ data: _, stringData: __, ...secret }: S): Omit<S, 'data' | 'stringData'> {
+  const { annotations, ...metadata } = secret.metadata;
+  const { [LAST_APPLIED]: ___, ...others } = annotations ?? {};
+  return { ...secret, metadata: { ...metadata, ...(Object.keys(others).length ? { annotations: others } : {}) } };
+}
+
 export const OPAQUE = 'Opaque';
 /** The one key that a secret for pulling has, by its type. */
 const PULL_KEYS: Record<string, string> = {

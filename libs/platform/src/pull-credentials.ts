@@ -9,12 +9,14 @@ import { LOG, type Worker } from './service.ts';
 
 /** How long a keyring is used without asking whether it is still current: the bell says so sooner, but may be missed. */
 const FRESH_MS = 30_000;
+/** How long the last known one is used when tag-store has not answered. */
+const RETRY_MS = 5_000;
 /** Keyrings that are kept; of more namespaces the one that was not used for longest is asked for anew. */
 const KEPT_MAX = 10_000;
 
 /** The operator's own credentials, for what no secret of the namespace fits; a value of this token in the module provides them. */
 export const OPERATOR_CREDENTIALS = Symbol('operator-credentials');
-export interface OperatorCredentials {
+export interface OperatorCredentials extends Worker {
   readonly keyring: Keyring;
 }
 
@@ -50,18 +52,19 @@ export class PullCredentials implements Worker {
     @Optional() @Inject(OPERATOR_CREDENTIALS) private readonly operator?: OperatorCredentials,
   ) {}
 
-  start(): void {
+  async start(): Promise<void> {
     this.bus.onNudge(PULL_SECRETS_BELL, () => this.rung++);
     this.bus.onReconnect(() => this.rung++);
+    await this.operator?.start();
   }
 
-  stop(): Promise<void> {
-    return Promise.resolve();
+  async stop(): Promise<void> {
+    await this.operator?.stop();
   }
 
   /**
-   * What fits the image, which is a pull spec. Rejects with {@link AskError} where tag-store does not answer and the namespace's secrets
-   * were never told, and throws {@link InvalidReference} for what is no pull spec.
+   * What fits the image, which is a pull spec. While tag-store does not answer, what it told last is used; rejects with {@link AskError} where
+   * that is nothing, and with {@link InvalidReference} for what is no pull spec.
    */
   async of(namespace: string, image: string | ImageReference): Promise<PullChoice> {
     const { keyring } = await this.keyringOf(namespace);
@@ -92,7 +95,7 @@ export class PullCredentials implements Worker {
     } catch (error) {
       if (!known) throw error;
       this.log.warn({ err: error, namespace }, 'pull-secrets.not-answered');
-      return known;
+      return this.keep(namespace, { ...known, rung, freshUntil: performance.now() + RETRY_MS });
     }
   }
 
@@ -109,7 +112,7 @@ export class PullCredentials implements Worker {
       }
     const keyring = keyringOf(opened);
     const all = { ...keyring, broken: [...broken, ...keyring.broken] };
-    for (const { secret, reason } of all.broken) this.log.warn({ namespace, secret, reason }, 'pull-secret.broken');
+    for (const { secret, reason } of all.broken) this.log.warn({ namespace, name: secret, reason }, 'pull-secret.broken');
     return all;
   }
 
