@@ -35,6 +35,7 @@ export interface HostRequest extends Omit<Request, 'authorization'> {
 
 const maxRepositoriesKnown = 5_000;
 const maxAccounts = 1_000;
+const maxBlobSizes = 10_000;
 /** Without a token, with one that turns out to be stale, with a fresh one. */
 const maxSends = 3;
 const longestWaitMs: Record<Purpose, number> = { import: 10_000, check: 0 };
@@ -47,6 +48,8 @@ const withinMs = 60_000;
  */
 export class RegistryHost {
   readonly connection: Connection;
+  /** Bytes of blobs whose manifests do not say it, by digest. */
+  readonly blobSizes = new RecentMap<number>(maxBlobSizes);
   readonly #authorizer: Authorizer;
   readonly #budgets = new RecentMap<{ account: string; budget: Budget }>(maxAccounts);
   readonly #turns: Turns;

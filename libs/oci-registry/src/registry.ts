@@ -124,6 +124,19 @@ export class RegistryClient {
     return answer.body;
   }
 
+  /** Bytes of a blob, as its registry tells with HEAD; 0 where it does not. Asked once. */
+  async blobSize(repository: string, digest: string, call: CallOptions = {}): Promise<number> {
+    const kept = this.#host.blobSizes.get(digest);
+    if (kept !== undefined) return kept;
+    const subject = this.#subject('HEAD', repository, digest);
+    const answer = await this.#request({ method: 'HEAD', repository, path: `blobs/${digest}`, subject, cost: 'other' }, call);
+    this.#ensureOk(subject, answer);
+    const size = Number(header(answer, 'content-length'));
+    if (!Number.isSafeInteger(size) || size <= 0) return 0;
+    this.#host.blobSizes.set(digest, size);
+    return size;
+  }
+
   /** Tags in the registry's order, page by page, until there are no more, or `maxTags`, or `maxPages`, or `withinMs` are over. */
   async listTags(
     repository: string,
