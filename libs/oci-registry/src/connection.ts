@@ -173,6 +173,12 @@ export class Connection {
     return [...this.#circuits.entries()].map(([origin, circuit]) => ({ origin, ...circuit.state(this.#now()) }));
   }
 
+  /** How long the registry is left alone for its failures; 0: not at all. */
+  waitMs(): number {
+    const waits = (this.#base ? [this.#base] : this.#bases).map(({ origin }) => this.#circuits.get(origin)?.waitMs(this.#now()) ?? 0);
+    return Math.min(...waits);
+  }
+
   mayReach(url: URL): boolean {
     return url.protocol === 'https:' || (url.protocol === 'http:' && this.insecure);
   }

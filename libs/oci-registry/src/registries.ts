@@ -43,6 +43,8 @@ export class Registries {
     const options = { ...this.#options, registry, insecure, ca, clientCertificate, proxy, credentials };
     const { scheme, apiHost } = placeOf(registry);
     const way = JSON.stringify([scheme, apiHost.toLowerCase(), insecure, ca, clientCertificate, proxy]);
+    // Whoever closed a client closed its host for all.
+    if (this.#kept.get(way)?.host.isClosed && !this.#closed) this.#kept.delete(way);
     const { host, clients } = this.#kept.getOrMake(way, () => ({ host: this.#open(options), clients: new RecentMap(maxClientsOfHost) }));
     const accounts = candidatesOf(credentials).map(({ key }) => key);
     return clients.getOrMake([registry, ...accounts].join(' '), () => new RegistryClient(options, host));

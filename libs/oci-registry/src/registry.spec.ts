@@ -724,18 +724,43 @@ describe('the way to a registry', () => {
     expect(() => client({ registry: name })).toThrow(expect.objectContaining({ code: 'invalid-reference' }));
   });
 
-  it('to Docker Hub goes to its API host', async () => {
-    const hosts: string[] = [];
-    const connect = () => (target: buildConnector.Options, callback: buildConnector.Callback) => {
-      hosts.push(target.hostname);
-      callback(Object.assign(new Error('no network'), { code: 'ENETUNREACH' }), null);
-    };
+  it.each(['docker.io', 'index.docker.io', 'registry-1.docker.io', 'registry.hub.docker.com'])(
+    'to Docker Hub as %s goes to its API host, and names of one segment are in library/',
+    async (name) => {
+      const hosts: string[] = [];
+      const connect = (options: buildConnector.BuildOptions) => {
+        const here = buildConnector(options);
+        return (target: buildConnector.Options, callback: buildConnector.Callback) => {
+          hosts.push(target.hostname);
+          here({ ...target, hostname: '127.0.0.1', port: tls.address.split(':')[1] ?? '' }, callback);
+        };
+      };
+      tls.requests.length = 0;
+      tls.manifest('library/ruby', content, { tag: 'latest' });
+      const hub = client({ registry: name, insecure: true, connect });
 
-    await client({ registry: 'docker.io', connect })
-      .headManifest('library/ruby', 'latest')
-      .catch(() => undefined);
+      expect(await hub.headManifest('ruby', 'latest')).toMatchObject({ digest });
+      expect(await hub.headManifest('library/ruby', 'latest')).toMatchObject({ digest });
 
-    expect(hosts).toEqual(['registry-1.docker.io']);
+      expect(new Set(hosts)).toEqual(new Set(['registry-1.docker.io']));
+      expect(tls.requests.map(({ url }) => url)).toEqual(Array(2).fill('/v2/library/ruby/manifests/latest'));
+    },
+  );
+
+  it('leads to no registry where everything is a page that is not there', async () => {
+    const page = { status: 404, body: '<html>' };
+    for (const path of ['/v2/', '/v2/team/app/manifests/none', '/v2/team/app/tags/list']) registry.on(path, page);
+
+    for (const asked of [client().getManifest('team/app', 'none'), client().listTags('team/app')]) {
+      await expect(asked).rejects.toMatchObject({
+        code: 'no-registry',
+        retryable: false,
+        message: expect.stringContaining(`registry "${registry.address}" does not support the v2 Registry API`),
+      });
+    }
+
+    registry.on('/v2/', { status: 401 });
+    await expect(client().getManifest('team/app', 'none')).rejects.toMatchObject({ code: 'not-found' });
   });
 });
 

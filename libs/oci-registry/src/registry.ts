@@ -61,7 +61,7 @@ export class RegistryClient {
   readonly host: string;
   readonly #host: RegistryHost;
   readonly #candidates: Candidate[];
-  /** Which candidate each repository took last, where it was not the first. */
+  /** Which of several candidates each repository took last. */
   readonly #taken = new RecentMap<Candidate>(maxRepositoriesKnown);
   /** Repositories whose HEAD does not tell enough. */
   readonly #headless = new RecentMap<true>(maxRepositoriesKnown);
@@ -83,11 +83,11 @@ export class RegistryClient {
   }
 
   /**
-   * How many milliseconds from now the registry's limits allow the next look at a tag of the repository; 0: at once. Without a
-   * repository, by the first candidate's budget.
+   * How many milliseconds from now the next look at a tag of the repository may be sent, by the registry's limits and its failures;
+   * 0: at once. Without a repository, by the budget of the first candidate.
    */
-  nextTurnMs(purpose: Purpose, repository?: string): number {
-    const candidate = (repository !== undefined && this.#taken.get(repository)) || (this.#candidates[0] as Candidate);
+  nextTurnMs(purpose: Purpose, repository = ''): number {
+    const candidate = this.#taken.get(this.#host.repositoryOf(repository)) ?? (this.#candidates[0] as Candidate);
     return this.#host.waitMs(candidate, purpose, purpose === 'check' ? 'manifest-head' : 'manifest');
   }
 
@@ -175,15 +175,12 @@ export class RegistryClient {
   }
 
   /** Sends as the candidate that the repository took last, and as the others while it is refused. Any other answer is the caller's. */
-  async #request(
-    { method, repository: named, path, subject, headers = {}, maxBytes = 0, cost }: ClientRequest,
-    call: CallOptions,
-  ): Promise<Answer> {
+  async #request({ repository: named, subject, headers = {}, maxBytes = 0, ...rest }: ClientRequest, call: CallOptions): Promise<Answer> {
     if (!RepositoryName.safeParse(named).success) {
       throw new RegistryError({ code: 'invalid-reference', message: `${subject}: "${named}" is no repository name` });
     }
-    const repository = this.#host.isDockerHub && !named.includes('/') ? `library/${named}` : named;
-    const request = { method, repository, path, subject, headers, maxBytes, cost };
+    const repository = this.#host.repositoryOf(named);
+    const request = { ...rest, repository, subject, headers, maxBytes };
     const [first, ...others] = this.#candidates as [Candidate, ...Candidate[]];
     if (others.length === 0) return this.#host.send(request, first, call);
 
@@ -207,9 +204,12 @@ export class RegistryClient {
     throw refusals.get(first);
   }
 
-  #inOrder(repository: string): Iterable<Candidate> {
+  /** What the repository took last, then the others in their order; accounts that were wrong elsewhere come last. */
+  *#inOrder(repository: string): Iterable<Candidate> {
     const taken = this.#taken.get(repository);
-    return taken ? new Set([taken, ...this.#candidates]) : this.#candidates;
+    if (taken) yield taken;
+    const isRefused = (candidate: Candidate) => Number(this.#host.isRefused(candidate));
+    for (const each of this.#candidates.toSorted((a, b) => isRefused(a) - isRefused(b))) if (each !== taken) yield each;
   }
 
   /** Undefined: the registry says that the reference still points at what is known. */
