@@ -56,7 +56,10 @@ export class Authorizer {
    */
   answer(challenge: KnownChallenge, candidate: Candidate, subject: string, rejected?: string): Authorization | Promise<Authorization> {
     const { credentials } = candidate;
-    if (credentials?.registryToken) return { header: `Bearer ${credentials.registryToken}`, fresh: true };
+    if (credentials?.registryToken) {
+      if (isToken(credentials.registryToken)) return { header: `Bearer ${credentials.registryToken}`, fresh: true };
+      throw new RegistryError({ code: 'credentials-refused', message: `${subject}: the registry token is none` });
+    }
     if (challenge.scheme === 'basic') {
       if (!credentials || credentials.identityToken)
         throw new RegistryError({ code: 'credentials-missing', message: `${subject}: 401, and there are no credentials`, status: 401 });
@@ -88,7 +91,7 @@ export class Authorizer {
 
     const parsed = Token.safeParse(parseObject(answer.body));
     const token = parsed.data?.token ?? parsed.data?.access_token;
-    if (!parsed.data || !token || !/^[\x21-\x7e]+$/.test(token)) {
+    if (!parsed.data || !token || !isToken(token)) {
       throw new RegistryError({ code: 'malformed', message: `${tokenSubject}: the answer holds no token` });
     }
     const header = `Bearer ${token}`;
@@ -122,6 +125,8 @@ export class Authorizer {
     return answer;
   }
 }
+
+const isToken = (text: string): boolean => /^[\x21-\x7e]+$/.test(text);
 
 const tokenRequest = { headers: { accept: 'application/json' }, maxBytes: maxTokenBytes } as const;
 

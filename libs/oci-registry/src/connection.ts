@@ -210,12 +210,12 @@ export class Connection {
     try {
       const answer = await this.#exchange(url, request, authorization, deadline);
       if (answer.status < 500) circuit.succeeded();
-      else
-        circuit.failed(this.#now(), `${request.subject}: ${answer.status}`, gatewayStatuses.has(answer.status) ? undefined : url.pathname);
+      else circuit.failed(this.#now(), String(answer.status), gatewayStatuses.has(answer.status) ? undefined : url.pathname);
       return answer;
     } catch (error) {
       const { code, message } = error as RegistryError;
-      if (code === 'unreachable' || code === 'timeout') circuit.failed(this.#now(), message);
+      // Without the subject: what one asked for is not another's to read.
+      if (code === 'unreachable' || code === 'timeout') circuit.failed(this.#now(), message.slice(`${request.subject}: `.length));
       else circuit.left();
       throw error;
     }

@@ -105,6 +105,23 @@ describe('the limits of a registry', () => {
   });
 });
 
+describe('requests at the same time', () => {
+  it('are so many checks at most that an import finds room', async () => {
+    registry.on(manifestPath, () => undefined);
+    registry.manifest('team/other', content, { tag: 'v1' });
+    const one = client(undefined, { timeoutMs: 60_000, connections: 4 });
+    const checks = Array.from({ length: 10 }, () => one.checkTag('team/app', 'v1', digest));
+    await expect.poll(() => registry.requests.length).toBe(3);
+
+    expect(await one.headManifest('team/other', 'v1')).toMatchObject({ digest });
+
+    expect(registry.requests).toHaveLength(4);
+    registry.on(manifestPath, good());
+    registry.breakConnections();
+    await Promise.allSettled(checks);
+  });
+});
+
 describe('a registry that fails', () => {
   const circuit = { failures: 3, pauseMs: 10_000 };
 
@@ -116,7 +133,7 @@ describe('a registry that fails', () => {
     const refused = await failure(one.headManifest('team/other', 'v1'));
     expect(refused).toMatchObject({ code: 'circuit-open', retryable: true, retryAfterMs: 10_000 });
     expect(refused.message).toContain(
-      `HEAD ${registry.address}/team/other:v1: not sent, ${registry.address} failed 3 times in a row and is asked again in 10 s; the last time: HEAD ${registry.address}/team/app:v1: 503`,
+      `HEAD ${registry.address}/team/other:v1: not sent, ${registry.address} failed 3 times in a row and is asked again in 10 s; the last time: 503`,
     );
     expect(registry.requests).toHaveLength(3);
     expect(one.nextTurnMs('check', 'team/other')).toBe(10_000);

@@ -186,6 +186,17 @@ describe('headManifest', () => {
     expect(registry.requests.map(({ method }) => method)).toEqual(['HEAD', 'GET']);
   });
 
+  it('is not tried again for an hour where it told too little', async () => {
+    registry.on(manifestPath, { headers: { 'content-type': mediaTypes.ociManifest }, body });
+    let now = 0;
+    const one = client({ now: () => now });
+    for (let n = 0; n < 3; n++) await one.headManifest('team/app', 'v1');
+    now += 3_600_000;
+    await one.headManifest('team/app', 'v1');
+
+    expect(registry.requests.map(({ method }) => method)).toEqual(['HEAD', 'GET', 'GET', 'GET', 'HEAD', 'GET']);
+  });
+
   it('takes a length of several MiB, which is only announced', async () => {
     registry.on(manifestPath, (_request, response) => response.writeHead(200, { ...manifestHeaders, 'content-length': '3000000' }).end());
 
@@ -228,6 +239,53 @@ describe('headManifest', () => {
     registry.on(manifestPath, (request) => request.socket.destroy());
     await expect(one.headManifest('team/app', 'v1')).rejects.toMatchObject({ code: 'unreachable', retryable: true });
     expect(registry.requests).toHaveLength(5);
+  });
+});
+
+describe('checkTag', () => {
+  /** Answers as registries do that know of conditions, with GET and HEAD. */
+  const conditional = (headers: Record<string, string>): Script => {
+    return (request, response) => {
+      if (request.headers['if-none-match'] === `"${digest}"`) response.writeHead(304).end();
+      else response.writeHead(200, { ...headers, 'content-length': body.length }).end(request.method === 'GET' ? body : undefined);
+    };
+  };
+
+  it.each<[string, Script, string[]]>([
+    ['says so', conditional(manifestHeaders), ['HEAD']],
+    ['knows of no conditions', { headers: manifestHeaders, body }, ['HEAD']],
+    ['tells no digest', { headers: { 'content-type': mediaTypes.ociManifest }, body }, ['HEAD', 'GET']],
+    [
+      'knows no HEAD',
+      (request, response) =>
+        request.method === 'HEAD'
+          ? response.writeHead(405).end()
+          : (conditional(manifestHeaders) as Exclude<Script, { status?: number }>)(request, response),
+      ['HEAD', 'GET'],
+    ],
+  ])('finds a tag unchanged where the registry %s', async (_title, script, methods) => {
+    registry.on(manifestPath, script);
+
+    expect(await client().checkTag('team/app', 'v1', digest)).toEqual({ kind: 'unchanged', digest });
+    expect(registry.requests.map(({ method }) => method)).toEqual(methods);
+  });
+
+  it.each([
+    ['another digest', otherDigest],
+    ['none', undefined],
+  ])('tells where a tag points of which %s was known', async (_title, known) => {
+    registry.on(manifestPath, conditional(manifestHeaders));
+
+    expect(await client().checkTag('team/app', 'v1', known)).toEqual({
+      kind: 'moved',
+      head: { digest, mediaType: mediaTypes.ociManifest, size: body.length },
+    });
+  });
+
+  it('takes no 304 that it did not ask for', async () => {
+    registry.on(manifestPath, { status: 304 });
+
+    await expect(client().checkTag('team/app', 'v1', undefined)).rejects.toMatchObject({ code: 'malformed', status: 304 });
   });
 });
 
@@ -437,6 +495,12 @@ describe('authentication', () => {
     await expect(one.withCredentials({ username: 'puller', password: 'wrong' }).getManifest('team/app', 'v1')).rejects.toMatchObject({
       code: 'credentials-refused',
     });
+  });
+
+  it('refuses a registry token that no header can hold', async () => {
+    const credentials = { username: '', password: '', registryToken: 'a\r\nx: y' };
+
+    await expect(client({ credentials }).getManifest('team/app', 'v1')).rejects.toMatchObject({ code: 'credentials-refused' });
   });
 
   it('gives up on a registry that takes no token, after a second one at most', async () => {

@@ -49,6 +49,7 @@ interface ClientRequest {
 }
 
 const maxRepositoriesKnown = 5_000;
+const headlessForMs = 3_600_000;
 const refusalCodes = new Set<RegistryError['code']>(['unauthorized', 'credentials-missing', 'credentials-refused', 'forbidden']);
 
 /**
@@ -63,8 +64,8 @@ export class RegistryClient {
   readonly #candidates: Candidate[];
   /** Which of several candidates each repository took last. */
   readonly #taken = new RecentMap<Candidate>(maxRepositoriesKnown);
-  /** Repositories whose HEAD does not tell enough. */
-  readonly #headless = new RecentMap<true>(maxRepositoriesKnown);
+  /** Until when repositories whose HEAD does not tell enough are asked with GET. */
+  readonly #headless = new RecentMap<number>(maxRepositoriesKnown);
   readonly #now: () => number;
   readonly #options: RegistryOptions;
 
@@ -216,13 +217,13 @@ export class RegistryClient {
   async #look(repository: string, reference: string, call: CallOptions): Promise<ManifestHead>;
   async #look(repository: string, reference: string, call: CallOptions, known: string): Promise<ManifestHead | undefined>;
   async #look(repository: string, reference: string, call: CallOptions, known?: string): Promise<ManifestHead | undefined> {
-    if (!this.#headless.get(repository)) {
+    if ((this.#headless.get(repository) ?? 0) <= this.#now()) {
       const subject = this.#subject('HEAD', repository, reference);
       const answer = await this.#askForManifest('HEAD', repository, reference, subject, call, known);
       if (known !== undefined && answer.status === 304) return undefined;
       const head = this.#readHead(subject, reference, answer);
       if (head) return head;
-      this.#headless.set(repository, true);
+      this.#headless.set(repository, this.#now() + headlessForMs);
     }
     const subject = this.#subject('GET', repository, reference);
     const answer = await this.#askForManifest('GET', repository, reference, subject, call, known);
