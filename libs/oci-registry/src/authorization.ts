@@ -41,10 +41,13 @@ export class Authorizer {
   /** Token servers have limits of their own. */
   readonly #budgets = new RecentMap<Budget>(maxTokenServers);
 
-  constructor(
-    private readonly connection: Connection,
-    private readonly now: () => number,
-  ) {}
+  readonly #connection: Connection;
+  readonly #now: () => number;
+
+  constructor(connection: Connection, now: () => number) {
+    this.#connection = connection;
+    this.#now = now;
+  }
 
   /**
    * Bearer is preferred, with or without credentials; Basic needs them. `rejected` is the header that the registry has just
@@ -53,7 +56,10 @@ export class Authorizer {
    */
   answer(challenge: KnownChallenge, candidate: Candidate, subject: string, rejected?: string): Authorization | Promise<Authorization> {
     const { credentials } = candidate;
-    if (credentials?.registryToken) return { header: `Bearer ${credentials.registryToken}`, fresh: true };
+    if (credentials?.registryToken) {
+      if (isToken(credentials.registryToken)) return { header: `Bearer ${credentials.registryToken}`, fresh: true };
+      throw new RegistryError({ code: 'credentials-refused', message: `${subject}: the registry token is none` });
+    }
     if (challenge.scheme === 'basic') {
       if (!credentials || credentials.identityToken)
         throw new RegistryError({ code: 'credentials-missing', message: `${subject}: 401, and there are no credentials`, status: 401 });
@@ -61,7 +67,7 @@ export class Authorizer {
     }
     const key = `${challenge.key} ${candidate.key}`;
     const kept = this.#tokens.get(key);
-    if (kept && kept.header !== rejected && kept.expiresAt > this.now()) return { header: kept.header, fresh: false };
+    if (kept && kept.header !== rejected && kept.expiresAt > this.#now()) return { header: kept.header, fresh: false };
     this.#tokens.delete(key);
 
     const underWay = this.#underWay.get(key);
@@ -74,29 +80,29 @@ export class Authorizer {
   async #fetchToken(key: string, challenge: BearerChallenge, candidate: Candidate, subject: string): Promise<Authorization> {
     const { realm } = challenge;
     const tokenSubject = `${subject}: token from ${realm.host}`;
-    if (!this.connection.mayReach(realm)) {
+    if (!this.#connection.mayReach(realm)) {
       throw new RegistryError({
         code: 'plain-http',
         message: `${tokenSubject}: the token server is plain HTTP; allow the registry as insecure`,
       });
     }
     const answer = await this.#ask(challenge, candidate, tokenSubject);
-    if (answer.status !== 200) throw tokenError(tokenSubject, answer, candidate.credentials, this.now());
+    if (answer.status !== 200) throw tokenError(tokenSubject, answer, candidate.credentials, this.#now());
 
     const parsed = Token.safeParse(parseObject(answer.body));
     const token = parsed.data?.token ?? parsed.data?.access_token;
-    if (!parsed.data || !token || !/^[\x21-\x7e]+$/.test(token)) {
+    if (!parsed.data || !token || !isToken(token)) {
       throw new RegistryError({ code: 'malformed', message: `${tokenSubject}: the answer holds no token` });
     }
     const header = `Bearer ${token}`;
     // A tenth early: it must live until the registry has checked it.
-    this.#tokens.set(key, { header, expiresAt: this.now() + parsed.data.expires_in * 900 });
+    this.#tokens.set(key, { header, expiresAt: this.#now() + parsed.data.expires_in * 900 });
     return { header, fresh: true };
   }
 
   async #ask(challenge: BearerChallenge, candidate: Candidate, subject: string): Promise<Answer> {
     const budget = this.#budgets.getOrMake(`${challenge.realm.origin} ${candidate.key}`, () => new Budget());
-    const waitMs = budget.waitMs('import', 'other', this.now());
+    const waitMs = budget.waitMs('import', 'other', this.#now());
     if (waitMs > 0) {
       throw new RegistryError({
         code: 'rate-limited',
@@ -106,19 +112,21 @@ export class Authorizer {
     }
     const { credentials } = candidate;
     const byForm = () =>
-      this.connection.send(challenge.realm, { ...tokenRequest, method: 'POST', form: form(challenge, credentials), subject });
+      this.#connection.send(challenge.realm, { ...tokenRequest, method: 'POST', form: form(challenge, credentials), subject });
     let answer: Answer;
     if (credentials?.identityToken) answer = await byForm();
     else {
       const authorization = credentials && basic(credentials);
-      answer = await this.connection.send(withQuery(challenge), { ...tokenRequest, method: 'GET', authorization, subject });
+      answer = await this.#connection.send(withQuery(challenge), { ...tokenRequest, method: 'GET', authorization, subject });
       // The specification has both ways; few servers know only the younger one.
       if (answer.status === 405 && credentials) answer = await byForm();
     }
-    budget.answered('other', answer, statusError(subject, answer, this.now()).code === 'rate-limited', this.now());
+    budget.answered('other', answer, statusError(subject, answer, this.#now()).code === 'rate-limited', this.#now());
     return answer;
   }
 }
+
+const isToken = (text: string): boolean => /^[\x21-\x7e]+$/.test(text);
 
 const tokenRequest = { headers: { accept: 'application/json' }, maxBytes: maxTokenBytes } as const;
 

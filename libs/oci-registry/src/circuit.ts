@@ -40,11 +40,16 @@ export class Circuit {
 
   /** 0: the request may go, and `succeeded`, `failed` or `left` must follow. Otherwise how long the host is left alone. */
   enter(now: number): number {
+    const waitMs = this.waitMs(now);
+    if (waitMs === 0 && this.#openUntil !== undefined) this.#probing = true;
+    return waitMs;
+  }
+
+  /** What `enter` would say. */
+  waitMs(now: number): number {
     if (this.#openUntil === undefined) return 0;
     if (this.#openUntil > now) return this.#openUntil - now;
-    if (this.#probing) return this.#pauseMs;
-    this.#probing = true;
-    return 0;
+    return this.#probing ? this.#pauseMs : 0;
   }
 
   succeeded(): void {

@@ -3,6 +3,7 @@ import { registryHost } from '@millrace/domain/image-reference';
 import { Agent, buildConnector, type Dispatcher, EnvHttpProxyAgent } from 'undici';
 import { Circuit, type CircuitOptions, type CircuitState } from './circuit.ts';
 import { exchangeError, RegistryError } from './error.ts';
+import { Deadline, Exchange } from './exchange.ts';
 import { RecentMap } from './recent-map.ts';
 
 export interface ConnectionOptions {
@@ -140,12 +141,11 @@ export class Connection {
 
   /** Follows redirects to other origins without the authorization, and never from https to http unless insecure. */
   async send(url: URL, request: Request): Promise<Answer> {
-    const abort = new AbortController();
-    const timer = setTimeout(() => abort.abort(new DOMException('no complete answer in time', 'TimeoutError')), this.#timeoutMs);
+    const deadline = new Deadline(this.#timeoutMs);
     try {
       let { authorization } = request;
       for (let hop = 0; hop <= maxRedirects; hop++) {
-        const answer = await this.#throughCircuit(url, { ...request, authorization }, abort.signal);
+        const answer = await this.#throughCircuit(url, request, authorization, deadline);
         const location = answer.headers.location;
         if (!redirects.has(answer.status) || typeof location !== 'string' || request.form) return answer;
         const target = this.#redirectTarget(location, url, request.subject);
@@ -157,7 +157,7 @@ export class Connection {
         message: `${request.subject}: more than ${maxRedirects} redirects, the last to ${url.origin}`,
       });
     } finally {
-      clearTimeout(timer);
+      deadline.clear();
     }
   }
 
@@ -171,6 +171,12 @@ export class Connection {
   /** Of the hosts that requests went to, by origin. */
   circuits(): (CircuitState & { origin: string })[] {
     return [...this.#circuits.entries()].map(([origin, circuit]) => ({ origin, ...circuit.state(this.#now()) }));
+  }
+
+  /** How long the registry is left alone for its failures; 0: not at all. */
+  waitMs(): number {
+    const waits = (this.#base ? [this.#base] : this.#bases).map(({ origin }) => this.#circuits.get(origin)?.waitMs(this.#now()) ?? 0);
+    return Math.min(...waits);
   }
 
   mayReach(url: URL): boolean {
@@ -190,7 +196,7 @@ export class Connection {
     return target;
   }
 
-  async #throughCircuit(url: URL, request: Request, signal: AbortSignal): Promise<Answer> {
+  async #throughCircuit(url: URL, request: Request, authorization: string | undefined, deadline: Deadline): Promise<Answer> {
     const circuit = this.#circuits.getOrMake(url.origin, () => new Circuit(this.#options.circuit));
     const waitMs = circuit.enter(this.#now());
     if (waitMs > 0) {
@@ -202,65 +208,62 @@ export class Connection {
       });
     }
     try {
-      const answer = await this.#exchange(url, request, signal);
+      const answer = await this.#exchange(url, request, authorization, deadline);
       if (answer.status < 500) circuit.succeeded();
-      else
-        circuit.failed(this.#now(), `${request.subject}: ${answer.status}`, gatewayStatuses.has(answer.status) ? undefined : url.pathname);
+      else circuit.failed(this.#now(), String(answer.status), gatewayStatuses.has(answer.status) ? undefined : url.pathname);
       return answer;
     } catch (error) {
       const { code, message } = error as RegistryError;
-      if (code === 'unreachable' || code === 'timeout') circuit.failed(this.#now(), message);
+      // Without the subject: what one asked for is not another's to read.
+      if (code === 'unreachable' || code === 'timeout') circuit.failed(this.#now(), message.slice(`${request.subject}: `.length));
       else circuit.left();
       throw error;
     }
   }
 
-  async #exchange(url: URL, { method, headers, authorization, form, maxBytes, subject }: Request, signal: AbortSignal): Promise<Answer> {
+  async #exchange(
+    url: URL,
+    { method, headers, form, maxBytes, subject }: Request,
+    authorization: string | undefined,
+    deadline: Deadline,
+  ): Promise<Answer> {
     const sent = { ...this.#headers, ...headers };
     if (authorization) sent['authorization'] = authorization;
     if (form) sent['content-type'] = 'application/x-www-form-urlencoded';
     const dispatcher = (this.#dispatcher ??= dispatcherOf(this.#options, this.#timeoutMs));
-    try {
-      const {
-        statusCode,
-        headers: answered,
-        body,
-      } = await retryStale(() =>
-        dispatcher.request({
-          origin: url.origin,
-          path: url.pathname + url.search,
-          method,
-          headers: sent,
-          body: form?.toString(),
-          signal,
-          reset: false, // undici gives up the connection after a HEAD otherwise
-        }),
-      );
-      body.on('error', () => undefined); // given up below without being read, it would end the process
-      if (method === 'HEAD') {
-        await body.dump();
-        return { status: statusCode, headers: answered, body: nothing, url };
-      }
+    const request = {
+      origin: url.origin,
+      path: url.pathname + url.search,
+      method,
+      headers: sent,
+      body: form?.toString(),
+      reset: false, // undici gives up the connection after a HEAD otherwise
+    };
+    const limit = (status: number) => (method === 'HEAD' ? 0 : isContent(status) ? maxBytes : maxErrorBytes);
+    const send = () => {
+      const exchange = new Exchange(limit);
+      deadline.holdsFor(exchange);
+      dispatcher.dispatch(request, exchange);
+      return exchange.done;
+    };
+    const {
+      status,
+      headers: answered,
+      body,
+    } = await retryStale(send).catch((error: unknown) => Promise.reject(exchangeError(subject, error)));
+    if (method !== 'HEAD' && isContent(status)) {
       const encoding = String(answered['content-encoding'] ?? 'identity').toLowerCase();
-      const isContent = statusCode < 300;
-      if (isContent && encoding !== 'identity' && encoding !== '') {
-        body.destroy();
-        throw new RegistryError({
-          code: 'malformed',
-          message: `${subject}: answered in the encoding "${encoding}", which was not asked for`,
-        });
+      if (encoding !== 'identity' && encoding !== '') {
+        const message = `${subject}: answered in the encoding "${encoding}", which was not asked for`;
+        throw new RegistryError({ code: 'malformed', message });
       }
-      const limit = isContent ? maxBytes : maxErrorBytes;
-      const bytes = await readUpTo(body, limit, Number(answered['content-length'] ?? 0));
-      if (!bytes && isContent)
-        throw new RegistryError({ code: 'too-large', message: `${subject}: the answer is longer than ${limit} bytes` });
-      return { status: statusCode, headers: answered, body: bytes ?? nothing, url };
-    } catch (error) {
-      throw error instanceof RegistryError ? error : exchangeError(subject, error);
+      if (!body) throw new RegistryError({ code: 'too-large', message: `${subject}: the answer is longer than ${maxBytes} bytes` });
     }
+    return { status, headers: answered, body: body ?? nothing, url };
   }
 }
 
+const isContent = (status: number): boolean => status < 300;
 const noConnectionCodes = new Set<RegistryError['code']>(['unreachable', 'timeout', 'tls', 'plain-http', 'circuit-open']);
 /** Said by what stands before a registry that is away, or by one that knows that it is. */
 const gatewayStatuses = new Set([502, 503, 504]);
@@ -292,26 +295,6 @@ function dispatcherOf(options: ConnectionOptions, timeoutMs: number): Dispatcher
     httpsProxy: proxy.https ?? '',
     noProxy: proxy.no ?? '',
   });
-}
-
-/** All of the body, or undefined if it is longer than the limit: then no more than that was read. */
-async function readUpTo(
-  body: AsyncIterable<unknown> & { destroy(): unknown },
-  limit: number,
-  announced: number,
-): Promise<Buffer | undefined> {
-  if (announced > limit) {
-    body.destroy();
-    return undefined;
-  }
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of body) {
-    chunks.push(chunk as Buffer);
-    length += (chunk as Buffer).length;
-    if (length > limit) return undefined;
-  }
-  return Buffer.concat(chunks);
 }
 
 /** A kept-alive connection may be closed by the registry just when the next request goes out; a new one then works at once. */

@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 
 /** What `docker login` keeps of one account: a user name and a password, or a token in their place. */
 export interface Credentials {
-  username: string;
-  password: string;
+  readonly username: string;
+  readonly password: string;
   /** `identitytoken`: exchanged for tokens at the token server, by OAuth2. Azure's registry leaves this one. */
-  identityToken?: string;
+  readonly identityToken?: string;
   /** `registrytoken`: shown to the registry as it is. */
-  registryToken?: string;
+  readonly registryToken?: string;
 }
 
 /**
@@ -36,9 +36,19 @@ export function accountName({ credentials }: Candidate): string {
   return credentials.username || (credentials.identityToken ? 'identity token' : 'registry token');
 }
 
+const anonymous: Candidate = { key: 'anonymous' };
+const known = new WeakMap<Credentials, Candidate>();
+
 function candidateOf(given: Credentials | undefined): Candidate {
-  const credentials = given && named(given);
-  if (!credentials) return { key: 'anonymous' };
+  if (!given) return anonymous;
+  let candidate = known.get(given);
+  if (!candidate) known.set(given, (candidate = hashed(given)));
+  return candidate;
+}
+
+function hashed(given: Credentials): Candidate {
+  const credentials = named(given);
+  if (!credentials) return anonymous;
   const { username, password, identityToken = null, registryToken = null } = credentials;
   const key = createHash('sha256')
     .update(JSON.stringify([username, password, identityToken, registryToken]))

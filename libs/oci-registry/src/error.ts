@@ -12,7 +12,8 @@ export type RegistryErrorCode =
   | 'credentials-missing' // the registry wants credentials and there are none
   | 'credentials-refused' // wrong user name or password, said by the token server or to basic authentication
   | 'forbidden'
-  | 'not-found'
+  | 'not-found' // the repository (`registryCode` is NAME_UNKNOWN, where the registry says it), the manifest or the blob
+  | 'no-registry' // the server has no distribution API
   | 'rate-limited' // the registry said so, or its quota is known to be spent and nothing was sent
   | 'server-error'
   | 'redirect-loop'

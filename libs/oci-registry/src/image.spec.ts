@@ -1,5 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { Image } from '@millrace/domain/image';
+import { goPlatform } from '@millrace/domain/platform';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { describeImage, type RegistryImage } from './image.ts';
 import { digestOf, mediaTypes } from './manifest.ts';
@@ -154,6 +155,20 @@ describe('the description of an image', async () => {
     expect(image.dockerImageLayers).toHaveLength(2);
   });
 
+  it('asks for the size of layers whose manifest does not tell, once', async () => {
+    const layer = { mediaType: 'l', digest: registry.blob('made/app', Buffer.alloc(70, 1)) };
+    const list = pushed({ config: {}, layers: [{ ...layer, size: 0 }, layer] });
+    registry.requests.length = 0;
+
+    for (let n = 0; n < 2; n++) {
+      const { image } = await describeImage(client, ...list);
+      expect(image.dockerImageMetadata.Size).toBe(2 + 70);
+      expect(image.dockerImageLayers).toMatchObject([{ size: 70 }, { size: 70 }]);
+    }
+
+    expect(registry.requests.filter(({ method }) => method === 'HEAD').length).toBeLessThanOrEqual(2);
+  });
+
   it.each(['application/vnd.cncf.helm.config.v1+json', 'application/vnd.oci.empty.v1+json', 'application/vnd.acme.rocket.config'])(
     'of an artifact with the config type %s is its manifest alone: the config is not even fetched',
     async (configType) => {
@@ -257,6 +272,64 @@ describe('the description of an index', () => {
       children: [],
       missingChildren: [],
     });
+  });
+});
+
+describe('the import of an index as one image', () => {
+  const legacy = (platform?: { architecture?: string; os?: string }) => ({ mode: 'Legacy', platform }) as const;
+  const entry = (architecture: string, os = 'linux') => {
+    const [, digest] = pushed({ config: { architecture } });
+    return { mediaType: mediaTypes.ociManifest, digest, size: 9, platform: { architecture, os } };
+  };
+
+  it.each([
+    ['the preferred architecture', { architecture: 'arm64', os: 'linux' }, 'arm64'],
+    ['linux/amd64 where the preferred one is not there', { architecture: 'riscv64', os: 'linux' }, 'amd64'],
+  ])('is of %s', async (_title, platform, architecture) => {
+    const { image, children } = await describeImage(goldenClient, 'multi/app', '1.0', legacy(platform));
+
+    expect(image.dockerImageMetadata.Architecture).toBe(architecture);
+    expect(image).not.toHaveProperty('dockerImageManifests');
+    expect(image.dockerImageReference).toBe(`${golden.plain}/multi/app@${image.metadata.name}`);
+    expect(children).toEqual([]);
+  });
+
+  it('is of this machine where nothing is preferred', async () => {
+    const { architecture, os } = goPlatform(process.arch, process.platform);
+    putIndex('mine', [entry('vax'), entry(architecture, os), entry('pdp11')]);
+
+    const { image } = await describeImage(client, 'made/app', 'mine', legacy());
+
+    expect(image.dockerImageMetadata.Architecture).toBe(architecture);
+  });
+
+  it('is of the first image where no platform fits, whatever attestations there are', async () => {
+    putIndex('odd', [entry('unknown', 'unknown'), entry('vax'), entry('pdp11')]);
+
+    expect((await describeImage(client, 'made/app', 'odd', legacy())).image.dockerImageMetadata.Architecture).toBe('vax');
+  });
+
+  it('goes through an index in an index, and not for ever', async () => {
+    const inner = { mediaType: mediaTypes.ociIndex, digest: putIndex('inner', [entry('amd64')]), size: 9 };
+    let outer = { ...inner, digest: putIndex('outer', [inner]) };
+    expect((await describeImage(client, 'made/app', 'outer', legacy())).image.dockerImageMetadata.Architecture).toBe('amd64');
+
+    for (let depth = 0; depth < 5; depth++) outer = { ...outer, digest: putIndex('deep', [outer]) };
+    await expect(describeImage(client, 'made/app', 'deep', legacy())).rejects.toMatchObject({ code: 'unsupported-manifest' });
+  });
+
+  it('fails where the index is empty, and where the chosen entry is gone', async () => {
+    putIndex('none', []);
+    putIndex('lost', [{ ...entry('amd64'), digest: `sha256:${'8'.repeat(64)}` }]);
+
+    await expect(describeImage(client, 'made/app', 'none', legacy())).rejects.toMatchObject({ code: 'unsupported-manifest' });
+    await expect(describeImage(client, 'made/app', 'lost', legacy())).rejects.toMatchObject({ code: 'not-found' });
+  });
+
+  it('leaves what is no index as it is', async () => {
+    const [repository, digest] = pushed({ config: { architecture: 's390x' } });
+
+    expect((await describeImage(client, repository, digest, legacy())).image.metadata.name).toBe(digest);
   });
 });
 

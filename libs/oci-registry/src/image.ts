@@ -1,8 +1,9 @@
 import { type Image, type ImageManifest, LAYERS_ORDER_ANNOTATION } from '@millrace/domain/image';
+import { choosePlatform, goPlatform, type Platform } from '@millrace/domain/platform';
 import { z } from 'zod';
 import { RegistryError, type RegistryErrorCode } from './error.ts';
-import { type Manifest, type ManifestEntry, mediaTypes, parseObject } from './manifest.ts';
-import type { RegistryClient } from './registry.ts';
+import { type Descriptor, type Manifest, type ManifestEntry, mediaTypes, parseObject } from './manifest.ts';
+import type { CallOptions, RegistryClient } from './registry.ts';
 
 /** An image as a registry tells it: the API's `Image` without kind and apiVersion, with what is always there. */
 export type RegistryImage = z.input<typeof Image> & {
@@ -47,11 +48,21 @@ export interface DescribeOptions {
   recordedAs?: string;
   /** Adds the raw `dockerImageManifest` and `dockerImageConfig`. */
   includeManifest?: boolean;
+  /**
+   * What an index becomes: itself with all its entries (`PreserveOriginal`, also where left out), or the image of one platform as
+   * if the index were not there (`Legacy`).
+   */
+  mode?: 'PreserveOriginal' | 'Legacy';
+  /** The preferred platform of `Legacy`, in Go's names; what is left out is that of this machine. */
+  platform?: Partial<Platform>;
+  /** For whom the registry is asked, and how long that may wait. */
+  call?: CallOptions;
   now?: () => Date;
 }
 
 const maxChildren = 64;
 const childrenAtOnce = 4;
+const maxIndexDepth = 3;
 
 /**
  * The complete image that a tag or digest points at, or that an already fetched manifest is. An index brings its entries with
@@ -64,7 +75,8 @@ export async function describeImage(
   reference: string | Manifest,
   options: DescribeOptions = {},
 ): Promise<DescribedImage> {
-  const manifest = typeof reference === 'string' ? await client.getManifest(repository, reference) : reference;
+  const found = typeof reference === 'string' ? await client.getManifest(repository, reference, options.call) : reference;
+  const manifest = options.mode === 'Legacy' ? await ofOnePlatform(client, repository, found, options) : found;
   const image = await describe(client, repository, manifest, options);
   if (manifest.content.kind === 'image') return { image, children: [], missingChildren: [] };
 
@@ -82,6 +94,21 @@ export async function describeImage(
   };
 }
 
+/** The image that an index stands for on a platform; what is no index stands for itself. */
+async function ofOnePlatform(client: RegistryClient, repository: string, manifest: Manifest, options: DescribeOptions): Promise<Manifest> {
+  const own = goPlatform(process.arch, process.platform);
+  const { architecture = own.architecture, os = own.os } = options.platform ?? {};
+  for (let depth = 0; manifest.content.kind === 'index'; depth++) {
+    const chosen = depth < maxIndexDepth ? choosePlatform(manifest.content.manifests, { architecture, os }) : undefined;
+    if (!chosen) {
+      const message = `${client.host}/${repository}@${manifest.digest}: the index leads to no image`;
+      throw new RegistryError({ code: 'unsupported-manifest', message });
+    }
+    manifest = await client.getManifest(repository, chosen.digest, options.call);
+  }
+  return manifest;
+}
+
 const permanent = new Set<RegistryErrorCode>([
   'not-found',
   'unsupported-manifest',
@@ -93,7 +120,7 @@ const permanent = new Set<RegistryErrorCode>([
 
 async function describeChild(client: RegistryClient, repository: string, digest: string, options: DescribeOptions) {
   try {
-    return await describe(client, repository, await client.getManifest(repository, digest), options);
+    return await describe(client, repository, await client.getManifest(repository, digest, options.call), options);
   } catch (error) {
     if (error instanceof RegistryError && permanent.has(error.code)) return { digest, reason: error.code };
     throw error;
@@ -117,8 +144,11 @@ async function describe(client: RegistryClient, repository: string, manifest: Ma
     };
   }
 
-  const { config, layers } = content;
-  const configBytes = configTypes.has(config.mediaType) ? await client.getBlob(repository, config.digest) : undefined;
+  const { config } = content;
+  const configBytes = configTypes.has(config.mediaType)
+    ? await client.getBlob(repository, config.digest, undefined, options.call)
+    : undefined;
+  const layers = await withSizes(client, repository, content.layers, options);
   const sizes = new Map([
     ...layers.map((layer) => [layer.digest, layer.size] as const),
     [config.digest, configBytes?.length ?? config.size],
@@ -137,6 +167,19 @@ async function describe(client: RegistryClient, repository: string, manifest: Ma
     },
     dockerImageLayers: layers.map((layer) => ({ name: layer.digest, size: layer.size, mediaType: layer.mediaType })),
   };
+}
+
+/** Some tools write manifests without the sizes of layers; no layer is empty. */
+async function withSizes(
+  client: RegistryClient,
+  repository: string,
+  layers: Descriptor[],
+  options: DescribeOptions,
+): Promise<Descriptor[]> {
+  if (layers.every(({ size }) => size > 0)) return layers;
+  return inParallel(childrenAtOnce, layers, async (layer) =>
+    layer.size > 0 ? layer : { ...layer, size: await client.blobSize(repository, layer.digest, options.call) },
+  );
 }
 
 const dockerImage = { kind: 'DockerImage', apiVersion: 'image.openshift.io/1.0' } as const;

@@ -41,6 +41,7 @@ export type ManifestEntry = z.infer<typeof ManifestEntry>;
 /** An entry of an index; an artifact has no platform, an attestation `unknown/unknown`. */
 export const ManifestEntry = Descriptor.extend({
   platform: z.object({ architecture: Text, os: Text, variant: Text }).nullish().catch(undefined),
+  annotations: Annotations,
 });
 
 const ImageContent = z.object({ config: Descriptor, layers: z.array(Descriptor).nullish(), annotations: Annotations });

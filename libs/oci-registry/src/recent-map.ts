@@ -2,11 +2,14 @@
 export class RecentMap<V> {
   readonly #entries = new Map<string, V>();
 
-  constructor(
-    private readonly max: number,
-    /** Told of what is forgotten to make room, not of what is deleted. */
-    private readonly forgotten?: (value: V) => void,
-  ) {}
+  readonly #max: number;
+  readonly #forgotten?: (value: V) => void;
+
+  /** `forgotten` is told of what makes room, not of what is deleted. */
+  constructor(max: number, forgotten?: (value: V) => void) {
+    this.#max = max;
+    this.#forgotten = forgotten;
+  }
 
   get size(): number {
     return this.#entries.size;
@@ -14,7 +17,7 @@ export class RecentMap<V> {
 
   get(key: string): V | undefined {
     const value = this.#entries.get(key);
-    if (value !== undefined && this.#entries.size > this.max / 2) {
+    if (value !== undefined && this.#entries.size > this.#max / 2) {
       this.#entries.delete(key);
       this.#entries.set(key, value);
     }
@@ -24,11 +27,11 @@ export class RecentMap<V> {
   set(key: string, value: V): void {
     this.#entries.delete(key);
     this.#entries.set(key, value);
-    if (this.#entries.size <= this.max) return;
+    if (this.#entries.size <= this.#max) return;
     const [oldest] = this.#entries;
     if (!oldest) return;
     this.#entries.delete(oldest[0]);
-    this.forgotten?.(oldest[1]);
+    this.#forgotten?.(oldest[1]);
   }
 
   delete(key: string): void {

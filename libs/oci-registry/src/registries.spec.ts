@@ -82,6 +82,13 @@ describe('registries', () => {
     expect(registries.client(access())).not.toBe(first);
   });
 
+  it('give a new client where somebody has closed the old one', async () => {
+    const closed = registries.client(access());
+    await closed.close();
+
+    expect(await registries.client(access()).headManifest('team/app', 'v1')).toMatchObject({ digest });
+  });
+
   it('tell where each host stands', async () => {
     registry.on('/v2/team/app/manifests/v1', {
       headers: {

@@ -29,18 +29,22 @@ interface Kept {
  */
 export class Registries {
   readonly #kept: RecentMap<Kept>;
+  readonly #options: RegistriesOptions;
   #closed = false;
 
-  constructor(private readonly options: RegistriesOptions = {}) {
+  constructor(options: RegistriesOptions = {}) {
+    this.#options = options;
     this.#kept = new RecentMap(options.maxHosts ?? DEFAULT_HOSTS, ({ host }) => void host.connection.rest());
   }
 
   /** @throws RegistryError with `invalid-reference` where the registry is none. */
   client(access: RegistryAccess): RegistryClient {
-    const { registry, insecure = false, ca, clientCertificate, proxy = this.options.proxy, credentials } = access;
-    const options = { ...this.options, registry, insecure, ca, clientCertificate, proxy, credentials };
+    const { registry, insecure = false, ca, clientCertificate, proxy = this.#options.proxy, credentials } = access;
+    const options = { ...this.#options, registry, insecure, ca, clientCertificate, proxy, credentials };
     const { scheme, apiHost } = placeOf(registry);
     const way = JSON.stringify([scheme, apiHost.toLowerCase(), insecure, ca, clientCertificate, proxy]);
+    // Whoever closed a client closed its host for all.
+    if (this.#kept.get(way)?.host.isClosed && !this.#closed) this.#kept.delete(way);
     const { host, clients } = this.#kept.getOrMake(way, () => ({ host: this.#open(options), clients: new RecentMap(maxClientsOfHost) }));
     const accounts = candidatesOf(credentials).map(({ key }) => key);
     return clients.getOrMake([registry, ...accounts].join(' '), () => new RegistryClient(options, host));

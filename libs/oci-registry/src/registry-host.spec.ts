@@ -105,6 +105,23 @@ describe('the limits of a registry', () => {
   });
 });
 
+describe('requests at the same time', () => {
+  it('are so many checks at most that an import finds room', async () => {
+    registry.on(manifestPath, () => undefined);
+    registry.manifest('team/other', content, { tag: 'v1' });
+    const one = client(undefined, { timeoutMs: 60_000, connections: 4 });
+    const checks = Array.from({ length: 10 }, () => one.checkTag('team/app', 'v1', digest));
+    await expect.poll(() => registry.requests.length).toBe(3);
+
+    expect(await one.headManifest('team/other', 'v1')).toMatchObject({ digest });
+
+    expect(registry.requests).toHaveLength(4);
+    registry.on(manifestPath, good());
+    registry.breakConnections();
+    await Promise.allSettled(checks);
+  });
+});
+
 describe('a registry that fails', () => {
   const circuit = { failures: 3, pauseMs: 10_000 };
 
@@ -116,9 +133,10 @@ describe('a registry that fails', () => {
     const refused = await failure(one.headManifest('team/other', 'v1'));
     expect(refused).toMatchObject({ code: 'circuit-open', retryable: true, retryAfterMs: 10_000 });
     expect(refused.message).toContain(
-      `HEAD ${registry.address}/team/other:v1: not sent, ${registry.address} failed 3 times in a row and is asked again in 10 s; the last time: HEAD ${registry.address}/team/app:v1: 503`,
+      `HEAD ${registry.address}/team/other:v1: not sent, ${registry.address} failed 3 times in a row and is asked again in 10 s; the last time: 503`,
     );
     expect(registry.requests).toHaveLength(3);
+    expect(one.nextTurnMs('check', 'team/other')).toBe(10_000);
 
     now += 10_000;
     let answer: () => void = () => undefined;
@@ -182,7 +200,7 @@ describe('several credentials', () => {
   const accepts = (accepted: string | undefined, otherwise: { status: number; body?: string }): Script => {
     return (request, response) => {
       if (request.headers.authorization === accepted) response.writeHead(200, { ...manifestHeaders(), 'content-length': 9 }).end();
-      else if (request.headers.authorization) response.writeHead(otherwise.status).end(otherwise.body);
+      else if (request.headers.authorization && otherwise.status !== 401) response.writeHead(otherwise.status).end(otherwise.body);
       else response.writeHead(401, { 'www-authenticate': 'Basic realm="r"' }).end();
     };
   };
@@ -223,6 +241,22 @@ describe('several credentials', () => {
     await one.headManifest('team/other', 'v1');
 
     expect(seen()).toEqual([basic(bob), basic(alice)]);
+  });
+
+  it('that are wrong are not tried first with every repository', async () => {
+    registry.on(manifestPath, accepts(basic(bob), { status: 401 }));
+    registry.on('/v2/team/other/manifests/v1', accepts(basic(bob), { status: 401 }));
+    registry.on('/v2/team/third/manifests/v1', accepts(basic(alice), { status: 401 }));
+    const one = client([alice, bob]);
+    await one.headManifest('team/app', 'v1');
+
+    registry.requests.length = 0;
+    await one.headManifest('team/other', 'v1');
+    expect(seen()).toEqual([undefined, basic(bob)]);
+
+    registry.requests.length = 0;
+    await one.headManifest('team/third', 'v1');
+    expect(seen()).toEqual([undefined, basic(bob), basic(alice)]);
   });
 
   it('are tried without at last, where the list says so', async () => {

@@ -35,9 +35,12 @@ export interface HostRequest extends Omit<Request, 'authorization'> {
 
 const maxRepositoriesKnown = 5_000;
 const maxAccounts = 1_000;
+const maxProbeBytes = 64 * 1024;
+const maxBlobSizes = 10_000;
 /** Without a token, with one that turns out to be stale, with a fresh one. */
 const maxSends = 3;
 const longestWaitMs: Record<Purpose, number> = { import: 10_000, check: 0 };
+const refusedForMs = 300_000;
 /** For the requests that others have under way. */
 const withinMs = 60_000;
 
@@ -47,14 +50,19 @@ const withinMs = 60_000;
  */
 export class RegistryHost {
   readonly connection: Connection;
+  /** Bytes of blobs whose manifests do not say it, by digest. */
+  readonly blobSizes = new RecentMap<number>(maxBlobSizes);
   readonly #authorizer: Authorizer;
   readonly #budgets = new RecentMap<{ account: string; budget: Budget }>(maxAccounts);
+  /** When wrong accounts may be tried again before others, by key. */
+  readonly #refusedUntil = new RecentMap<number>(maxAccounts);
   readonly #turns: Turns;
   /** How each repository wants to be authenticated to, so that only the first request to it costs a 401. */
   readonly #challenges = new RecentMap<KnownChallenge>(maxRepositoriesKnown);
   /** Its repositories of one segment are in `library/`, and HEAD costs nothing there. */
   readonly isDockerHub: boolean;
   readonly #now: () => number;
+  #hasApi = false;
   #underWay = 0;
   #ended?: () => void;
   #closed?: Promise<void>;
@@ -68,9 +76,23 @@ export class RegistryHost {
     this.isDockerHub = isDockerHub(this.connection.apiHost);
   }
 
-  /** How long a request of this account would have to wait for the registry's limits; 0: it may be sent now. */
+  /** The repository as the registry has it. */
+  repositoryOf(name: string): string {
+    return this.isDockerHub && !name.includes('/') ? `library/${name}` : name;
+  }
+
+  /** How long a request of this account would have to wait; 0: it may be sent now. */
   waitMs(candidate: Candidate, purpose: Purpose, cost: Cost): number {
-    return this.#budgetOf(candidate).waitMs(purpose, cost, this.#now());
+    return Math.max(this.#budgetOf(candidate).waitMs(purpose, cost, this.#now()), this.connection.waitMs());
+  }
+
+  /** Whether user and password, or the token, were wrong a short while ago: each further try may lock the account. */
+  isRefused({ key }: Candidate): boolean {
+    return (this.#refusedUntil.get(key) ?? 0) > this.#now();
+  }
+
+  get isClosed(): boolean {
+    return this.#closed !== undefined;
   }
 
   state(): HostState {
@@ -88,6 +110,10 @@ export class RegistryHost {
     this.#underWay++;
     try {
       return await this.#authenticated(request, candidate, call);
+    } catch (error) {
+      if (error instanceof RegistryError && error.code === 'credentials-refused')
+        this.#refusedUntil.set(candidate.key, this.#now() + refusedForMs);
+      throw error;
     } finally {
       if (--this.#underWay === 0) this.#ended?.();
     }
@@ -113,10 +139,21 @@ export class RegistryHost {
     }
     for (let sends = 1; ; sends++) {
       const answer = await this.#inTurn(request, candidate, call, authorization?.header);
+      if (answer.status === 404 && request.method === 'GET') await this.#ensureApi(answer, request);
       if (answer.status !== 401) return answer;
       if (sends === maxSends) throw statusError(subject, answer, this.#now());
       authorization = await this.#answerChallenge(answer, repository, candidate, subject, authorization);
     }
+  }
+
+  /** A server that answers 404 to everything is no registry; asked where the answer does not tell, once if it is one. */
+  async #ensureApi(answer: Answer, { subject }: HostRequest): Promise<void> {
+    if (this.#hasApi || answer.headers['docker-distribution-api-version'] || statusError('', answer, this.#now()).registryCode) return;
+    const probe = await this.connection.toRegistry('/v2/', { method: 'GET', maxBytes: maxProbeBytes, subject: `${subject}: GET /v2/` });
+    this.#hasApi = probe.status !== 404;
+    if (this.#hasApi) return;
+    const message = `${subject}: registry "${this.connection.host}" does not support the v2 Registry API`;
+    throw new RegistryError({ code: 'no-registry', message, status: 404 });
   }
 
   async #inTurn(

@@ -186,6 +186,17 @@ describe('headManifest', () => {
     expect(registry.requests.map(({ method }) => method)).toEqual(['HEAD', 'GET']);
   });
 
+  it('is not tried again for an hour where it told too little', async () => {
+    registry.on(manifestPath, { headers: { 'content-type': mediaTypes.ociManifest }, body });
+    let now = 0;
+    const one = client({ now: () => now });
+    for (let n = 0; n < 3; n++) await one.headManifest('team/app', 'v1');
+    now += 3_600_000;
+    await one.headManifest('team/app', 'v1');
+
+    expect(registry.requests.map(({ method }) => method)).toEqual(['HEAD', 'GET', 'GET', 'GET', 'HEAD', 'GET']);
+  });
+
   it('takes a length of several MiB, which is only announced', async () => {
     registry.on(manifestPath, (_request, response) => response.writeHead(200, { ...manifestHeaders, 'content-length': '3000000' }).end());
 
@@ -228,6 +239,53 @@ describe('headManifest', () => {
     registry.on(manifestPath, (request) => request.socket.destroy());
     await expect(one.headManifest('team/app', 'v1')).rejects.toMatchObject({ code: 'unreachable', retryable: true });
     expect(registry.requests).toHaveLength(5);
+  });
+});
+
+describe('checkTag', () => {
+  /** Answers as registries do that know of conditions, with GET and HEAD. */
+  const conditional = (headers: Record<string, string>): Script => {
+    return (request, response) => {
+      if (request.headers['if-none-match'] === `"${digest}"`) response.writeHead(304).end();
+      else response.writeHead(200, { ...headers, 'content-length': body.length }).end(request.method === 'GET' ? body : undefined);
+    };
+  };
+
+  it.each<[string, Script, string[]]>([
+    ['says so', conditional(manifestHeaders), ['HEAD']],
+    ['knows of no conditions', { headers: manifestHeaders, body }, ['HEAD']],
+    ['tells no digest', { headers: { 'content-type': mediaTypes.ociManifest }, body }, ['HEAD', 'GET']],
+    [
+      'knows no HEAD',
+      (request, response) =>
+        request.method === 'HEAD'
+          ? response.writeHead(405).end()
+          : (conditional(manifestHeaders) as Exclude<Script, { status?: number }>)(request, response),
+      ['HEAD', 'GET'],
+    ],
+  ])('finds a tag unchanged where the registry %s', async (_title, script, methods) => {
+    registry.on(manifestPath, script);
+
+    expect(await client().checkTag('team/app', 'v1', digest)).toEqual({ kind: 'unchanged', digest });
+    expect(registry.requests.map(({ method }) => method)).toEqual(methods);
+  });
+
+  it.each([
+    ['another digest', otherDigest],
+    ['none', undefined],
+  ])('tells where a tag points of which %s was known', async (_title, known) => {
+    registry.on(manifestPath, conditional(manifestHeaders));
+
+    expect(await client().checkTag('team/app', 'v1', known)).toEqual({
+      kind: 'moved',
+      head: { digest, mediaType: mediaTypes.ociManifest, size: body.length },
+    });
+  });
+
+  it('takes no 304 that it did not ask for', async () => {
+    registry.on(manifestPath, { status: 304 });
+
+    await expect(client().checkTag('team/app', 'v1', undefined)).rejects.toMatchObject({ code: 'malformed', status: 304 });
   });
 });
 
@@ -437,6 +495,12 @@ describe('authentication', () => {
     await expect(one.withCredentials({ username: 'puller', password: 'wrong' }).getManifest('team/app', 'v1')).rejects.toMatchObject({
       code: 'credentials-refused',
     });
+  });
+
+  it('refuses a registry token that no header can hold', async () => {
+    const credentials = { username: '', password: '', registryToken: 'a\r\nx: y' };
+
+    await expect(client({ credentials }).getManifest('team/app', 'v1')).rejects.toMatchObject({ code: 'credentials-refused' });
   });
 
   it('gives up on a registry that takes no token, after a second one at most', async () => {
@@ -724,18 +788,43 @@ describe('the way to a registry', () => {
     expect(() => client({ registry: name })).toThrow(expect.objectContaining({ code: 'invalid-reference' }));
   });
 
-  it('to Docker Hub goes to its API host', async () => {
-    const hosts: string[] = [];
-    const connect = () => (target: buildConnector.Options, callback: buildConnector.Callback) => {
-      hosts.push(target.hostname);
-      callback(Object.assign(new Error('no network'), { code: 'ENETUNREACH' }), null);
-    };
+  it.each(['docker.io', 'index.docker.io', 'registry-1.docker.io', 'registry.hub.docker.com'])(
+    'to Docker Hub as %s goes to its API host, and names of one segment are in library/',
+    async (name) => {
+      const hosts: string[] = [];
+      const connect = (options: buildConnector.BuildOptions) => {
+        const here = buildConnector(options);
+        return (target: buildConnector.Options, callback: buildConnector.Callback) => {
+          hosts.push(target.hostname);
+          here({ ...target, hostname: '127.0.0.1', port: tls.address.split(':')[1] ?? '' }, callback);
+        };
+      };
+      tls.requests.length = 0;
+      tls.manifest('library/ruby', content, { tag: 'latest' });
+      const hub = client({ registry: name, insecure: true, connect });
 
-    await client({ registry: 'docker.io', connect })
-      .headManifest('library/ruby', 'latest')
-      .catch(() => undefined);
+      expect(await hub.headManifest('ruby', 'latest')).toMatchObject({ digest });
+      expect(await hub.headManifest('library/ruby', 'latest')).toMatchObject({ digest });
 
-    expect(hosts).toEqual(['registry-1.docker.io']);
+      expect(new Set(hosts)).toEqual(new Set(['registry-1.docker.io']));
+      expect(tls.requests.map(({ url }) => url)).toEqual(Array(2).fill('/v2/library/ruby/manifests/latest'));
+    },
+  );
+
+  it('leads to no registry where everything is a page that is not there', async () => {
+    const page = { status: 404, body: '<html>' };
+    for (const path of ['/v2/', '/v2/team/app/manifests/none', '/v2/team/app/tags/list']) registry.on(path, page);
+
+    for (const asked of [client().getManifest('team/app', 'none'), client().listTags('team/app')]) {
+      await expect(asked).rejects.toMatchObject({
+        code: 'no-registry',
+        retryable: false,
+        message: expect.stringContaining(`registry "${registry.address}" does not support the v2 Registry API`),
+      });
+    }
+
+    registry.on('/v2/', { status: 401 });
+    await expect(client().getManifest('team/app', 'none')).rejects.toMatchObject({ code: 'not-found' });
   });
 });
 

@@ -49,6 +49,7 @@ interface ClientRequest {
 }
 
 const maxRepositoriesKnown = 5_000;
+const headlessForMs = 3_600_000;
 const refusalCodes = new Set<RegistryError['code']>(['unauthorized', 'credentials-missing', 'credentials-refused', 'forbidden']);
 
 /**
@@ -61,10 +62,10 @@ export class RegistryClient {
   readonly host: string;
   readonly #host: RegistryHost;
   readonly #candidates: Candidate[];
-  /** Which candidate each repository took last, where it was not the first. */
+  /** Which of several candidates each repository took last. */
   readonly #taken = new RecentMap<Candidate>(maxRepositoriesKnown);
-  /** Repositories whose HEAD does not tell enough. */
-  readonly #headless = new RecentMap<true>(maxRepositoriesKnown);
+  /** Until when repositories whose HEAD does not tell enough are asked with GET. */
+  readonly #headless = new RecentMap<number>(maxRepositoriesKnown);
   readonly #now: () => number;
   readonly #options: RegistryOptions;
 
@@ -83,11 +84,11 @@ export class RegistryClient {
   }
 
   /**
-   * How many milliseconds from now the registry's limits allow the next look at a tag of the repository; 0: at once. Without a
-   * repository, by the first candidate's budget.
+   * How many milliseconds from now the next look at a tag of the repository may be sent, by the registry's limits and its failures;
+   * 0: at once. Without a repository, by the budget of the first candidate.
    */
-  nextTurnMs(purpose: Purpose, repository?: string): number {
-    const candidate = (repository !== undefined && this.#taken.get(repository)) || (this.#candidates[0] as Candidate);
+  nextTurnMs(purpose: Purpose, repository = ''): number {
+    const candidate = this.#taken.get(this.#host.repositoryOf(repository)) ?? (this.#candidates[0] as Candidate);
     return this.#host.waitMs(candidate, purpose, purpose === 'check' ? 'manifest-head' : 'manifest');
   }
 
@@ -122,6 +123,19 @@ export class RegistryClient {
     const actual = digestOf(answer.body, digest);
     if (actual !== digest) throw mismatch(subject, digest, actual);
     return answer.body;
+  }
+
+  /** Bytes of a blob, as its registry tells with HEAD; 0 where it does not. Asked once. */
+  async blobSize(repository: string, digest: string, call: CallOptions = {}): Promise<number> {
+    const kept = this.#host.blobSizes.get(digest);
+    if (kept !== undefined) return kept;
+    const subject = this.#subject('HEAD', repository, digest);
+    const answer = await this.#request({ method: 'HEAD', repository, path: `blobs/${digest}`, subject, cost: 'other' }, call);
+    this.#ensureOk(subject, answer);
+    const size = Number(header(answer, 'content-length'));
+    if (!Number.isSafeInteger(size) || size <= 0) return 0;
+    this.#host.blobSizes.set(digest, size);
+    return size;
   }
 
   /** Tags in the registry's order, page by page, until there are no more, or `maxTags`, or `maxPages`, or `withinMs` are over. */
@@ -162,15 +176,12 @@ export class RegistryClient {
   }
 
   /** Sends as the candidate that the repository took last, and as the others while it is refused. Any other answer is the caller's. */
-  async #request(
-    { method, repository: named, path, subject, headers = {}, maxBytes = 0, cost }: ClientRequest,
-    call: CallOptions,
-  ): Promise<Answer> {
+  async #request({ repository: named, subject, headers = {}, maxBytes = 0, ...rest }: ClientRequest, call: CallOptions): Promise<Answer> {
     if (!RepositoryName.safeParse(named).success) {
       throw new RegistryError({ code: 'invalid-reference', message: `${subject}: "${named}" is no repository name` });
     }
-    const repository = this.#host.isDockerHub && !named.includes('/') ? `library/${named}` : named;
-    const request = { method, repository, path, subject, headers, maxBytes, cost };
+    const repository = this.#host.repositoryOf(named);
+    const request = { ...rest, repository, subject, headers, maxBytes };
     const [first, ...others] = this.#candidates as [Candidate, ...Candidate[]];
     if (others.length === 0) return this.#host.send(request, first, call);
 
@@ -194,22 +205,25 @@ export class RegistryClient {
     throw refusals.get(first);
   }
 
-  #inOrder(repository: string): Iterable<Candidate> {
+  /** What the repository took last, then the others in their order; accounts that were wrong elsewhere come last. */
+  *#inOrder(repository: string): Iterable<Candidate> {
     const taken = this.#taken.get(repository);
-    return taken ? new Set([taken, ...this.#candidates]) : this.#candidates;
+    if (taken) yield taken;
+    const isRefused = (candidate: Candidate) => Number(this.#host.isRefused(candidate));
+    for (const each of this.#candidates.toSorted((a, b) => isRefused(a) - isRefused(b))) if (each !== taken) yield each;
   }
 
   /** Undefined: the registry says that the reference still points at what is known. */
   async #look(repository: string, reference: string, call: CallOptions): Promise<ManifestHead>;
   async #look(repository: string, reference: string, call: CallOptions, known: string): Promise<ManifestHead | undefined>;
   async #look(repository: string, reference: string, call: CallOptions, known?: string): Promise<ManifestHead | undefined> {
-    if (!this.#headless.get(repository)) {
+    if ((this.#headless.get(repository) ?? 0) <= this.#now()) {
       const subject = this.#subject('HEAD', repository, reference);
       const answer = await this.#askForManifest('HEAD', repository, reference, subject, call, known);
       if (known !== undefined && answer.status === 304) return undefined;
       const head = this.#readHead(subject, reference, answer);
       if (head) return head;
-      this.#headless.set(repository, true);
+      this.#headless.set(repository, this.#now() + headlessForMs);
     }
     const subject = this.#subject('GET', repository, reference);
     const answer = await this.#askForManifest('GET', repository, reference, subject, call, known);

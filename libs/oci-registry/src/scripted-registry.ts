@@ -71,6 +71,10 @@ export class ScriptedRegistry {
     return digest;
   }
 
+  breakConnections(): void {
+    this.server.closeAllConnections();
+  }
+
   async close(): Promise<void> {
     this.server.closeAllConnections();
     await new Promise((resolve) => this.server.close(resolve));

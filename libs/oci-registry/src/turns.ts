@@ -18,10 +18,13 @@ export class Turns {
   #underWay = 0;
   #checks = 0;
 
-  constructor(
-    private readonly total: number,
-    private readonly forChecks: number,
-  ) {}
+  readonly #total: number;
+  readonly #forChecks: number;
+
+  constructor(total: number, forChecks: number) {
+    this.#total = total;
+    this.#forChecks = forChecks;
+  }
 
   /** Undefined: the turn is taken. Otherwise wait for it; it rejects with `NoTurn` after `withinMs`. `end` must follow either. */
   take(purpose: Purpose, tenant: string, withinMs: number): Promise<void> | undefined {
@@ -58,7 +61,7 @@ export class Turns {
   }
 
   #isFree(purpose: Purpose): boolean {
-    return this.#underWay < this.total && (purpose === 'import' || this.#checks < this.forChecks);
+    return this.#underWay < this.#total && (purpose === 'import' || this.#checks < this.#forChecks);
   }
 
   #begin(purpose: Purpose): void {

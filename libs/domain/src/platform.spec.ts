@@ -1,0 +1,59 @@
+import { describe, expect, it } from 'vitest';
+import { choosePlatform, goPlatform, isAttestation, type PlatformEntry } from './platform.ts';
+
+const entry = (text: string, annotations?: Record<string, string>): PlatformEntry => {
+  const [os = '', architecture = ''] = text.split('/');
+  return { platform: text ? { architecture, os } : undefined, annotations };
+};
+const about = { 'vnd.docker.reference.type': 'attestation-manifest' };
+
+describe('of an index', () => {
+  it.each([
+    ['linux/amd64 linux/arm64', 'linux/arm64', 1],
+    ['linux/amd64 linux/arm64', 'linux/s390x', 0],
+    ['windows/amd64 linux/amd64', 'windows/amd64', 0],
+    ['windows/amd64 linux/amd64', 'darwin/arm64', 1],
+    ['linux/s390x linux/ppc64le', 'linux/arm64', 0],
+    ['linux/arm linux/arm', 'linux/arm', 0],
+    ['unknown/unknown linux/arm64', 'linux/amd64', 1],
+    ['unknown/unknown unknown/unknown', 'linux/amd64', 0],
+  ])('with %s, for %s, the entry %i is taken', (platforms, preferred, index) => {
+    const entries = platforms.split(' ').map((each) => entry(each));
+    const [os = '', architecture = ''] = preferred.split('/');
+
+    expect(choosePlatform(entries, { architecture, os })).toBe(entries[index]);
+  });
+
+  it('without platforms the first entry that is no attestation is taken', () => {
+    const entries = [entry('', about), entry(''), entry('')];
+
+    expect(choosePlatform(entries, { architecture: 'amd64', os: 'linux' })).toBe(entries[1]);
+  });
+
+  it('without entries nothing is taken', () => {
+    expect(choosePlatform([], { architecture: 'amd64', os: 'linux' })).toBeUndefined();
+  });
+});
+
+it.each([
+  ['linux/amd64', undefined, false],
+  ['', undefined, false],
+  ['unknown/unknown', undefined, true],
+  ['linux/amd64', about, true],
+  ['linux/amd64', { 'vnd.docker.reference.type': 'other' }, false],
+])('an entry for %j with %j is an attestation: %s', (platform, annotations, expected) => {
+  expect(isAttestation(entry(platform, annotations as Record<string, string> | undefined))).toBe(expected);
+});
+
+it.each([
+  ['x64', 'linux', 'linux/amd64'],
+  ['arm64', 'darwin', 'darwin/arm64'],
+  ['x64', 'win32', 'windows/amd64'],
+  ['ia32', 'linux', 'linux/386'],
+  ['ppc64', 'linux', 'linux/ppc64le'],
+  ['s390x', 'linux', 'linux/s390x'],
+])('%s on %s is %s in Go', (arch, platform, expected) => {
+  const { architecture, os } = goPlatform(arch, platform);
+
+  expect(`${os}/${architecture}`).toBe(expected);
+});
