@@ -1,4 +1,5 @@
 import type { ServiceDefinition } from '@millrace/platform/service';
+import { PullCredentials } from '@millrace/platform/pull-credentials';
 import { config } from './config.ts';
 import { ImportSchedulerModule } from './import-scheduler.module.ts';
 import { database } from './tables.ts';
@@ -9,4 +10,5 @@ export const service: ServiceDefinition<typeof config> = {
   config,
   database,
   module: ImportSchedulerModule,
+  workers: [PullCredentials],
 };

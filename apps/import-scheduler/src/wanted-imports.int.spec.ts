@@ -19,7 +19,12 @@ let streamUid: string;
 
 beforeAll(async () => {
   [database, nats] = await Promise.all([aDatabase(), aNatsServer()]);
-  service = await aService(definition as never, { DATABASE_URL: database.url, NATS_URL: nats.url });
+  service = await aService(definition as never, {
+    DATABASE_URL: database.url,
+    NATS_URL: nats.url,
+    SECRETS_KEY: Buffer.alloc(32, 1).toString('base64'),
+    IMPORT_ON_CHANGE: 'false',
+  });
   peer = await aPeer(nats.url);
   client = new pg.Client({ connectionString: database.url, options: '-c search_path=import_scheduler' });
   await client.connect();

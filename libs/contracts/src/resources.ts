@@ -226,6 +226,7 @@ export const resources: readonly Resource[] = [
   Images,
   ImageSignatures,
   ImageStreamImages,
+  ImageStreamImports,
   ImageStreamMappings,
   ImageStreams,
   ImageStreamTags,
