@@ -1,4 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
+import type { ImportedTag } from '@millrace/contracts/imports';
+import type { Image } from '@millrace/domain/image';
 import {
   formatReference,
   type ImageReference,
@@ -109,6 +111,13 @@ export class ImageLookups {
       return failedBecause(error, asked);
     }
   }
+}
+
+/** What tag-store is told of an image: without the texts, which are not kept. */
+export function resultOf(seen: LookedAt): ImportedTag['result'] {
+  if (seen.kind === 'failed') return { kind: 'failed', reason: seen.status.reason ?? '', message: seen.status.message ?? '' };
+  const bare = (image: object) => ({ ...image, dockerImageManifest: undefined, dockerImageConfig: undefined }) as Image;
+  return { kind: 'found', image: bare(seen.image), children: seen.children.map(bare), pullSpec: seen.pullSpec };
 }
 
 /** By client, repository, digest and what is asked for: several tags often mean one image. */

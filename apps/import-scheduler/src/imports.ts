@@ -32,7 +32,7 @@ import {
 import { AskError, Bus } from '@millrace/platform/bus';
 import { CONFIG } from '@millrace/platform/service';
 import type { ImportSchedulerConfig } from './config.ts';
-import { ImageLookups, type LookedAt, type WantedImage } from './image-lookups.ts';
+import { ImageLookups, type LookedAt, resultOf, type WantedImage } from './image-lookups.ts';
 import type { Failed } from './registry-failures.ts';
 
 const KIND = 'ImageStreamImport';
@@ -322,13 +322,6 @@ function importedTag([item, seen]: [Item, LookedAt]): ImportedTag[] {
   const { to, importPolicy, referencePolicy, makesTag, wanted } = item;
   if (!to) return [];
   return [{ tag: to, from: wanted.pullSpec, generation: null, importPolicy, referencePolicy, makesTag, result: resultOf(seen) }];
-}
-
-/** What tag-store is told of an image: without the texts, which are not kept. */
-export function resultOf(seen: LookedAt): ImportedTag['result'] {
-  if (seen.kind === 'failed') return { kind: 'failed', reason: seen.status.reason ?? '', message: seen.status.message ?? '' };
-  const bare = (image: object) => ({ ...image, dockerImageManifest: undefined, dockerImageConfig: undefined }) as Image;
-  return { kind: 'found', image: bare(seen.image), children: seen.children.map(bare), pullSpec: seen.pullSpec };
 }
 
 /** A status inside an object has no kind and version of its own; nor has the stream. */

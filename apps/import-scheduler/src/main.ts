@@ -1,6 +1,7 @@
 import type { ServiceDefinition } from '@millrace/platform/service';
 import { PullCredentials } from '@millrace/platform/pull-credentials';
 import { config } from './config.ts';
+import { ImportWorkers } from './import-workers.ts';
 import { ImportSchedulerModule } from './import-scheduler.module.ts';
 import { database } from './tables.ts';
 
@@ -10,5 +11,5 @@ export const service: ServiceDefinition<typeof config> = {
   config,
   database,
   module: ImportSchedulerModule,
-  workers: [PullCredentials],
+  workers: [PullCredentials, ImportWorkers],
 };
