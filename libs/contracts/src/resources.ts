@@ -239,6 +239,7 @@ export const resources: readonly Resource[] = [
   Images,
   ImageSignatures,
   ImageStreamImages,
+  ImageStreamImports,
   ImageStreamMappings,
   ImageStreams,
   ImageStreamTags,
