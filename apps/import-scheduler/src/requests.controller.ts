@@ -2,26 +2,25 @@ import { Controller } from '@nestjs/common';
 import type { Answer, Question } from '@millrace/contracts/define';
 import { FollowedHosts, ImportObjects, type ObjectAnswer, type ObjectQuestion } from '@millrace/contracts/requests';
 import { ScheduledImports } from '@millrace/contracts/resources';
-import { noSuchPath } from '@millrace/domain/status';
 import { OnRequest } from '@millrace/platform/doors';
 import { answerOf } from '@millrace/platform/refusals';
 import { Followers } from './followers.ts';
+import { Imports } from './imports.ts';
 import { ScheduleObjects } from './schedule-objects.ts';
 
-/** The door for questions. */
+/** The door for imports that somebody waits for, and for what is looked at from time to time. */
 @Controller()
 export class RequestsController {
   constructor(
+    private readonly imports: Imports,
     private readonly scheduled: ScheduleObjects,
     private readonly followers: Followers,
   ) {}
 
   @OnRequest(ImportObjects)
-  async objects(question: ObjectQuestion): Promise<ObjectAnswer> {
-    return answerOf(async () => {
-      if (question.resource === ScheduledImports.resource) return this.scheduled.answer(question);
-      return { kind: 'refused', status: noSuchPath() };
-    });
+  objects(question: ObjectQuestion): Promise<ObjectAnswer> {
+    const owner = question.resource === ScheduledImports.resource ? this.scheduled : this.imports;
+    return answerOf(() => owner.answer(question));
   }
 
   @OnRequest(FollowedHosts)

@@ -256,6 +256,7 @@ export const resources: readonly Resource[] = [
   Images,
   ImageSignatures,
   ImageStreamImages,
+  ImageStreamImports,
   ImageStreamMappings,
   ImageStreams,
   ImageStreamTags,
