@@ -33,6 +33,23 @@ const { values, positionals } = parseArgs({
   },
 });
 
+/** Servers of other shapes, of which recordings have been made. */
+const SETUPS: Record<string, { internalRegistry: string; env: Record<string, string> }> = {
+  alt1: {
+    internalRegistry: '172.30.56.218:5000',
+    env: {
+      EXTERNAL_REGISTRY_HOST: 'registry.apps.example.test',
+      ALLOWED_REGISTRIES: JSON.stringify([
+        { domainName: '127.0.0.1:5000', insecure: true },
+        { domainName: '127.0.0.1:5001' },
+        { domainName: 'docker.io' },
+        { domainName: '*.example.test' },
+      ]),
+    },
+  },
+  alt2: { internalRegistry: '', env: { IMPORT_MODE: 'PreserveOriginal' } },
+};
+
 interface Result {
   section: string;
   id: string;
@@ -42,8 +59,8 @@ interface Scope {
   /** Section file → cases that are not built yet, with the reason; a section that is not named is not built at all. */
   sections: Record<string, { without?: { filter: string; reason: string }[] }>;
   golden: {
-    /** Recording → why it is not replayed; null: it is. */
-    recordings: Record<string, string | null>;
+    /** Recording → why it is not replayed; null: it is; with `setup`, on a server that is set up as one of {@link SETUPS}. */
+    recordings: Record<string, string | null | { setup: string }>;
     /** What is compared less than conformance/golden-scope.json says, in its own language; these come first. */
     rules: { reason: string }[];
   };
@@ -59,7 +76,7 @@ try {
   const cases = positionals.length ? positionals.filter((file) => !isRecording(file)) : filesIn('cases', (name) => name in scope.sections);
   const recordings = positionals.length
     ? positionals.filter(isRecording)
-    : filesIn('golden', (name) => scope.golden.recordings[name] === null);
+    : filesIn('golden', (name) => typeof scope.golden.recordings[name] === 'object');
   const filter = positionals.length ? [] : ['--filter', scopeFilter()];
   if (kinds.has('fn') && cases.length) run('fn', ['fn', '--adapter', join(root, 'conformance', 'adapter.ts'), ...common(filter)], cases);
   const onServer = SERVER_KINDS.filter((kind) => kinds.has(kind));
@@ -68,8 +85,13 @@ try {
     await withServer((server) => run('cases', ['cases', '--kinds', onServer.join(','), ...server, ...common(filter)], cases), {
       IMPORT_ON_CHANGE: 'false',
     });
-  if (kinds.has('golden') && recordings.length)
-    await withServer((server) => run('golden', ['golden', ...server, ...golden(), ...common([])], recordings));
+  if (kinds.has('golden'))
+    for (const [name, files] of bySetup(recordings)) {
+      const { internalRegistry = INTERNAL_REGISTRY, env = {} } = SETUPS[name] ?? {};
+      const provides = name ? ['--provides', name] : [];
+      const replay = (server: string[]) => run('golden', ['golden', ...server, ...provides, ...golden(), ...common([])], files);
+      await withServer(replay, env, internalRegistry);
+    }
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }
@@ -91,6 +113,17 @@ function filesIn(directory: string, inScope: (name: string) => boolean): string[
     .filter((file) => file.endsWith('.json') && inScope(basename(file, '.json')))
     .sort()
     .map((file) => join(root, 'conformance', directory, file));
+}
+
+/** Recordings by the server that they need; `''` for the usual one. */
+function bySetup(files: readonly string[]): Map<string, string[]> {
+  const setups = new Map<string, string[]>();
+  for (const file of files) {
+    const setup = scope.golden.recordings[basename(file, '.json')];
+    const name = typeof setup === 'object' && setup ? setup.setup : '';
+    setups.set(name, [...(setups.get(name) ?? []), file]);
+  }
+  return setups;
 }
 
 /** The runner knows positive filters only: what is not built is left out by a negative look-ahead. */
@@ -123,7 +156,11 @@ function run(name: string, args: string[], files: string[]): void {
   else results.push(...((JSON.parse(readFileSync(json, 'utf8')) as { results: Result[] }).results ?? []));
 }
 
-async function withServer(use: (credentials: string[]) => void, env: Record<string, string> = {}): Promise<void> {
+async function withServer(
+  use: (credentials: string[]) => void,
+  env: Record<string, string> = {},
+  internalRegistry = INTERNAL_REGISTRY,
+): Promise<void> {
   if (values.server)
     return use([
       '--server',
@@ -132,7 +169,7 @@ async function withServer(use: (credentials: string[]) => void, env: Record<stri
       ...(values.ca ? ['--ca', values.ca] : ['--insecure']),
     ]);
   const product = await startProduct({
-    args: ['--internal-registry', INTERNAL_REGISTRY],
+    args: ['--internal-registry', internalRegistry],
     env: { TOKENS: `${DEV.token},${DEV.name},${DEV.name}`, ...env },
   });
   try {

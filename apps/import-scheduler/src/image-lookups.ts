@@ -6,7 +6,9 @@ import {
   type ImageReference,
   InvalidReference,
   parseReference,
+  registryHost,
   repositoryName,
+  tryParseReference,
   withClientDefaults,
 } from '@millrace/domain/image-reference';
 import { choosePlatform, type Platform } from '@millrace/domain/index-platforms';
@@ -111,6 +113,18 @@ export class ImageLookups {
       return failedBecause(error, asked);
     }
   }
+}
+
+/**
+ * Whether a repository is reached as one of the images that are imported with it is, which may be over plain HTTP: the reference remembers of a
+ * registry how it answered, and streams that say so for their tags alone rely on it.
+ */
+export function isReachedInsecurely(repository: string, images: readonly Pick<WantedImage, 'pullSpec' | 'insecure'>[]): boolean {
+  const hostOf = (pullSpec: string) => {
+    const reference = tryParseReference(pullSpec);
+    return reference && registryHost(reference);
+  };
+  return images.some(({ pullSpec, insecure }) => insecure && hostOf(pullSpec) === hostOf(repository));
 }
 
 /** What tag-store is told of an image: without the texts, which are not kept. */

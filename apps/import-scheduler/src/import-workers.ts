@@ -12,11 +12,11 @@ import type { Log } from '@millrace/platform/log';
 import { CONFIG, LOG, type Worker } from '@millrace/platform/service';
 import { isTransient, Store } from '@millrace/platform/store';
 import type { ImportSchedulerConfig } from './config.ts';
-import { ImageLookups, type LookedAt, type LookFor, resultOf } from './image-lookups.ts';
+import { ImageLookups, isReachedInsecurely, type LookedAt, type LookFor, resultOf } from './image-lookups.ts';
 import { type Attempted, type ClaimedStream, type DueTag, ImportQueue } from './import-queue.ts';
 import type { Failed } from './registry-failures.ts';
 import { RegistryPool } from './registry-pool.ts';
-import { WantedImports } from './wanted-imports.ts';
+import { SETTLE_MS, WantedImports } from './wanted-imports.ts';
 
 const POLL_MS = 1_000;
 const SWEEP_MS = 1_000;
@@ -55,7 +55,7 @@ export class ImportWorkers implements Worker {
 
   start(): void {
     if (!this.config.IMPORT_ON_CHANGE) return;
-    this.wanted.onChange(() => this.bell.ring());
+    this.wanted.onChange(() => setTimeout(() => this.bell.ring(), SETTLE_MS));
     this.running = Promise.all([this.follow(), this.sweep()]);
   }
 
@@ -98,7 +98,7 @@ export class ImportWorkers implements Worker {
     try {
       const due = await this.queue.dueTags(claimed, this.config.IMPORT_IMAGES_MAX);
       const by = { namespace, until: performance.now() + this.config.IMPORT_WITHIN_MS };
-      const [seen, repository] = await Promise.all([this.lookAtTags(due, by), this.lookAtRepository(claimed, by)]);
+      const [seen, repository] = await Promise.all([this.lookAtTags(due, by), this.lookAtRepository(claimed, due, by)]);
       const done = due.flatMap((one, i): Done[] => (seen[i] ? [{ due: one, seen: seen[i] }] : []));
       await this.finish(claimed, done, repository);
       const failed = done.flatMap(({ due: { tag }, seen: one }) => (one.kind === 'failed' ? [{ tag, reason: one.status.message }] : []));
@@ -140,10 +140,17 @@ export class ImportWorkers implements Worker {
 
   /** Of a repository that is wanted as a whole: its first tags, or why they are not known. */
   private async lookAtRepository(
-    { repository, repository_insecure: insecure }: ClaimedStream,
+    { repository, repository_insecure }: ClaimedStream,
+    due: readonly DueTag[],
     by: LookFor,
   ): Promise<ImportedTag[] | Failed | undefined> {
     if (!repository) return undefined;
+    const insecure =
+      repository_insecure ||
+      isReachedInsecurely(
+        repository,
+        due.map(({ source, insecure: is }) => ({ pullSpec: source, insecure: is })),
+      );
     const refused = this.refusal(repository, insecure);
     if (refused) return refused;
     const listed = await this.lookups.tagsOf(repository, insecure, by);
@@ -162,7 +169,7 @@ export class ImportWorkers implements Worker {
       tag,
       from: tagOfRepository(repository, tag),
       generation: null,
-      importPolicy: { ...(insecure ? { insecure } : {}), importMode },
+      importPolicy: { ...(repository_insecure ? { insecure: true } : {}), importMode },
       referencePolicy: { type: 'Source' },
       makesTag: false,
       result: resultOf(seen[i] as LookedAt),

@@ -32,7 +32,7 @@ import {
 import { AskError, Bus } from '@millrace/platform/bus';
 import { CONFIG } from '@millrace/platform/service';
 import type { ImportSchedulerConfig } from './config.ts';
-import { ImageLookups, type LookedAt, resultOf, type WantedImage } from './image-lookups.ts';
+import { ImageLookups, isReachedInsecurely, type LookedAt, resultOf, type WantedImage } from './image-lookups.ts';
 import type { Failed } from './registry-failures.ts';
 
 const KIND = 'ImageStreamImport';
@@ -82,7 +82,12 @@ export class Imports {
           images.map(({ wanted }) => wanted),
           by,
         ),
-        this.lookAtRepository(asked, preferredOf, by),
+        this.lookAtRepository(
+          asked,
+          images.map(({ wanted }) => wanted),
+          preferredOf,
+          by,
+        ),
       ]),
     );
     const status: ImageStreamImportStatus = {
@@ -182,19 +187,21 @@ export class Imports {
 
   private async lookAtRepository(
     { spec: { repository } }: ImageStreamImport,
+    images: readonly WantedImage[],
     preferredOf: Preferences,
     by: { namespace: string; until: number },
   ) {
     if (!repository) return undefined;
     const { from, importPolicy = {}, referencePolicy = {}, includeManifest = false } = repository;
     const name = from?.name ?? '';
-    const listed = await this.lookups.tagsOf(name, importPolicy.insecure === true, by);
+    const insecure = importPolicy.insecure === true || isReachedInsecurely(name, images);
+    const listed = await this.lookups.tagsOf(name, insecure, by);
     if (listed.kind === 'failed') return { status: { status: listed.status }, items: [], seen: [] };
     const { tags, additional } = tagsOfRepository(listed.tags, this.config.IMPORT_TAGS_PER_REPOSITORY);
     const items = tags.map((tag): Item => ({
       wanted: {
         pullSpec: tagOfRepository(name, tag),
-        insecure: importPolicy.insecure === true,
+        insecure,
         importMode: importPolicy.importMode ?? '',
         preferred: preferredOf(tag),
         includeManifest,

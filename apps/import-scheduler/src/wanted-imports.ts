@@ -9,6 +9,9 @@ import { Followers } from './followers.ts';
 type Wanted = EventData<typeof ImportWanted>;
 
 const TAGS_PER_STATEMENT = 1_000;
+/** What becomes due waits as long: tags that are written one after the other are imported together. */
+export const SETTLE_MS = 200;
+const SOON = `now() + interval '${SETTLE_MS} milliseconds'`;
 
 /** What streams want from registries, as they last said, and when the next attempt at each tag is due. */
 @Injectable()
@@ -48,7 +51,7 @@ export class WantedImports {
     if (wanted.gone) return;
     const known = await tx.run(
       `INSERT INTO wanted_stream AS s (stream_uid, namespace, name, resource_version, repository, repository_insecure, repository_next_attempt_at)
-       VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $7 THEN now() END)
+       VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $7 THEN ${SOON} END)
        ON CONFLICT (stream_uid) DO UPDATE SET resource_version = excluded.resource_version, repository = excluded.repository,
          repository_insecure = excluded.repository_insecure, repository_next_attempt_at = excluded.repository_next_attempt_at,
          repository_attempts = CASE WHEN s.repository IS NOT DISTINCT FROM excluded.repository THEN s.repository_attempts ELSE 0 END
@@ -63,7 +66,7 @@ export class WantedImports {
   }
 
   /**
-   * What is due is due now. What failed and is not due by the spec any more, because its failure is recorded there, keeps the time of its next
+   * What is due is due in a moment. What failed and is not due by the spec any more, because its failure is recorded there, keeps the time of its next
    * attempt as long as its source is the same.
    */
   private async putTags(tx: Tx, streamUid: string, tags: Wanted['tags']): Promise<void> {
@@ -92,14 +95,14 @@ export class WantedImports {
        WHEN NOT MATCHED THEN
          INSERT (stream_uid, tag, source, generation, insecure, scheduled, import_mode, reference_policy, prefer_arch, prefer_os, next_attempt_at)
          VALUES (v.stream_uid, v.tag, v.source, v.generation, v.insecure, v.scheduled, v.import_mode, v.reference_policy, v.prefer_arch, v.prefer_os,
-                 CASE WHEN v.due THEN now() END)
+                 CASE WHEN v.due THEN ${SOON} END)
        WHEN MATCHED THEN UPDATE SET
          source = v.source, generation = v.generation, insecure = v.insecure, scheduled = v.scheduled, import_mode = v.import_mode,
          reference_policy = v.reference_policy, prefer_arch = v.prefer_arch, prefer_os = v.prefer_os,
          attempts = CASE WHEN v.due AND t.generation IS DISTINCT FROM v.generation THEN 0 ELSE t.attempts END,
          next_attempt_at = CASE
-           WHEN v.due AND t.generation IS NOT DISTINCT FROM v.generation THEN coalesce(t.next_attempt_at, now())
-           WHEN v.due THEN now()
+           WHEN v.due AND t.generation IS NOT DISTINCT FROM v.generation THEN coalesce(t.next_attempt_at, ${SOON})
+           WHEN v.due THEN ${SOON}
            WHEN v.failing AND t.source = v.source AND t.import_mode = v.import_mode THEN t.next_attempt_at
          END`,
       values.parameters,

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Config } from '@millrace/platform/config';
-import { integer, SECRETS_KEY } from '@millrace/platform/config';
+import { importConfig, integer, SECRETS_KEY } from '@millrace/platform/config';
 
 /** What tag-store reads from the environment, beside what every service reads. */
 export const config = {
@@ -18,6 +18,7 @@ export const config = {
     .describe(
       'The same registry as seen from outside, for `status.publicDockerImageRepository`. Empty: it is not to be reached from there.',
     ),
+  ...importConfig,
   SECRETS_KEY: SECRETS_KEY.describe(
     'Key under which secrets of namespaces lie in the database: 32 random bytes, base64; further ones behind it open what they sealed ' +
       '(docs/credentials.md). Keep it: without it they are lost.',

@@ -52,7 +52,9 @@ export class ImageTags {
 
   async create(namespace: string, submitted: ImageTag, options: WriteOptions): Promise<object> {
     const fullName = submitted.metadata.name || submitted.metadata.generateName || '';
-    const wanted = checkNewImageTag(defaultImageTag({ ...submitted, metadata: { ...submitted.metadata, name: fullName || undefined } }));
+    const wanted = checkNewImageTag(
+      defaultImageTag({ ...submitted, metadata: { ...submitted.metadata, name: fullName || undefined } }, this.streams.defaults),
+    );
     const { name, tag } = splitStreamTag(fullName);
     return this.answer(tag, options, async (tx) => {
       const old = await this.streams.lock(tx, namespace, name);
@@ -67,7 +69,7 @@ export class ImageTags {
     const tag = await this.answer(target.tag, options, async (tx) => {
       const old = await this.streams.lock(tx, namespace, target.name);
       const whole = old && submitted.status ? await this.withHistory(tx, old, target.tag) : old;
-      const put = withPutImageTag(whole, target, defaultImageTag(submitted), options);
+      const put = withPutImageTag(whole, target, defaultImageTag(submitted, this.streams.defaults), options);
       created = put.created;
       return this.streams.writeSpec(tx, old, { namespace, name: target.name }, put.spec, options.user);
     });

@@ -27,6 +27,11 @@ type Found = Extract<ImportedTag['result'], { kind: 'found' }>;
 /** Who moves tags when a stream's spec asks for it and no person does. */
 const SCHEDULER: Identity = { name: 'system:import-scheduler', groups: [] };
 
+interface Put extends Written {
+  /** Names of the images that the import has made. */
+  fresh: ReadonlySet<string>;
+}
+
 interface Finished {
   id: string;
   namespace: string;
@@ -56,7 +61,8 @@ export class Imports {
         const written = await this.put(tx, old, finished);
         return { written, images: dryRun ? await this.images.named(tx, names) : undefined };
       });
-      return { kind: 'applied', stream: numbered(written), images: images ?? (await this.images.named(this.store, names)) };
+      const now = images ?? (await this.images.named(this.store, names));
+      return { kind: 'applied', stream: numbered(written), images: now.map((image) => asAnswered(image, written.fresh)) };
     } catch (error) {
       if (error instanceof StatusError) return { kind: 'refused', status: error.status };
       throw error;
@@ -91,14 +97,14 @@ export class Imports {
     });
   }
 
-  private async put(tx: Tx, old: ImageStream | undefined, { id, namespace, stream: name, tags, user }: Finished): Promise<Written> {
+  private async put(tx: Tx, old: ImageStream | undefined, { id, namespace, stream: name, tags, user }: Finished): Promise<Put> {
     const problem = problemOf({ tags });
     if (problem) throw new StatusError(badRequest(problem));
     const now = inSeconds(new Date());
     const manifests = await this.manifestsOnTop(tx, old, tags);
     const outcome = decideImport(old, tags.map(imported), { now, manifestsOf: (image) => manifests.get(image) ?? [] });
     for (const { tag, reason } of outcome.ignored) this.log.info({ namespace, stream: name, tag, reason, id }, 'import.ignored');
-    if (old && !outcome.annotations) return { stream: await this.whole(tx, old) };
+    if (old && !outcome.annotations) return { stream: await this.whole(tx, old), fresh: new Set() };
 
     const wanted = { metadata: { ...old?.metadata, namespace, name, annotations: outcome.annotations }, spec: outcome.spec };
     const { stream, recorded } = await this.streams.writeQuietly(tx, old, wanted, user, 1);
@@ -106,7 +112,7 @@ export class Imports {
     const found = new Map<string, Found>();
     for (const { tag, result } of tags)
       if (result.kind === 'found' && !ignored.has(tag)) found.set(result.image.metadata.name ?? '', result);
-    await insertImages(
+    const fresh = await insertImages(
       tx,
       this.changes,
       [...found.values()].map(({ image, children }) => ({ image: stored(image), children: children.map(stored) })),
@@ -123,9 +129,9 @@ export class Imports {
       }),
     );
     for (const { tag, condition } of outcome.conditions) await setCondition(tx, uid, tag, condition);
-    const left = { stream: await this.whole(tx, stream), recorded: recorded ?? this.streams.record(tx, stream, 'MODIFIED') };
-    tellWanted(tx, old, left.stream);
-    return left;
+    const left = await this.whole(tx, stream);
+    tellWanted(tx, old, left);
+    return { stream: left, recorded: recorded ?? this.streams.record(tx, stream, 'MODIFIED'), fresh: new Set(fresh.keys()) };
   }
 
   /** Manifests of the indexes on top of tags for which another index was found. */
@@ -168,6 +174,12 @@ function imported({ result, ...rest }: ImportedTag): Imported {
   if (result.kind === 'failed') return { ...rest, result };
   const { image, pullSpec } = result;
   return { ...rest, result: { kind: 'found', image: image.metadata.name ?? '', pullSpec, manifests: image.dockerImageManifests } };
+}
+
+/** As the reference does it: an image that was there already is told without its version. */
+function asAnswered(image: Image, fresh: ReadonlySet<string>): Image {
+  const { resourceVersion: _version, ...metadata } = image.metadata;
+  return fresh.has(metadata.name ?? '') ? image : { ...image, metadata };
 }
 
 const namesIn = ({ image, children }: Found): string[] => [image, ...children].map(({ metadata }) => metadata.name ?? '');

@@ -73,8 +73,8 @@ export class StreamTags {
   async create(namespace: string, submitted: ImageStreamTag, options: WriteOptions): Promise<object> {
     const fullName = submitted.metadata.name || submitted.metadata.generateName || '';
     const named = { ...submitted, metadata: { ...submitted.metadata, name: fullName || undefined } };
-    const wanted = defaultStreamTag(named, splitStreamTag(fullName).tag);
-    checkNewStreamTag(wanted);
+    const wanted = defaultStreamTag(named, splitStreamTag(fullName).tag, this.streams.defaults);
+    checkNewStreamTag(wanted, this.streams.admission(undefined));
     const target = targetOfNewTag(fullName);
     return this.answer(target.tag, options, async (tx) => {
       const old = await this.streams.lock(tx, namespace, target.name);
@@ -93,7 +93,12 @@ export class StreamTags {
     let created = false;
     const tag = await this.answer(target.tag, options, async (tx) => {
       const old = await this.streams.lock(tx, namespace, target.name);
-      const put = withPutTag(old, { namespace, name: target }, defaultStreamTag(submitted, target.tag));
+      const put = withPutTag(
+        old,
+        { namespace, name: target },
+        defaultStreamTag(submitted, target.tag, this.streams.defaults),
+        this.streams.admission(old),
+      );
       created = put.created;
       return this.streams.writeSpec(tx, old, { namespace, name: target.name }, put.spec, options.user);
     });

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import type { Identity } from '@millrace/domain/access';
+import { RegistryAllowList } from '@millrace/domain/allowed-registries';
+import { INSECURE_ANNOTATION } from '@millrace/domain/import-plan';
 import { IMAGE_GROUP, type ImageStream, type ImageStreamSpec, type NamedTagEventList, type TagEvent } from '@millrace/domain/image-stream';
 import { validateLabels } from '@millrace/domain/labels';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
@@ -14,8 +16,8 @@ import {
   StatusError,
   success,
 } from '@millrace/domain/status';
-import { nextSpec } from '@millrace/domain/stream-spec';
-import { validateStream } from '@millrace/domain/stream-validation';
+import { nextSpec, type StreamDefaults } from '@millrace/domain/stream-spec';
+import { type Admission, validateStream } from '@millrace/domain/stream-validation';
 import { CONFIG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
 import { Changes, type Recorded } from './changes.ts';
@@ -56,6 +58,8 @@ export const numbered = ({ stream, recorded }: Written): ImageStream =>
 @Injectable()
 export class Streams {
   readonly registries: Registries;
+  readonly defaults: StreamDefaults;
+  private readonly allowed: RegistryAllowList;
 
   constructor(
     private readonly store: Store,
@@ -64,6 +68,16 @@ export class Streams {
     @Inject(CONFIG) config: TagStoreConfig,
   ) {
     this.registries = { internal: config.INTERNAL_REGISTRY_HOST, external: config.EXTERNAL_REGISTRY_HOST };
+    this.allowed = new RegistryAllowList(config.ALLOWED_REGISTRIES, [config.INTERNAL_REGISTRY_HOST]);
+    this.defaults = { importMode: config.IMPORT_MODE };
+  }
+
+  /** From where a stream may take images: what it names already it may keep. */
+  admission(old: Pick<ImageStream, 'metadata' | 'spec'> | undefined): Admission {
+    const known = new Set([old?.spec.dockerImageRepository, ...(old?.spec.tags ?? []).map((tag) => tag.from?.name)]);
+    const isInsecure = old?.metadata.annotations?.[INSECURE_ANNOTATION] === 'true';
+    return (pullSpec, insecure) =>
+      known.has(pullSpec) ? undefined : this.allowed.refusalOf(pullSpec, insecure || isInsecure ? 'any' : 'secure');
   }
 
   async get(namespace: string, name: string, historyLimit?: number): Promise<ImageStream> {
@@ -136,7 +150,10 @@ export class Streams {
   async writeQuietly(tx: Tx, old: ImageStream | undefined, wanted: WantedStream, user: Identity, historyLimit?: number): Promise<Written> {
     const { namespace = '', name = '' } = wanted.metadata;
     const now = new Date();
-    const next = nextSpec(old && { spec: old.spec, generation: old.metadata.generation ?? 0 }, wanted.spec, { namespace });
+    const next = nextSpec(old && { spec: old.spec, generation: old.metadata.generation ?? 0 }, wanted.spec, {
+      namespace,
+      defaults: this.defaults,
+    });
     const uid = old?.metadata.uid ?? randomUUID();
     const stream: ImageStream = {
       metadata: { ...wanted.metadata, uid, generation: next.generation },
@@ -145,7 +162,7 @@ export class Streams {
     };
     const options = { user, internalRegistry: this.registries.internal, now: inSeconds(now) };
     const { events, errors } = await resolveSources(tx, stream, next.changedTags, options);
-    refuse(stream, errors);
+    refuse(stream, errors, this.admission(old));
 
     if (old && !next.changed && sameJson(settable(old.metadata), settable(wanted.metadata)))
       return { stream: await this.again(tx, uid, historyLimit) };
@@ -267,9 +284,9 @@ export class Streams {
   }
 }
 
-function refuse(stream: ImageStream, sourceErrors: FieldError[]): void {
+function refuse(stream: ImageStream, sourceErrors: FieldError[], admission: Admission): void {
   const { namespace = '', name = '' } = stream.metadata;
-  const errors = [...validateStream(stream, { namespace }), ...validateLabels(stream.metadata)];
+  const errors = [...validateStream(stream, { namespace, admission }), ...validateLabels(stream.metadata)];
   // What is wrong with sources is one error inside another: clients have learnt to read it so.
   if (sourceErrors.length) errors.unshift(internalField('[]', invalid('', STREAMS.resource, name, sourceErrors).message ?? ''));
   if (errors.length) throw new StatusError(invalid(IMAGE_GROUP, KIND, name, errors));

@@ -3,7 +3,7 @@ import { validateLabels } from './labels.ts';
 import type { ObjectMeta } from './object-meta.ts';
 import { defaultTag, type StreamDefaults } from './stream-spec.ts';
 import { formatStreamTag, pathSegmentProblems, splitStreamTag, type StreamTagName } from './stream-names.ts';
-import { validateTag } from './stream-validation.ts';
+import { type Admission, validateTag } from './stream-validation.ts';
 import { StatusError, alreadyExists, badRequest, conflict, type FieldError, invalid, invalidValue, notFound, required } from './status.ts';
 
 /*
@@ -31,8 +31,8 @@ export function defaultStreamTag(submitted: ImageStreamTag, tagName: string, def
 }
 
 /** Refuses an ImageStreamTag that cannot be created; `submitted` has its defaults. */
-export function checkNewStreamTag(submitted: ImageStreamTag): void {
-  refuse(submitted, [...newTagMetadataErrors(submitted.metadata), ...tagErrors(submitted)]);
+export function checkNewStreamTag(submitted: ImageStreamTag, admission?: Admission): void {
+  refuse(submitted, [...newTagMetadataErrors(submitted.metadata), ...tagErrors(submitted, admission)]);
 }
 
 /** POST: the stream's spec with the new tag. A tag that has only history does not stand in its way. */
@@ -51,6 +51,7 @@ export function withPutTag(
   stream: ImageStream | undefined,
   { namespace, name }: { namespace: string; name: StreamTagName },
   submitted: ImageStreamTag,
+  admission?: Admission,
 ): { spec: ImageStreamSpec; created: boolean } {
   const fullName = formatStreamTag(name.name, name.tag);
   const { resourceVersion } = submitted.metadata;
@@ -59,8 +60,8 @@ export function withPutTag(
     const why = `another caller has updated the resource version to ${stream?.metadata.resourceVersion}`;
     throw new StatusError(conflict(STREAM_TAGS, fullName, why));
   }
-  if (stream) refuse(submitted, [...changedMetadataErrors(stream, submitted), ...tagErrors(withAnnotations(submitted))]);
-  else checkNewStreamTag(submitted);
+  if (stream) refuse(submitted, [...changedMetadataErrors(stream, submitted), ...tagErrors(withAnnotations(submitted), admission)]);
+  else checkNewStreamTag(submitted, admission);
 
   const spec = stream?.spec ?? { lookupPolicy: { local: false } };
   const before = spec.tags?.find((tag) => tag.name === name.tag);
@@ -96,9 +97,9 @@ function refuse(submitted: ImageStreamTag, errors: FieldError[]): void {
   if (errors.length) throw new StatusError(invalid(IMAGE_GROUP, KIND, submitted.metadata.name ?? '', errors));
 }
 
-function tagErrors({ metadata, tag }: ImageStreamTag): FieldError[] {
+function tagErrors({ metadata, tag }: ImageStreamTag, admission?: Admission): FieldError[] {
   if (!tag) return [];
-  const errors = validateTag(tag, 'tag');
+  const errors = validateTag(tag, 'tag', admission);
   if (tag.annotations && !sameMap(tag.annotations, metadata.annotations ?? {}))
     errors.push({
       reason: 'FieldValueInvalid',

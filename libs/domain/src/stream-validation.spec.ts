@@ -191,3 +191,23 @@ describe('a written status', () => {
     expect(validateTag(defaultTag({ name: long }), 'tag').map(({ field }) => field)).toEqual(['tag.name']);
   });
 });
+
+describe('where images may come from', () => {
+  const admission = (pullSpec: string, insecure: boolean) => (insecure ? undefined : `${pullSpec} is not allowed`);
+  const refused = (given: Parameters<typeof stream>[0]) =>
+    validateStream(stream({ name: 's', ...given }), { namespace: 'ns', admission }).map(({ field, text }) => `${field}: ${text}`);
+
+  it.each([
+    { title: 'a tag', given: { tags: [tag({})] }, errors: ['spec.tags[a].from.name: Forbidden: x/y is not allowed'] },
+    {
+      title: 'a reference',
+      given: { tags: [tag({ reference: true })] },
+      errors: ['spec.tags[a].from.name: Forbidden: x/y is not allowed'],
+    },
+    { title: 'a repository', given: { repository: 'e.io/a' }, errors: ['spec.dockerImageRepository: Forbidden: e.io/a is not allowed'] },
+    { title: 'but not a tag that may be insecure', given: { tags: [tag({ importPolicy: { insecure: true } })] }, errors: [] },
+    { title: 'but not a tag of the stream', given: { tags: [tag({ from: { kind: 'ImageStreamTag', name: 'b' } })] }, errors: [] },
+  ])('is asked of $title', ({ given, errors }) => {
+    expect(refused(given)).toEqual(errors);
+  });
+});

@@ -1,7 +1,7 @@
 import { NAME_LENGTH_MAX, InvalidReference, parseReference } from './image-reference.ts';
 import type { ImageStream, ImageStreamStatus, TagReference } from './image-stream.ts';
 import type { ObjectMeta } from './object-meta.ts';
-import { type FieldError, invalidValue, required, tooLong } from './status.ts';
+import { type FieldError, forbiddenField, invalidValue, required, tooLong } from './status.ts';
 import { namespaceProblems, streamNameProblems } from './stream-names.ts';
 
 /*
@@ -9,24 +9,31 @@ import { namespaceProblems, streamNameProblems } from './stream-names.ts';
  * wrong with a tag's source (no such stream, no access) is found where sources are resolved.
  */
 
+/** Why images may not come from where a pull spec says; undefined where they may. */
+export type Admission = (pullSpec: string, insecure: boolean) => string | undefined;
+const EVERYTHING: Admission = () => undefined;
+
 /** Everything that is wrong with a stream's metadata and spec, as it is about to be stored (with its defaults). */
-export function validateStream(stream: ImageStream, { namespace }: { namespace: string }): FieldError[] {
+export function validateStream(
+  stream: ImageStream,
+  { namespace, admission = EVERYTHING }: { namespace: string; admission?: Admission },
+): FieldError[] {
   const errors = validateStreamName(stream.metadata, namespace);
   const repository = stream.spec.dockerImageRepository;
-  if (repository) errors.push(...validateRepository(repository));
-  for (const tag of stream.spec.tags ?? []) errors.push(...validateTag(tag, `spec.tags[${tag.name}]`));
+  if (repository) errors.push(...validateRepository(repository, admission));
+  for (const tag of stream.spec.tags ?? []) errors.push(...validateTag(tag, `spec.tags[${tag.name}]`, admission));
   return errors;
 }
 
 /** What is wrong with one spec tag; `path` is where it stands, such as `spec.tags[latest]`, or `tag` of an ImageStreamTag. */
-export function validateTag(tag: TagReference, path: string): FieldError[] {
+export function validateTag(tag: TagReference, path: string, admission: Admission = EVERYTHING): FieldError[] {
   const errors = validateLength(tag.name, `${path}.name`);
   if (tag.from) {
     const { kind, name = '' } = tag.from;
     if (!name) errors.push(required(`${path}.from.name`));
     switch (kind) {
       case 'DockerImage':
-        if (name) errors.push(...validatePullSpec(name, `${path}.from.name`));
+        if (name) errors.push(...validateSource(name, `${path}.from.name`, tag.importPolicy?.insecure === true, admission));
         break;
       case 'ImageStreamImage':
       case 'ImageStreamTag':
@@ -100,12 +107,19 @@ export function validateStreamName(metadata: ObjectMeta, namespace: string): Fie
   return errors;
 }
 
-function validateRepository(repository: string): FieldError[] {
+function validateRepository(repository: string, admission: Admission): FieldError[] {
   const path = 'spec.dockerImageRepository';
-  const errors = validatePullSpec(repository, path);
+  const errors = validateSource(repository, path, false, admission);
   if (errors.length) return errors;
   const { tag, id } = parseReference(repository);
   if (tag) errors.push(invalidValue(path, repository, 'the repository name may not contain a tag'));
   if (id) errors.push(invalidValue(path, repository, 'the repository name may not contain an ID'));
   return errors;
+}
+
+/** A pull spec from which images are to come. */
+function validateSource(pullSpec: string, path: string, insecure: boolean, admission: Admission): FieldError[] {
+  const errors = validatePullSpec(pullSpec, path);
+  const refusal = errors.length ? undefined : admission(pullSpec, insecure);
+  return refusal === undefined ? errors : [forbiddenField(path, refusal)];
 }
