@@ -26,12 +26,24 @@ export interface Resource {
   readonly owner: Owner;
   /** Paths by which objects can be selected; {@link NAME_FIELDS} when absent. */
   readonly fields?: readonly string[];
+  /** What an answer about the resource is made of: it holds until one of these is touched. Absent where its owner is asked each time. */
+  readonly madeOf?: Parts;
   /** Whether `metadata.managedFields` is kept, so that server-side apply knows who owns which field. */
   readonly keepsOwners?: boolean;
   /** Shape of the object, for documents and for warnings about unknown fields; any object when absent. */
   readonly schema?: z.ZodType;
   /** A subresource of another kind than the resource has a shape of its own. */
   readonly subresources?: readonly { name: string; kind: string; verbs: readonly Verb[]; schema?: z.ZodType }[];
+}
+
+/** What objects of a resource are made of, by the names under which their owner tells what was touched. */
+export interface Parts {
+  /** Plural of the objects from which it follows, itself where nothing else does. */
+  readonly of: string;
+  /** What comes after the name of such an object in its own name. */
+  readonly separator?: ':' | '@';
+  /** Whether one of them shows an image: `known` one that is there, `any` also one that is still to come. A list of them shows none. */
+  readonly image?: 'known' | 'any';
 }
 
 /** Fields of objects that have no more to be selected by. */
@@ -55,6 +67,7 @@ export const ImageStreams: Resource = {
   namespaced: true,
   verbs: all,
   fields: [...NAME_FIELDS, 'spec.dockerImageRepository', 'status.dockerImageRepository'],
+  madeOf: { of: 'imagestreams' },
   keepsOwners: true,
   schema: ImageStream,
   subresources: [
@@ -71,6 +84,7 @@ export const ImageStreamTags: Resource = {
   kind: 'ImageStreamTag',
   namespaced: true,
   schema: ImageStreamTag,
+  madeOf: { of: 'imagestreams', separator: ':', image: 'known' },
   verbs: ['create', 'delete', 'get', 'list', 'patch', 'update'],
 };
 export const ImageTags: Resource = {
@@ -81,6 +95,7 @@ export const ImageTags: Resource = {
   kind: 'ImageTag',
   namespaced: true,
   schema: ImageTag,
+  madeOf: { of: 'imagestreams', separator: ':', image: 'any' },
   verbs: ['create', 'delete', 'get', 'list', 'patch', 'update'],
 };
 export const ImageStreamImages: Resource = {
@@ -90,6 +105,7 @@ export const ImageStreamImages: Resource = {
   shortNames: ['isimage'],
   kind: 'ImageStreamImage',
   namespaced: true,
+  madeOf: { of: 'imagestreams', separator: '@', image: 'any' },
   verbs: ['get'],
 };
 export const ImageStreamMappings: Resource = {
@@ -108,6 +124,7 @@ export const Images: Resource = {
   kind: 'Image',
   namespaced: false,
   verbs: all,
+  madeOf: { of: 'images' },
   schema: Image,
 };
 
@@ -175,6 +192,7 @@ export const ImageTriggers: Resource = {
   schema: ImageTrigger,
   namespaced: true,
   verbs: all,
+  madeOf: { of: 'imagetriggers' },
 };
 /** One webhook call to be made: state, attempts, and its replay. */
 export const Deliveries: Resource = {
