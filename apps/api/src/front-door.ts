@@ -10,6 +10,7 @@ import type { Log } from '@millrace/platform/log';
 import { CONFIG, LOG } from '@millrace/platform/service';
 import { withTrace } from '@millrace/platform/trace';
 import type { ApiConfig } from './config.ts';
+import { Collections } from './collections.ts';
 import { ADMIN, adminToken, Credentials, parseTokens } from './credentials.ts';
 import { Documents, pageNotFound, type Page } from './documents.ts';
 import { gzipped, jsonBytes, takesPacked, warningHeader, yamlBytes } from './encoding.ts';
@@ -49,6 +50,7 @@ export class FrontDoor {
   constructor(
     private readonly objects: Objects,
     private readonly kept: KeptAnswers,
+    private readonly collections: Collections,
     private readonly watches: Watches,
     @Inject(CONFIG) config: ApiConfig,
     @Inject(LOG) private readonly log: Log,
@@ -170,7 +172,10 @@ export class FrontDoor {
   private answerTo(request: FastifyRequest, asked: ObjectRequest, form: Representation): Promise<Answer> {
     const { target, query } = asked;
     const pretty = wantsPretty(request, query);
-    const make = async () => answerIn(await this.objects.answer(asked), form, target, { query, pretty });
+    const make = async (position?: bigint) => {
+      const listed = position === undefined ? undefined : await this.collections.list(asked, position);
+      return answerIn(listed ?? (await this.objects.answer(asked)), form, target, { query, pretty });
+    };
     if (target.verb !== 'get' && target.verb !== 'list') return make();
     const name = form.as === 'table' ? `table ${form.version}` : form.as;
     return this.kept.answer({ target, query, key: `${name} ${pretty} ${request.raw.url}`, tellsAge: form.as === 'table' }, make);

@@ -16,6 +16,8 @@ export interface Answer {
   packed?: Promise<Buffer>;
 }
 
+export type Make = (position?: bigint) => Promise<Answer>;
+
 export interface Asked {
   target: Target;
   query: URLSearchParams;
@@ -35,8 +37,9 @@ interface Kept {
 
 /** However little is touched: the version of a list must be one that a watch can begin at. */
 const KEEP_MS = 30_000;
-/** One answer may take this part of what may be kept. */
-const SHARE = 4;
+/** Of what may be kept, the part that is for answers, and of that for one of them. */
+const SHARE = 0.5;
+const ONE_SHARE = 0.25;
 /** Of key, marks and the rest, about. */
 const OVERHEAD_BYTES = 500;
 /** Large bodies are kept packed too. */
@@ -62,8 +65,8 @@ export class KeptAnswers {
     return { answers: this.kept.size, bytes: this.bytes };
   }
 
-  /** The answer to a read: a kept one, or the one that `make` gets from the owner. Rejects as `make` does. */
-  async answer(asked: Asked, make: () => Promise<Answer>): Promise<Answer> {
+  /** The answer to a read: a kept one, or the one that `make` makes as of a position of the owner's, or asks it for. Rejects as `make` does. */
+  async answer(asked: Asked, make: Make): Promise<Answer> {
     const { target, query, key } = asked;
     const marks = this.marksFor(target, query);
     if (!marks) return make();
@@ -82,7 +85,8 @@ export class KeptAnswers {
       this.kept.set(key, known);
       return known.answer;
     }
-    return this.keep(asked, marks, make);
+    const { position } = touches;
+    return this.keep(asked, marks, () => make(position));
   }
 
   /** From here on what is touched strikes the answer, also while it is on its way. */
@@ -102,12 +106,12 @@ export class KeptAnswers {
     answer.then(
       ({ code, body, warnings }) => {
         const bytes = Math.ceil(body.length * PACKED_SHARE);
-        if (code !== 200 || warnings.length || bytes > this.config.CACHE_BYTES / SHARE) return this.drop(one);
+        if (code !== 200 || warnings.length || bytes > this.config.CACHE_BYTES * SHARE * ONE_SHARE) return this.drop(one);
         if (this.kept.get(key) !== one) return;
         one.bytes += bytes;
         this.bytes += bytes;
         for (const oldest of this.kept.values()) {
-          if (this.bytes <= this.config.CACHE_BYTES) break;
+          if (this.bytes <= this.config.CACHE_BYTES * SHARE) break;
           this.drop(oldest);
         }
       },

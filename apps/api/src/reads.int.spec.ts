@@ -93,6 +93,47 @@ describe('a read', () => {
     expect(names(list)).toEqual(['a']);
   });
 
+  it('of a list asks only for what has changed since the last, and has the bytes that the owner would give', async () => {
+    for (const name of ['b', 'a', 'c-1', 'c']) put(name, { labels: { name } });
+    put('z', {}, `${ns}-b`);
+    await api.call(streams);
+    put('a', { labels: { name: 'new' } });
+    put('d');
+    await api.call(`${streams}/b`, { method: 'DELETE' });
+
+    let list = await api.call(streams);
+    expect(await questions(async () => (list = await api.call(`${streams}?any`)))).toBe(0);
+    const owners = await api.call(`${streams}?limit=500`);
+
+    expect(names(list)).toEqual(['a', 'c', 'c-1', 'd']);
+    expect(list.text).toBe(owners.text);
+    expect(names(await api.call(`${streams}?labelSelector=name%3Dnew`))).toEqual(['a']);
+    expect(names(await api.call(`${streams}?fieldSelector=metadata.name!%3Da`))).toEqual(['c', 'c-1', 'd']);
+    expect((await api.call(`${streams}?any`, { headers: TABLE })).json.rows).toHaveLength(4);
+    expect((await api.call(`${streams}?fieldSelector=nothing%3Da`)).status).toBe(400);
+  });
+
+  it('of an empty list is an empty list', async () => {
+    expect((await api.call(streams)).text).toMatch(/"metadata":\{"resourceVersion":"\d+"\},"items":\[\]\}\n$/);
+  });
+
+  it('of a list begins anew when the owner has forgotten what came after the last', async () => {
+    put('a');
+    await api.call(streams);
+    owner.forgotten = Number(put('b'));
+
+    expect(names(await api.call(streams))).toEqual(['a', 'b']);
+    owner.forgotten = 0;
+  });
+
+  it('of a list that does not fit is answered by its owner', async () => {
+    for (let n = 0; n < 10; n++) put(`s${n}`, { annotations: { text: 'x'.repeat(10_000) } });
+
+    expect(await questions(async () => expect(names(await other.call(streams))).toHaveLength(10))).toBeGreaterThanOrEqual(1);
+    put('s10');
+    expect(await questions(async () => expect(names(await other.call(streams))).toHaveLength(11))).toBe(1);
+  });
+
   it('of what is not there is asked each time', async () => {
     expect((await api.call(`${streams}/none`)).status).toBe(404);
     put('none');
@@ -145,7 +186,7 @@ describe('a read', () => {
     expect((await other.call(`${streams}/large`)).status).toBe(200);
     expect(await questions(() => other.call(`${streams}/large`))).toBe(1);
 
-    for (let n = 0; n < 20; n++) put(`s${n}`, { annotations: { text: 'x'.repeat(10_000) } });
+    for (let n = 0; n < 20; n++) put(`s${n}`, { annotations: { text: 'x'.repeat(5_000) } });
     for (let n = 0; n < 20; n++) await other.call(`${streams}/s${n}`);
     expect(await questions(() => other.call(`${streams}/s19`))).toBe(0);
     expect(await questions(() => other.call(`${streams}/s0`))).toBe(1);
