@@ -161,7 +161,7 @@ export class FrontDoor {
     if (target.verb !== 'watch') return this.sendAnswer(request, reply, await this.answerTo(request, objectRequest, form));
     const watch = await this.watches.begin(objectRequest, form, included);
     reply.hijack();
-    await watch.stream(reply.raw, { ...COMMON_HEADERS, 'content-type': 'application/json', 'transfer-encoding': 'chunked' });
+    await watch.stream(reply.raw, { ...COMMON_HEADERS, 'content-type': 'application/json' });
     return 200;
   }
 

@@ -140,9 +140,7 @@ class OpenWatch implements Listener {
   async stream(response: ServerResponse, headers: Record<string, string>): Promise<void> {
     const timers = new Set<NodeJS.Timeout>();
     try {
-      response.writeHead(200, headers);
-      response.flushHeaders();
-      const client = new WatchClient(response, {
+      const client = await WatchClient.open(response, headers, {
         ready: () => {
           this.advance();
           this.follower.ready();
@@ -150,9 +148,9 @@ class OpenWatch implements Listener {
         stalled: () => this.tooSlow(),
         gone: () => this.over.resolve(),
       });
+      if (!client) return;
       this.client = client;
       if (this.finished) return this.ended(this.refusal);
-      if (response.destroyed) return;
       const { timeoutMs, bookmarks } = this.options;
       timers.add(setTimeout(() => this.end(), timeoutMs).unref());
       if (bookmarks) this.keepBookmarking(timers, Date.now() + timeoutMs);
