@@ -4,11 +4,12 @@ import { history } from './history.ts';
 import { latency } from './latency.ts';
 import { memory } from './memory.ts';
 import { reads } from './reads.ts';
+import { reference } from './reference.ts';
 import { start } from './start.ts';
 import { throughput } from './throughput.ts';
 import { watch } from './watch.ts';
 
-const benches = { start, latency, throughput, history, memory, reads, watch };
+const benches = { start, latency, throughput, history, memory, reads, watch, reference };
 
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !(name in benches));

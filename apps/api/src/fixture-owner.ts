@@ -237,6 +237,7 @@ export async function anOwner(name: Owner, natsUrl: string): Promise<{ owner: Ma
   @Module({ controllers: [Door], providers: [MapOwner] })
   class OwnerModule {}
   const definition: ServiceDefinition = { name, config: { HTTP_PORT: integer(0, 65_535).default(0) }, module: OwnerModule as Type };
-  const service = await startService(definition, { NATS_URL: natsUrl, HTTP_PORT: '0', LOG_LEVEL: 'silent' });
+  // Written differently, so that it is asked over NATS as a service in a process of its own is.
+  const service = await startService(definition, { NATS_URL: `${natsUrl}/`, HTTP_PORT: '0', LOG_LEVEL: 'silent' });
   return { owner: service.app.get(MapOwner), service };
 }
