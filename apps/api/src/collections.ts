@@ -35,17 +35,15 @@ export class Collections {
    */
   async list({ target, query, asIs }: ObjectRequest, position: bigint): Promise<Outcome | undefined> {
     const { resource, verb, namespace, kind, subresource } = target;
-    if (verb !== 'list' || subresource !== undefined || resource.madeOf?.of !== resource.resource) return undefined;
+    if (verb !== 'list' || subresource !== undefined) return undefined;
     const selection = selectionOf(query);
     if (selection.limit || selection.continue || selection.exact || selection.historyLimit) return undefined;
-    const selects = selectorOf(resource, { ...selection, namespace });
-    const collection = this.collectionOf(resource);
-    if (!(await collection.reach(position))) return undefined;
+    const selected = await this.select(resource, selectorOf(resource, { ...selection, namespace }), position);
+    if (!selected) return undefined;
     const { group, version } = resource;
-    const resourceVersion = collection.version;
-    const items = collection.select(selects);
+    const { items, version: resourceVersion } = selected;
     if (!asIs) {
-      const parsed = items.map((json) => JSON.parse(json.toString()) as Record<string, unknown>);
+      const parsed = items.map(({ json }) => JSON.parse(json.toString()) as Record<string, unknown>);
       return { code: 200, warnings: [], content: { kind: 'list', items: parsed, metadata: { resourceVersion } } };
     }
     const head = JSON.stringify({
@@ -54,11 +52,23 @@ export class Collections {
       metadata: { resourceVersion },
     });
     const parts: Buffer[] = [Buffer.from(`${head.slice(0, -1)},"items":[`)];
-    for (const [index, json] of items.entries()) {
+    for (const [index, { json }] of items.entries()) {
       if (index) parts.push(COMMA);
       parts.push(json);
     }
     return { code: 200, warnings: [], content: { kind: 'json', json: Buffer.concat([...parts, END]) } };
+  }
+
+  /** The objects that are selected, in order, as of `version`; undefined where the resource is not followed, or does not fit. */
+  async select(
+    resource: Resource,
+    selects: (attributes: Attributes) => boolean,
+    position: bigint,
+  ): Promise<{ items: Item[]; version: string } | undefined> {
+    if (resource.madeOf?.of !== resource.resource) return undefined;
+    const collection = this.collectionOf(resource);
+    if (!(await collection.reach(position))) return undefined;
+    return { items: collection.select(selects), version: collection.version };
   }
 
   private collectionOf(resource: Resource): Collection {
@@ -71,7 +81,7 @@ export class Collections {
   }
 }
 
-interface Item {
+export interface Item {
   attributes: Attributes;
   version: bigint;
   /** As it stands in a list: without kind and apiVersion. */
@@ -110,9 +120,9 @@ class Collection {
     return reached;
   }
 
-  select(selects: (attributes: Attributes) => boolean): Buffer[] {
+  select(selects: (attributes: Attributes) => boolean): Item[] {
     this.ordered ??= [...this.items.values()].sort((a, b) => inOrder(a.attributes, b.attributes));
-    return this.ordered.filter(({ attributes }) => selects(attributes)).map(({ json }) => json);
+    return this.ordered.filter(({ attributes }) => selects(attributes));
   }
 
   private async move(position: bigint): Promise<boolean> {
@@ -179,6 +189,7 @@ class Collection {
     json.write(text);
     if (known) {
       const before = known.json.length;
+      // It keeps its place in the order.
       Object.assign(known, { attributes, version, json });
       return this.count(json.length - before);
     }

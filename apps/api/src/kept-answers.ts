@@ -65,6 +65,17 @@ export class KeptAnswers {
     return { answers: this.kept.size, bytes: this.bytes };
   }
 
+  /** A position up to which everything is known that was touched before the call; undefined where the owner does not say. */
+  async position(owner: Owner): Promise<bigint | undefined> {
+    try {
+      const touches = this.touchesOf(owner);
+      await touches.now();
+      return touches.position;
+    } catch {
+      return undefined;
+    }
+  }
+
   /** The answer to a read: a kept one, or the one that `make` makes as of a position of the owner's, or asks it for. Rejects as `make` does. */
   async answer(asked: Asked, make: Make): Promise<Answer> {
     const { target, query, key } = asked;
