@@ -3,11 +3,14 @@ import { machine, meets, table, type Figure } from './figures.ts';
 import { history } from './history.ts';
 import { latency } from './latency.ts';
 import { memory } from './memory.ts';
+import { reads } from './reads.ts';
+import { reference } from './reference.ts';
 import { registryClient } from './registry-client.ts';
 import { start } from './start.ts';
 import { throughput } from './throughput.ts';
+import { watch } from './watch.ts';
 
-const benches = { start, latency, throughput, history, memory, 'registry-client': registryClient };
+const benches = { start, latency, throughput, history, memory, reads, watch, reference, 'registry-client': registryClient };
 
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !(name in benches));

@@ -213,10 +213,10 @@ describe('objects', () => {
     expect(rest.json.metadata).toEqual({ resourceVersion: expect.stringMatching(/^\d+$/) });
   });
 
-  it('a list without a limit is asked for in pages and answered as one', async () => {
+  it('a list without a limit that only the owner can make is asked for in pages and answered as one', async () => {
     for (let i = 0; i < 501; i++) owner.put(ImageStreams, { metadata: { name: `s${i}`, namespace: ns } });
 
-    const { json } = await api.call(`${streams}?limit=1&resourceVersion=0`);
+    const { json } = await api.call(`${streams}?limit=1&resourceVersion=0&historyLimit=1`);
 
     expect(json.items).toHaveLength(501);
     expect(json.metadata).toEqual({ resourceVersion: expect.any(String) });
@@ -235,8 +235,8 @@ describe('objects', () => {
     });
   });
 
-  it('selectors reach the owner as they are', async () => {
-    await api.call(`${streams}?labelSelector=a%3Db&fieldSelector=metadata.name%3Dx&limit=0&resourceVersion=0`);
+  it('selectors of a list that only the owner can make reach it as they are', async () => {
+    await api.call(`${streams}?historyLimit=2&labelSelector=a%3Db&fieldSelector=metadata.name%3Dx&limit=0&resourceVersion=0`);
 
     expect(owner.asked.at(-1)).toEqual({
       verb: 'list',
@@ -244,6 +244,7 @@ describe('objects', () => {
       namespace: ns,
       labelSelector: 'a=b',
       fieldSelector: 'metadata.name=x',
+      historyLimit: 2,
       limit: 500,
     });
   });
@@ -642,7 +643,12 @@ describe('forms', () => {
     expect(json.rows[0].cells).toEqual(['web', 'r/web', '1', expect.stringMatching(/ years ago$/)]);
     expect(json.rows[0].object).toMatchObject({ kind: 'PartialObjectMetadata', metadata: { name: 'web' } });
     expect(json.rows[0].object).not.toHaveProperty('status');
-    expect(owner.asked.at(-1)).toMatchObject({ historyLimit: 1 });
+  });
+
+  it('for a row the owner is asked for no more history than it shows', async () => {
+    await api.call(`${streams}/web`, { headers: { accept: TABLE } });
+
+    expect(owner.asked.at(-1)).toMatchObject({ verb: 'get', historyLimit: 1 });
   });
 
   it.each([

@@ -40,6 +40,9 @@ export const config = {
   BODY_LIMIT_BYTES: integer(1024, 64 * 1024 * 1024)
     .default(3 * 1024 * 1024)
     .describe('Largest request body; NATS must carry as much (max_payload).'),
+  CACHE_BYTES: integer(0, 4 * 1024 * 1024 * 1024)
+    .default(24 * 1024 * 1024)
+    .describe('Memory for answers and objects that are kept; what does not fit is asked of its owner each time.'),
   WATCH_LIMIT: integer(1, 100_000).default(1_000).describe('Watches that one api process serves at a time; more are answered 429.'),
   WATCH_BACKLOG_BYTES: integer(64 * 1024, 1024 * 1024 * 1024)
     .default(4 * 1024 * 1024)

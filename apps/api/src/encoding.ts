@@ -12,11 +12,11 @@ export const jsonBytes = (value: object, pretty = false): Buffer =>
 export const yamlBytes = (value: unknown): Buffer =>
   Buffer.from(toYaml(value, { sortMapEntries: true, schema: 'yaml-1.1', lineWidth: 0, aliasDuplicateObjects: false }));
 
-/** The body packed where it is large and the client can unpack it; undefined where it goes as it is. */
-export async function gzipped(body: Buffer, acceptEncoding: string | string[] | undefined): Promise<Buffer | undefined> {
-  if (body.length < GZIP_FROM_BYTES || !/\bgzip\b/.test(String(acceptEncoding ?? ''))) return undefined;
-  return packed(body, { level: constants.Z_BEST_SPEED });
-}
+/** Whether a body goes packed: it is large, and the client can unpack it. */
+export const takesPacked = (body: Buffer, acceptEncoding: string | string[] | undefined): boolean =>
+  body.length >= GZIP_FROM_BYTES && /\bgzip\b/.test(String(acceptEncoding ?? ''));
+
+export const gzipped = (body: Buffer): Promise<Buffer> => packed(body, { level: constants.Z_BEST_SPEED });
 
 /** A warning as RFC 7234 writes it, without what a header cannot carry. */
 export function warningHeader(warning: string): string {

@@ -1,6 +1,13 @@
 import { Controller, Inject, Injectable, Module, type Type } from '@nestjs/common';
 import type { Owner } from '@millrace/contracts/define';
-import { objectsRequestOf, type ObjectAnswer, type ObjectQuestion } from '@millrace/contracts/requests';
+import {
+  objectsRequestOf,
+  touchedRequestOf,
+  TagStoreTouched,
+  type ObjectAnswer,
+  type ObjectQuestion,
+  type Touched,
+} from '@millrace/contracts/requests';
 import { resources, type Resource } from '@millrace/contracts/resources';
 import { alreadyExists, conflict, gone, notFound, success, type Status } from '@millrace/domain/status';
 import { Bell } from '@millrace/platform/backoff';
@@ -32,6 +39,7 @@ export class MapOwner {
   private revision = 100;
   /** Every question that was asked. */
   readonly asked: ObjectQuestion[] = [];
+  touchedAsked = 0;
   /** So many updates are answered with a conflict. */
   conflicts = 0;
   /** Changes up to here are forgotten. */
@@ -77,6 +85,19 @@ export class MapOwner {
       default:
         return question satisfies never;
     }
+  }
+
+  async touched(since?: string): Promise<Touched> {
+    this.touchedAsked++;
+    const position = String(this.revision);
+    if (since === undefined || Number(since) < this.forgotten) return { position };
+    const changes = this.log.filter(({ object }) => Number(object.metadata.resourceVersion) > Number(since));
+    const objects = changes.map(({ type, resource, object: { metadata } }) => ({
+      ...{ type, resource },
+      namespace: metadata.namespace ?? '',
+      name: metadata.name,
+    }));
+    return { position, objects };
   }
 
   /** Stores what a test gives, as if it had been created. */
@@ -207,10 +228,16 @@ export async function anOwner(name: Owner, natsUrl: string): Promise<{ owner: Ma
     async objects(question: ObjectQuestion): Promise<ObjectAnswer> {
       return this.owner.answer(question);
     }
+
+    @OnRequest(touchedRequestOf(name) ?? TagStoreTouched)
+    async touched({ since }: { since?: string }): Promise<Touched> {
+      return this.owner.touched(since);
+    }
   }
   @Module({ controllers: [Door], providers: [MapOwner] })
   class OwnerModule {}
   const definition: ServiceDefinition = { name, config: { HTTP_PORT: integer(0, 65_535).default(0) }, module: OwnerModule as Type };
-  const service = await startService(definition, { NATS_URL: natsUrl, HTTP_PORT: '0', LOG_LEVEL: 'silent' });
+  // Written differently, so that it is asked over NATS as a service in a process of its own is.
+  const service = await startService(definition, { NATS_URL: `${natsUrl}/`, HTTP_PORT: '0', LOG_LEVEL: 'silent' });
   return { owner: service.app.get(MapOwner), service };
 }

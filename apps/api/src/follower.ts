@@ -18,6 +18,7 @@ const LINGER_MS = 30_000;
 /** After so much of what may be kept, those who read get a moment to catch up; who does not is left behind. */
 const PACE_SHARE = 4;
 const PACE_MS = 250;
+const REST_FROM_MS = 2;
 
 export type ChangeType = 'ADDED' | 'MODIFIED' | 'DELETED';
 
@@ -57,6 +58,8 @@ export class Follower {
   private opening: Promise<void> | undefined;
   private running: AbortController | undefined;
   private leaving: NodeJS.Timeout | undefined;
+  /** How long telling took last. */
+  private restMs = 0;
 
   constructor(
     private readonly resource: Resource,
@@ -165,6 +168,8 @@ export class Follower {
         awaySince = undefined;
         tries = 0;
         await this.take(answer, signal);
+        // Where telling many takes long, as much time is left to others; what comes meanwhile is told together.
+        if (this.restMs > REST_FROM_MS) await pause(this.restMs, signal);
       } catch (error) {
         if (signal.aborted) return;
         const away = error instanceof StatusError && error.status.code === 503;
@@ -195,7 +200,9 @@ export class Follower {
   }
 
   private tell(): void {
+    const startedAt = performance.now();
     for (const listener of [...this.listeners]) listener.told();
+    this.restMs = performance.now() - startedAt;
   }
 
   /** Until all have taken what there is, and not for long. */

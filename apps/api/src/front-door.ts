@@ -10,11 +10,13 @@ import type { Log } from '@millrace/platform/log';
 import { CONFIG, LOG } from '@millrace/platform/service';
 import { withTrace } from '@millrace/platform/trace';
 import type { ApiConfig } from './config.ts';
+import { Collections } from './collections.ts';
 import { ADMIN, adminToken, Credentials, parseTokens } from './credentials.ts';
 import { Documents, pageNotFound, type Page } from './documents.ts';
-import { gzipped, jsonBytes, warningHeader, yamlBytes } from './encoding.ts';
+import { gzipped, jsonBytes, takesPacked, warningHeader, yamlBytes } from './encoding.ts';
 import { contentTypeOf, negotiate, type Representation } from './media.ts';
-import { Objects, type Outcome } from './objects.ts';
+import { type Answer, KeptAnswers } from './kept-answers.ts';
+import { Objects, type ObjectRequest, type Outcome } from './objects.ts';
 import { accessOf, forbiddenFor, parseRequest, targetOf, type Asked, type ObjectPath, type Target } from './protocol.ts';
 import { countsHistory, metadataOf, tableOf, type Included, type Printed } from './table.ts';
 import { Watches } from './watch.ts';
@@ -47,6 +49,8 @@ export class FrontDoor {
 
   constructor(
     private readonly objects: Objects,
+    private readonly kept: KeptAnswers,
+    private readonly collections: Collections,
     private readonly watches: Watches,
     @Inject(CONFIG) config: ApiConfig,
     @Inject(LOG) private readonly log: Log,
@@ -154,10 +158,10 @@ export class FrontDoor {
     const prints = form.as === 'table' && included !== 'Object' && !countsHistory(target.resource);
     const historyLimit = form.as === 'metadata' || prints ? 1 : undefined;
     const objectRequest = { target, query, headers: request.headers, body, user, historyLimit, asIs };
-    if (target.verb !== 'watch') return this.sendOutcome(request, reply, await this.objects.answer(objectRequest), form, target);
+    if (target.verb !== 'watch') return this.sendAnswer(request, reply, await this.answerTo(request, objectRequest, form));
     const watch = await this.watches.begin(objectRequest, form, included);
     reply.hijack();
-    await watch.stream(reply.raw, { ...COMMON_HEADERS, 'content-type': 'application/json', 'transfer-encoding': 'chunked' });
+    await watch.stream(reply.raw, { ...COMMON_HEADERS, 'content-type': 'application/json' });
     return 200;
   }
 
@@ -165,18 +169,22 @@ export class FrontDoor {
     return this.sendBytes(request, reply, code, body, more);
   }
 
-  private async sendOutcome(
-    request: FastifyRequest,
-    reply: FastifyReply,
-    { code, warnings, content }: Outcome,
-    form: Representation,
-    target: Pick<Target, 'resource' | 'kind' | 'verb'>,
-  ): Promise<number> {
-    if (content.kind === 'json') return this.sendBytes(request, reply, code, content.json, { warnings });
-    const query = request.admitted?.asked.query ?? new URLSearchParams();
-    const shown = content.kind === 'list' ? listIn(content, form, target, query) : objectIn(content.object, form, target, query);
-    const body = form.as === 'yaml' ? yamlBytes(shown) : jsonBytes(shown, wantsPretty(request, query));
-    return this.sendBytes(request, reply, code, body, { warnings, contentType: contentTypeOf(form) });
+  private answerTo(request: FastifyRequest, asked: ObjectRequest, form: Representation): Promise<Answer> {
+    const { target, query } = asked;
+    const pretty = wantsPretty(request, query);
+    const make = async (position?: bigint) => {
+      const listed = position === undefined ? undefined : await this.collections.list(asked, position);
+      return answerIn(listed ?? (await this.objects.answer(asked)), form, target, { query, pretty });
+    };
+    if (target.verb !== 'get' && target.verb !== 'list') return make();
+    const name = form.as === 'table' ? `table ${form.version}` : form.as;
+    return this.kept.answer({ target, query, key: `${name} ${pretty} ${request.raw.url}`, tellsAge: form.as === 'table' }, make);
+  }
+
+  private async sendAnswer(request: FastifyRequest, reply: FastifyReply, answer: Answer): Promise<number> {
+    const { code, body, warnings, contentType } = answer;
+    if (!takesPacked(body, request.headers['accept-encoding'])) return this.send(reply, code, body, { warnings, contentType });
+    return this.sendBytes(request, reply, code, body, { warnings, contentType }, await (answer.packed ??= gzipped(body)));
   }
 
   private async sendBytes(
@@ -185,8 +193,9 @@ export class FrontDoor {
     code: number,
     body: Buffer,
     more: { warnings?: readonly string[]; contentType?: string; headers?: Record<string, string> } = {},
+    given?: Buffer,
   ): Promise<number> {
-    const packed = await gzipped(body, request.headers['accept-encoding']);
+    const packed = given ?? (takesPacked(body, request.headers['accept-encoding']) ? await gzipped(body) : undefined);
     if (!packed) return this.send(reply, code, body, more);
     return this.send(reply, code, packed, {
       ...more,
@@ -277,6 +286,18 @@ function wantsPretty(request: FastifyRequest, query: URLSearchParams | undefined
 function includedIn(query: URLSearchParams): Included {
   const asked = query.get('includeObject');
   return asked === 'None' || asked === 'Object' ? asked : 'Metadata';
+}
+
+function answerIn(
+  { code, warnings, content }: Outcome,
+  form: Representation,
+  target: Pick<Target, 'resource' | 'kind'>,
+  { query, pretty }: { query: URLSearchParams; pretty: boolean },
+): Answer {
+  if (content.kind === 'json') return { code, warnings, body: content.json };
+  const shown = content.kind === 'list' ? listIn(content, form, target, query) : objectIn(content.object, form, target, query);
+  const body = form.as === 'yaml' ? yamlBytes(shown) : jsonBytes(shown, pretty);
+  return { code, warnings, body, contentType: contentTypeOf(form) };
 }
 
 function objectIn(object: Printed, form: Representation, { resource }: Pick<Target, 'resource'>, query: URLSearchParams): object {

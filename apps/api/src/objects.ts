@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { IncomingHttpHeaders } from 'node:http';
-import { objectsRequestOf, type ObjectAnswer, type ObjectQuestion } from '@millrace/contracts/requests';
+import { objectsRequestOf, touchedRequestOf, type ObjectAnswer, type ObjectQuestion, type Touched } from '@millrace/contracts/requests';
 import type { Owner } from '@millrace/contracts/define';
 import type { Resource } from '@millrace/contracts/resources';
 import type { Identity } from '@millrace/domain/access';
@@ -65,6 +65,8 @@ const MANAGER_LENGTH = 128;
 const PAGE = 500;
 /** What an owner's answer to a `get` begins with; then the object follows, and one brace. */
 const OBJECT_ANSWER = Buffer.from('{"kind":"object","code":200,"object":');
+/** How long an owner may take to say what was touched; then it is asked for the answer itself. */
+const TOUCHED_MS = 2_000;
 const LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 
 type Answered<K extends ObjectAnswer['kind']> = Extract<ObjectAnswer, { kind: K }>;
@@ -256,6 +258,13 @@ export class Objects {
     timeoutMs?: number,
   ): Promise<Answered<K>> {
     return expected(JSON.parse((await this.askBytes(resource, question, timeoutMs)).toString()) as ObjectAnswer, kind);
+  }
+
+  /** What has been touched of an owner's objects. Rejects when it cannot say. */
+  touched(owner: Owner, since?: string): Promise<Touched> {
+    const request = touchedRequestOf(owner);
+    if (!request) throw new Error(`${owner} keeps no account of what is touched`);
+    return this.bus.ask(request, { since }, { timeoutMs: TOUCHED_MS });
   }
 
   private async askBytes({ owner, answersWithinMs }: Resource, question: ObjectQuestion, timeoutMs = answersWithinMs): Promise<Buffer> {

@@ -2,6 +2,7 @@ import type { Resource } from '@millrace/contracts/resources';
 import type { Status } from '@millrace/domain/status';
 import type { ChangeType, Follower, Told } from './follower.ts';
 import type { Representation } from './media.ts';
+import { framed } from './watch-client.ts';
 import { metadataOf, tableOf, type Included, type Printed } from './table.ts';
 
 /** What one watch sees of a change. */
@@ -12,7 +13,7 @@ export interface Seen {
   labels?: unknown;
 }
 
-/** The lines of one watch, in the form that its client asked for. What looks the same to several watches is rendered once. */
+/** The lines of one watch, as frames, in the form that its client asked for. What looks the same to several watches is rendered once. */
 export class EventLines {
   private columnsSent = false;
   private readonly apiVersion: string;
@@ -76,7 +77,7 @@ export class EventLines {
 const END = Buffer.from('}\n');
 
 const line = (type: string, json: string | Buffer): Buffer =>
-  Buffer.concat([Buffer.from(`{"type":"${type}","object":`), typeof json === 'string' ? Buffer.from(json) : json, END]);
+  framed(Buffer.concat([Buffer.from(`{"type":"${type}","object":`), typeof json === 'string' ? Buffer.from(json) : json, END]));
 
 /**
  * What a watch with a selector has shown. An object that comes to be selected is ADDED to who has not seen it; one that is not any more is

@@ -184,6 +184,19 @@ describe('a watch', () => {
     for (const one of open) one.close();
   });
 
+  it('begins with what is there, which its owner is asked for once for all', async () => {
+    for (const name of ['b', 'a']) put(name, { labels: { name } });
+    await (await watch(`${streams}?watch=true`)).close();
+    const questions = owner.asked.length;
+
+    const open = [await watch(`${streams}?watch=true`), await watch(`${streams}?watch=true&labelSelector=name%3Da`)];
+
+    await eventually(() => expect(open.map(seen)).toEqual([['ADDED a', 'ADDED b'], ['ADDED a']]));
+    expect(open[0]?.events[0]?.object).toMatchObject({ kind: 'ImageStream', metadata: { labels: { name: 'a' } } });
+    expect(owner.asked.slice(questions).filter(({ verb }) => verb === 'list')).toEqual([]);
+    for (const one of open) one.close();
+  });
+
   it('of one namespace tells nothing of another', async () => {
     const [here, everywhere] = [await watch(`${streams}?watch=true`), await watch(`/apis/image.openshift.io/v1/imagestreams?watch=true`)];
 

@@ -4,8 +4,10 @@ import type { Resource } from '@millrace/contracts/resources';
 import { gone, StatusError, type Status } from '@millrace/domain/status';
 import type { Log } from '@millrace/platform/log';
 import { CONFIG, LOG } from '@millrace/platform/service';
+import { Collections, type Item } from './collections.ts';
 import type { ApiConfig } from './config.ts';
 import { asTold, Follower, type Listener, type Told } from './follower.ts';
+import { KeptAnswers } from './kept-answers.ts';
 import type { Representation } from './media.ts';
 import { Objects, type ObjectRequest } from './objects.ts';
 import { positive, selectionOf, type Selection, type Target } from './protocol.ts';
@@ -34,6 +36,8 @@ export class Watches implements OnModuleDestroy {
 
   constructor(
     private readonly objects: Objects,
+    private readonly kept: KeptAnswers,
+    private readonly collections: Collections,
     @Inject(CONFIG) private readonly config: ApiConfig,
     @Inject(LOG) private readonly log: Log,
   ) {}
@@ -56,7 +60,8 @@ export class Watches implements OnModuleDestroy {
     const { target, query } = request;
     const selection = watchSelection(target, query);
     const follower = this.followerOf(target.resource);
-    const watch = new OpenWatch(this.objects, follower, target, selection, {
+    const existing = (selects: (attributes: Attributes) => boolean) => this.existing(target.resource, selects);
+    const watch = new OpenWatch({ objects: this.objects, existing, follower }, target, selection, {
       lines: new EventLines(target.resource, form, included, follower),
       bookmarks: /^(true|1)$/i.test(query.get('allowWatchBookmarks') ?? ''),
       initialEventsEnd: query.get('sendInitialEvents') === 'true',
@@ -74,6 +79,13 @@ export class Watches implements OnModuleDestroy {
     };
   }
 
+  /** What is there now, from memory; undefined where it is not there. */
+  private async existing(resource: Resource, selects: (attributes: Attributes) => boolean): Promise<Existing | undefined> {
+    const position = await this.kept.position(resource.owner);
+    const selected = position === undefined ? undefined : await this.collections.select(resource, selects, position);
+    return selected && { version: BigInt(selected.version), objects: selected.items.map((item) => asAdded(resource, item)) };
+  }
+
   private followerOf(resource: Resource): Follower {
     const known = this.followers.get(resource);
     if (known) return known;
@@ -81,6 +93,12 @@ export class Watches implements OnModuleDestroy {
     this.followers.set(resource, follower);
     return follower;
   }
+}
+
+/** What a watch begins with, as of a version. */
+interface Existing {
+  version: bigint;
+  objects: Told[];
 }
 
 interface WatchOptions {
@@ -104,18 +122,23 @@ class OpenWatch implements Listener {
   private first: Told[] = [];
   /** Where it stands among the follower's changes; undefined until it has caught up with them. */
   private place: number | undefined;
+  private readonly follower: Follower;
   private catchingUp = false;
   private finished = false;
   private refusal: Status | undefined;
 
   /** @throws StatusError 400 for a selector that is none */
   constructor(
-    private readonly objects: Objects,
-    private readonly follower: Follower,
+    private readonly from: {
+      objects: Objects;
+      existing: (selects: (attributes: Attributes) => boolean) => Promise<Existing | undefined>;
+      follower: Follower;
+    },
     private readonly target: Target,
     private readonly selection: Selection,
     private readonly options: WatchOptions,
   ) {
+    this.follower = from.follower;
     this.selects = selectorOf(target.resource, { ...selection, namespace: target.namespace });
     this.view = selection.labelSelector || selection.fieldSelector ? new SelectedView() : undefined;
     this.version = this.floor = BigInt(selection.resourceVersion ?? 0);
@@ -140,9 +163,7 @@ class OpenWatch implements Listener {
   async stream(response: ServerResponse, headers: Record<string, string>): Promise<void> {
     const timers = new Set<NodeJS.Timeout>();
     try {
-      response.writeHead(200, headers);
-      response.flushHeaders();
-      const client = new WatchClient(response, {
+      const client = await WatchClient.open(response, headers, {
         ready: () => {
           this.advance();
           this.follower.ready();
@@ -150,9 +171,9 @@ class OpenWatch implements Listener {
         stalled: () => this.tooSlow(),
         gone: () => this.over.resolve(),
       });
+      if (!client) return;
       this.client = client;
       if (this.finished) return this.ended(this.refusal);
-      if (response.destroyed) return;
       const { timeoutMs, bookmarks } = this.options;
       timers.add(setTimeout(() => this.end(), timeoutMs).unref());
       if (bookmarks) this.keepBookmarking(timers, Date.now() + timeoutMs);
@@ -243,6 +264,11 @@ class OpenWatch implements Listener {
     let next: string | undefined;
     let version: string | undefined;
     this.view?.begin();
+    const known = await this.from.existing(this.selects);
+    if (known) {
+      this.first = known.objects;
+      return this.standAt(known.version);
+    }
     do {
       const question = {
         verb: 'list',
@@ -253,7 +279,7 @@ class OpenWatch implements Listener {
         limit: PAGE,
         continue: next,
       } as const;
-      const answer = await this.objects.ask(resource, question, 'list');
+      const answer = await this.from.objects.ask(resource, question, 'list');
       // Pages of one list may be read at different moments: changes since the first are told again rather than missed.
       version ??= answer.resourceVersion;
       next = answer.continue;
@@ -294,6 +320,17 @@ class OpenWatch implements Listener {
     if (this.follower.position > this.version) this.version = this.follower.position;
     this.client.send(this.options.lines.bookmark(String(this.version), false));
   }
+}
+
+/** Made whole when it is sent: a client that reads slowly holds no copies. */
+function asAdded({ kind, group, version: apiVersion }: Resource, { attributes, version, json }: Item): Told {
+  const head = JSON.stringify({ kind, apiVersion: group ? `${group}/${apiVersion}` : apiVersion });
+  return {
+    ...{ type: 'ADDED', version, attributes },
+    get json() {
+      return Buffer.concat([Buffer.from(`${head.slice(0, -1)},`), json.subarray(1)]);
+    },
+  };
 }
 
 /** A watch of one object by its name is a watch with a field selector. */

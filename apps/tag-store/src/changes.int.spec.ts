@@ -175,3 +175,27 @@ describe('the feed', () => {
     expect(namesOf(await read({ since: newest, namespace: 'old' }))).toEqual(['MODIFIED t']);
   });
 });
+
+describe('what was touched', () => {
+  const touched = async (since?: string) => (await two.changes.touched(since)).objects?.map(({ type, name }) => `${type} ${name}`);
+
+  it('is told by name, with how far that goes, as soon as its transaction has committed', async () => {
+    const since = await now();
+    await record(one, change('touched', 'a', 'ADDED'), { ...change('touched', 'b', 'DELETED'), object: { metadata: {} } });
+    await record(one, change('touched', 'a'));
+
+    expect(await touched(since)).toEqual(['ADDED a', 'DELETED b', 'MODIFIED a']);
+    expect(await two.changes.touched(await now())).toEqual({ position: await now(), objects: [] });
+  });
+
+  it('is anything for one who does not say since when, or is too far behind', async () => {
+    const since = await now();
+    await record(one, ...Array.from({ length: 1_001 }, (_, n) => change('many', `s${n}`)));
+
+    expect(await two.changes.touched()).toEqual({ position: await now() });
+    expect(await touched(since)).toBeUndefined();
+    expect(await touched(String(BigInt(since) + 1n))).toHaveLength(1_000);
+    await one.changes.prune(0);
+    expect(await touched(String(BigInt(since) + 1n))).toBeUndefined();
+  });
+});

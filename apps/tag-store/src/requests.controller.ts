@@ -1,7 +1,16 @@
 import { Controller } from '@nestjs/common';
 import type { Answer, Question } from '@millrace/contracts/define';
-import { ApplyImport, type ObjectAnswer, type ObjectQuestion, PullSecrets, TagStoreObjects } from '@millrace/contracts/requests';
+import {
+  ApplyImport,
+  type ObjectAnswer,
+  type ObjectQuestion,
+  PullSecrets,
+  TagStoreObjects,
+  TagStoreTouched,
+  type Touched,
+} from '@millrace/contracts/requests';
 import { OnRequest } from '@millrace/platform/doors';
+import { Changes } from './changes.ts';
 import { Imports } from './imports.ts';
 import { Objects } from './objects.ts';
 import { Secrets } from './secrets.ts';
@@ -11,6 +20,7 @@ import { Secrets } from './secrets.ts';
 export class RequestsController {
   constructor(
     private readonly objects: Objects,
+    private readonly changes: Changes,
     private readonly imports: Imports,
     private readonly secrets: Secrets,
   ) {}
@@ -18,6 +28,11 @@ export class RequestsController {
   @OnRequest(TagStoreObjects)
   answer(question: ObjectQuestion): Promise<ObjectAnswer> {
     return this.objects.answer(question);
+  }
+
+  @OnRequest(TagStoreTouched)
+  touched({ since }: Question<typeof TagStoreTouched>): Promise<Touched> {
+    return this.changes.touched(since);
   }
 
   @OnRequest(ApplyImport)

@@ -1,8 +1,10 @@
 import { Controller } from '@nestjs/common';
-import { type ObjectAnswer, type ObjectQuestion, TriggerObjects } from '@millrace/contracts/requests';
+import type { Question } from '@millrace/contracts/define';
+import { type ObjectAnswer, type ObjectQuestion, TriggerObjects, type Touched, TriggersTouched } from '@millrace/contracts/requests';
 import { noSuchPath } from '@millrace/domain/status';
 import { OnRequest } from '@millrace/platform/doors';
 import { answerOf } from '@millrace/platform/refusals';
+import { Changes } from './changes.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
 import { ImageTriggers } from './image-triggers.ts';
 
@@ -12,7 +14,13 @@ export class RequestsController {
   constructor(
     private readonly triggers: ImageTriggers,
     private readonly deliveries: DeliveryObjects,
+    private readonly changes: Changes,
   ) {}
+
+  @OnRequest(TriggersTouched)
+  touched({ since }: Question<typeof TriggersTouched>): Promise<Touched> {
+    return this.changes.touched(since);
+  }
 
   @OnRequest(TriggerObjects)
   async objects(question: ObjectQuestion): Promise<ObjectAnswer> {

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { BuildTriggered, DeployTriggered } from '@millrace/contracts/events';
-import { TriggerObjects, type ObjectAnswer, type ObjectQuestion } from '@millrace/contracts/requests';
+import { TriggerObjects, TriggersTouched, type ObjectAnswer, type ObjectQuestion } from '@millrace/contracts/requests';
 import { Store } from '@millrace/platform/store';
 import { eventually } from '@millrace/testing/eventually';
 import { aDatabase, aNatsServer } from '@millrace/testing/servers';
@@ -509,6 +509,16 @@ describe('watching triggers', () => {
     expect(versions).toEqual(versions.toSorted((a, b) => a - b));
     expect(told[1]?.object.status).toMatchObject({ lastTriggered: { generation: 1 } });
     expect((await since(String(versions.at(-1)))).changes).toEqual([]);
+  });
+
+  it('what was touched is told by name', async () => {
+    const { position } = await peer.ask(TriggersTouched, {});
+    await create('deploy');
+
+    const touched = await peer.ask(TriggersTouched, { since: position });
+
+    expect(touched.objects).toEqual([{ resource: 'imagetriggers', namespace, name: 'deploy', type: 'ADDED' }]);
+    expect(Number(touched.position)).toBeGreaterThan(Number(position));
   });
 
   it('a watcher that waits is told at once', async () => {

@@ -139,6 +139,32 @@ export const ApplyImport = defineRequest({
   ]),
 });
 
+/**
+ * Which objects have changed since a position in the owner's resourceVersions: small enough to be asked before every read that is answered with
+ * what the asker has kept.
+ */
+const Touched = {
+  name: 'touched',
+  summary: 'Which objects have changed since a resourceVersion, by their names, and how far that goes.',
+  question: z.object({
+    since: z
+      .string()
+      .regex(/^\d{1,18}$/)
+      .optional()
+      .describe('Absent: only the position is wanted'),
+  }),
+  answer: z.object({
+    position: z.string().describe('The newest resourceVersion that was handed out'),
+    objects: z
+      .array(z.object({ resource: z.string(), namespace: z.string(), name: z.string(), type: z.enum(['ADDED', 'MODIFIED', 'DELETED']) }))
+      .optional()
+      .describe('Absent where more has changed than is told: anything may have'),
+  }),
+};
+export type Touched = z.infer<typeof Touched.answer>;
+export const TagStoreTouched = defineRequest({ ...Touched, to: 'tag-store' });
+export const TriggersTouched = defineRequest({ ...Touched, to: 'trigger-dispatcher' });
+
 /** Where a tag stands now; a trigger that begins to watch it takes this as its baseline. */
 export const CurrentTag = defineRequest({
   name: 'current-tag',
@@ -224,6 +250,8 @@ export const requests: readonly RequestContract[] = [
   PullSecrets,
   FollowedHosts,
   KnownTags,
+  TagStoreTouched,
+  TriggersTouched,
 ];
 
 /** The request that answers for a resource's owner. */
@@ -232,6 +260,10 @@ export function objectsRequestOf(owner: Owner): RequestContract<typeof ObjectQue
   if (!found) throw new Error(`${owner} answers for no resource`);
   return found;
 }
+
+/** The request by which an owner tells what has changed; undefined where it keeps no account of that. */
+export const touchedRequestOf = (owner: Owner): typeof TagStoreTouched | undefined =>
+  [TagStoreTouched, TriggersTouched].find((request) => request.to === owner);
 
 /** How far a service has acted on a JetStream stream; whoever told the facts keeps them until then. Asked of the platform of each. */
 export const positionOf = (owner: Owner) =>

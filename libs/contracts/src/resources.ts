@@ -30,6 +30,8 @@ export interface Resource {
   readonly answersWithinMs?: number;
   /** Paths by which objects can be selected; {@link NAME_FIELDS} when absent. */
   readonly fields?: readonly string[];
+  /** What an answer about the resource is made of: it holds until one of these is touched. Absent where its owner is asked each time. */
+  readonly madeOf?: Parts;
   /** Whether `metadata.managedFields` is kept, so that server-side apply knows who owns which field. */
   readonly keepsOwners?: boolean;
   /** Whether objects of it hold what no log may: then no log repeats what was wrong with one. */
@@ -38,6 +40,16 @@ export interface Resource {
   readonly schema?: z.ZodType;
   /** A subresource of another kind than the resource has a shape of its own. */
   readonly subresources?: readonly { name: string; kind: string; verbs: readonly Verb[]; schema?: z.ZodType }[];
+}
+
+/** What objects of a resource are made of, by the names under which their owner tells what was touched. */
+export interface Parts {
+  /** Plural of the objects from which it follows, itself where nothing else does. */
+  readonly of: string;
+  /** What comes after the name of such an object in its own name. */
+  readonly separator?: ':' | '@';
+  /** Whether one of them shows an image: `known` one that is there, `any` also one that is still to come. A list of them shows none. */
+  readonly image?: 'known' | 'any';
 }
 
 /** Fields of objects that have no more to be selected by. */
@@ -61,6 +73,7 @@ export const ImageStreams: Resource = {
   namespaced: true,
   verbs: all,
   fields: [...NAME_FIELDS, 'spec.dockerImageRepository', 'status.dockerImageRepository'],
+  madeOf: { of: 'imagestreams' },
   keepsOwners: true,
   schema: ImageStream,
   subresources: [
@@ -77,6 +90,7 @@ export const ImageStreamTags: Resource = {
   kind: 'ImageStreamTag',
   namespaced: true,
   schema: ImageStreamTag,
+  madeOf: { of: 'imagestreams', separator: ':', image: 'known' },
   verbs: ['create', 'delete', 'get', 'list', 'patch', 'update'],
 };
 export const ImageTags: Resource = {
@@ -87,6 +101,7 @@ export const ImageTags: Resource = {
   kind: 'ImageTag',
   namespaced: true,
   schema: ImageTag,
+  madeOf: { of: 'imagestreams', separator: ':', image: 'any' },
   verbs: ['create', 'delete', 'get', 'list', 'patch', 'update'],
 };
 export const ImageStreamImages: Resource = {
@@ -96,6 +111,7 @@ export const ImageStreamImages: Resource = {
   shortNames: ['isimage'],
   kind: 'ImageStreamImage',
   namespaced: true,
+  madeOf: { of: 'imagestreams', separator: '@', image: 'any' },
   verbs: ['get'],
 };
 export const ImageStreamMappings: Resource = {
@@ -126,6 +142,7 @@ export const Images: Resource = {
   kind: 'Image',
   namespaced: false,
   verbs: all,
+  madeOf: { of: 'images' },
   schema: Image,
 };
 
@@ -206,6 +223,7 @@ export const ImageTriggers: Resource = {
   schema: ImageTrigger,
   namespaced: true,
   verbs: all,
+  madeOf: { of: 'imagetriggers' },
 };
 /** One webhook call to be made: state, attempts, and its replay. */
 export const Deliveries: Resource = {

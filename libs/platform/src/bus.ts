@@ -17,6 +17,7 @@ import { currentTrace, freshTrace, withTrace } from './trace.ts';
 /** Parts of an answer are kept well under NATS' default limit of 1 MiB a message. */
 const PART_BYTES = 768 * 1024;
 const ANSWER_LIMIT_BYTES = 256 * 1024 * 1024;
+const ASK_MS = 10_000;
 const STORE_MS = 5_000;
 /** Bells are no facts: outside every stream's subjects, and not stored. */
 const NUDGE_PREFIX = 'millrace.nudge';
@@ -39,6 +40,11 @@ export class AskError extends Error {
   }
 }
 
+type Answering = (question: unknown) => Promise<unknown>;
+
+/** Those who answer in this process, by NATS server and subject: a question to them goes by a call. */
+const neighbours = new Map<string, Answering>();
+
 interface Waiting {
   parts: Uint8Array[];
   bytes: number;
@@ -56,6 +62,7 @@ export class Bus {
   private readonly waiting = new Map<string, Waiting>();
   private readonly serving: { subscription: Subscription; done: Promise<void> }[] = [];
   private readonly inFlight = new Set<Promise<void>>();
+  private readonly movesOut: (() => unknown)[] = [];
   private readonly reconnected: (() => void)[] = [];
   private asked = 0;
 
@@ -168,8 +175,36 @@ export class Bus {
 
   /** The same, for an asker that passes the answer on: its JSON as it came, not parsed. The buffer is the asker's own. */
   async askBytes<C extends RequestContract>(contract: C, question: Question<C>, options: { timeoutMs?: number } = {}): Promise<Buffer> {
-    const body = await this.exchange(contract.subject, Buffer.from(JSON.stringify(question)), options.timeoutMs ?? 10_000);
+    const neighbour = neighbours.get(this.placeOf(contract.subject));
+    if (neighbour) return this.askNeighbour(contract, neighbour, question, options.timeoutMs ?? ASK_MS);
+    const body = await this.exchange(contract.subject, Buffer.from(JSON.stringify(question)), options.timeoutMs ?? ASK_MS);
     return Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  }
+
+  /** Over NATS it would be the same bytes: what asker and owner hold is never the same object. */
+  private async askNeighbour(
+    { subject, question: shape }: RequestContract,
+    answer: Answering,
+    question: unknown,
+    timeoutMs: number,
+  ): Promise<Buffer> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new AskError('timeout', `${subject} has not been answered within ${timeoutMs} ms`)), timeoutMs);
+    });
+    try {
+      const asked = shape.parse(JSON.parse(JSON.stringify(question)));
+      const answered = answer(asked).catch((error: unknown) => {
+        throw new AskError('failed', `${subject}: the service could not answer; its log names the reason`, { cause: error });
+      });
+      return Buffer.from(JSON.stringify(await Promise.race([answered, late])));
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  private placeOf(subject: string): string {
+    return `${this.options.url} ${subject}`;
   }
 
   /** With headers it is a fact: its answer has one part. */
@@ -236,6 +271,19 @@ export class Bus {
         void work.finally(() => this.inFlight.delete(work));
       },
     });
+    const called: Answering = async (question) => {
+      const work = answer(question as Question<C>);
+      const done = work.then(
+        () => undefined,
+        (error: unknown) => this.log.error({ err: error, subject: contract.subject }, 'request.failed'),
+      );
+      this.inFlight.add(done);
+      void done.finally(() => this.inFlight.delete(done));
+      return work;
+    };
+    const place = this.placeOf(contract.subject);
+    neighbours.set(place, called);
+    this.movesOut.push(() => neighbours.get(place) === called && neighbours.delete(place));
     this.serving.push({ subscription, done: subscription.closed.then(() => undefined) });
   }
 
@@ -278,6 +326,7 @@ export class Bus {
   /** Takes no more questions, answers those it has, and closes. */
   async close(): Promise<void> {
     if (!this.connection) return;
+    for (const moveOut of this.movesOut) moveOut();
     for (const { subscription } of this.serving) await subscription.drain().catch(() => undefined);
     const bound = new Promise((resolve) => setTimeout(resolve, this.options.stopTimeoutMs / 2).unref());
     await Promise.race([Promise.allSettled([...this.inFlight]), bound]);
