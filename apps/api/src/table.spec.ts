@@ -124,6 +124,22 @@ describe('a table', () => {
     ]);
   });
 
+  it('of a scheduled import says what is looked at, when, and what is wrong', () => {
+    const spec = { reference: 'quay.io/a/b:1', interval: '15m' };
+    const status = {
+      state: 'failing',
+      following: 3,
+      failures: 2,
+      reason: 'why',
+      lastCheckAt: before(90 * S),
+      nextCheckAt: before(-60 * S),
+    };
+
+    expect(row('ops.millrace.dev', 'scheduledimports', { metadata, spec, status })).toEqual([
+      ...['n', 'quay.io/a/b:1', 3, 'failing', 'About a minute ago', 'in 60s', 2, 'why', '15m', ''],
+    ]);
+  });
+
   it('of an unknown kind has name and age', () => {
     expect(row('x', 'y', { metadata })).toEqual(['n', '3d']);
     expect(row('x', 'y', {})).toEqual(['', '<unknown>']);

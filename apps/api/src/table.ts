@@ -198,6 +198,20 @@ const COLUMNS: Record<string, readonly Column[]> = {
     column('Attempts', (letter) => Number(at(letter, 'status.attempts') ?? 0), { type: 'integer', description: 'Tries made so far.' }),
     AGE,
   ],
+  'ops.millrace.dev/scheduledimports': [
+    NAME,
+    column('Reference', (object) => text(object, 'spec.reference'), { description: 'What is looked at.' }),
+    column('Tags', (object) => at(object, 'status.following'), { type: 'integer', description: 'How many tags follow it.' }),
+    column('State', (object) => text(object, 'status.state'), {
+      description: 'scheduled, due, late, checking, awaited (announced, and not served yet), failing or refused.',
+    }),
+    column('Last Check', (object, now) => ago(text(object, 'status.lastCheckAt'), now)),
+    column('Next Check', (object, now) => until(text(object, 'status.nextCheckAt'), now)),
+    column('Failures', (object) => at(object, 'status.failures'), { type: 'integer', description: 'In a row.' }),
+    column('Reason', (object) => text(object, 'status.reason'), { description: 'Of the last failure.' }),
+    column('Interval', (object) => text(object, 'spec.interval'), { priority: 1 }),
+    column('Digest', (object) => text(object, 'status.digest'), { priority: 1, description: 'Served last.' }),
+  ],
   'ops.millrace.dev/deadfacts': [
     NAME,
     column('Event', (letter) => text(letter, 'spec.event', 'event'), { description: 'Which fact it is.' }),

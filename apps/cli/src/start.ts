@@ -34,6 +34,8 @@ const usage = `usage: npm start -- [options]
   --quiet               print only what runs where`;
 
 const LOOPBACK = 'loopback';
+/** What is for whoever starts it to say: who else may come in, and what may be imported. */
+const PASSED_ON = ['TOKENS', 'EXTERNAL_REGISTRY_HOST', 'ALLOWED_REGISTRIES', 'IMPORT_MODE', 'IMPORT_ON_CHANGE'];
 
 /** Everything on this machine, from nothing: real servers as child processes, all services in this one. Ends at Ctrl-C; the data stay. */
 export async function start(args: string[]): Promise<number> {
@@ -117,8 +119,7 @@ export async function start(args: string[]): Promise<number> {
       TAG_STORE_HTTP_PORT: '0',
       TRIGGER_DISPATCHER_HTTP_PORT: '0',
       IMPORT_SCHEDULER_HTTP_PORT: '0',
-      // Who else may come in is for whoever starts it to say.
-      ...(process.env['TOKENS'] === undefined ? {} : { TOKENS: process.env['TOKENS'] }),
+      ...Object.fromEntries(PASSED_ON.flatMap((key) => (process.env[key] === undefined ? [] : [[key, process.env[key]]]))),
     });
     const choice = port('api');
     const apiPort = await onPort(choice, ({ port: wanted }) =>

@@ -1,11 +1,11 @@
 import { z } from 'zod';
-import { type commonConfig, type Config, integer, SECRETS_KEY } from '@millrace/platform/config';
+import { type commonConfig, type Config, importConfig, integer, SECRETS_KEY } from '@millrace/platform/config';
 
 /** What import-scheduler reads from the environment, beside what every service reads. */
 export const config = {
   HTTP_PORT: integer(0, 65_535).default(8083).describe('Port of health and metrics; 0 takes a free one.'),
   SECRETS_KEY: SECRETS_KEY.describe(
-    'The keys of tag-store: what it tells of the credentials of a namespace is sealed with them. 32 random bytes, base64.',
+    'Keys under which tag-store keeps the secrets of namespaces, with which images are fetched: the same as those of tag-store.',
   ),
   REGISTRY_AUTH_FILE: z
     .string()
@@ -14,13 +14,32 @@ export const config = {
       'A `config.json` as `docker login` writes it: what every namespace may fetch images with, beside its own secrets. Read again when it changes. ' +
         'Empty: there is none.',
     ),
+  INTERNAL_REGISTRY_HOST: z
+    .string()
+    .default('')
+    .describe('Registry of the streams themselves, `host[:port]`, which is always allowed. Empty: there is none.'),
+  ...importConfig,
   IMPORT_ALLOW_ADDRESSES: z
     .enum(['public', 'private', 'loopback'])
     .default('public')
     .describe(
       'Where registries may be that streams import from: `public` the internet only, `private` also private networks, `loopback` also this machine.',
     ),
-  IMPORT_TIMEOUT_MS: integer(100, 300_000).default(30_000).describe('How long one request to a registry may take, in milliseconds.'),
+  IMPORT_ON_CHANGE: z
+    .enum(['true', 'false'])
+    .default('true')
+    .transform((text) => text === 'true')
+    .describe('Whether tags whose spec has changed are imported by themselves, in the background.'),
+  IMPORT_TIMEOUT_MS: integer(100, 300_000).default(15_000).describe('How long one request to a registry may take, in milliseconds.'),
+  IMPORT_WITHIN_MS: integer(1_000, 140_000)
+    .default(120_000)
+    .describe('How long all of one import may take, in milliseconds; images that were not looked at by then have failed.'),
+  IMPORT_IMAGES_MAX: integer(1, 1_000).default(250).describe('How many images one request may ask for.'),
+  IMPORT_TAGS_PER_REPOSITORY: integer(1, 1_000)
+    .default(50)
+    .describe('How many tags are imported of a repository that is imported as a whole, best first; the others are only named.'),
+  IMPORTS_IN_FLIGHT: integer(1, 256).default(8).describe('How many streams one process imports for in the background at the same time.'),
+  IMAGES_IN_FLIGHT: integer(1, 1_000).default(32).describe('How many images one process looks at at the same time, whoever wants them.'),
   IMPORT_INTERVAL_SECONDS: integer(1, 30 * 24 * 3_600)
     .default(900)
     .describe(

@@ -6,27 +6,40 @@ import { Clock } from './clock.ts';
 import { EventsController } from './events.controller.ts';
 import { Followers } from './followers.ts';
 import { Hints } from './hints.ts';
+import { ImageLookups } from './image-lookups.ts';
+import { ImportQueue } from './import-queue.ts';
+import { ImportWorkers } from './import-workers.ts';
+import { Imports } from './imports.ts';
 import { operatorCredentials } from './operator-credentials.ts';
 import { OutsideImages } from './outside-images.ts';
-import { Schedule } from './schedule.ts';
+import { RegistryPool } from './registry-pool.ts';
+import { RequestsController } from './requests.controller.ts';
 import { ScheduleMeasures } from './schedule-measures.ts';
+import { ScheduleObjects } from './schedule-objects.ts';
+import { Schedule } from './schedule.ts';
 import { WantedImports } from './wanted-imports.ts';
 
 /** What is in the service. */
 @Module({
-  controllers: [EventsController],
+  controllers: [EventsController, RequestsController],
   providers: [
-    CheckQueue,
+    Sealing,
+    operatorCredentials,
+    PullCredentials,
+    RegistryPool,
+    ImageLookups,
+    Imports,
+    WantedImports,
+    ImportQueue,
+    ImportWorkers,
     Clock,
+    CheckQueue,
     Followers,
     Hints,
     OutsideImages,
-    PullCredentials,
     Schedule,
     ScheduleMeasures,
-    Sealing,
-    WantedImports,
-    operatorCredentials,
+    ScheduleObjects,
   ],
 })
 export class ImportSchedulerModule {}

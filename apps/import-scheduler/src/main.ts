@@ -1,6 +1,7 @@
 import type { ServiceDefinition } from '@millrace/platform/service';
-import { config } from './config.ts';
 import { PullCredentials } from '@millrace/platform/pull-credentials';
+import { config } from './config.ts';
+import { ImportWorkers } from './import-workers.ts';
 import { ImportSchedulerModule } from './import-scheduler.module.ts';
 import { Schedule } from './schedule.ts';
 import { database } from './tables.ts';
@@ -11,5 +12,5 @@ export const service: ServiceDefinition<typeof config> = {
   config,
   database,
   module: ImportSchedulerModule,
-  workers: [PullCredentials, Schedule],
+  workers: [PullCredentials, ImportWorkers, Schedule],
 };

@@ -1,137 +1,118 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { ImportedTag } from '@millrace/contracts/imports';
+import { RegistryAllowList } from '@millrace/domain/allowed-registries';
 import { Image } from '@millrace/domain/image';
 import { formatReference, parseReference } from '@millrace/domain/image-reference';
-import { failureStatus } from '@millrace/domain/import-failure';
 import type { CheckOutcome } from '@millrace/domain/import-schedule';
 import { choosePlatform } from '@millrace/domain/index-platforms';
-import type { Candidate } from '@millrace/domain/keyring';
+import { forbidden } from '@millrace/domain/status';
 import { RegistryError } from '@millrace/oci-registry/error';
 import { describeImage } from '@millrace/oci-registry/image';
-import { Registries } from '@millrace/oci-registry/registries';
-import type { Purpose, RegistryClient } from '@millrace/oci-registry/registry';
-import { guardedConnector } from '@millrace/platform/guarded-connector';
+import type { Manifest } from '@millrace/oci-registry/manifest';
 import { CONFIG } from '@millrace/platform/service';
 import { Clock } from './clock.ts';
 import type { ImportSchedulerConfig } from './config.ts';
-import { type Place, placeOf } from './followers.ts';
+import { placeOf } from './followers.ts';
+import { failedBecause } from './registry-failures.ts';
+import { RegistryPool } from './registry-pool.ts';
 
-/** How an image is asked for, and for whom. */
-export interface Wanted {
+/** What is looked at, and for whom. */
+export interface LookedFor {
   /** Pull spec, as it was written. */
   source: string;
   insecure: boolean;
+  namespace: string;
+}
+
+/** How an image is wanted, beside. */
+export interface Wanted extends LookedFor {
   importMode: string;
   preferArch: string | null;
   preferOs: string | null;
-  namespace: string;
 }
 
 /** What came of a look; `reason` is for an operator. */
 export type Looked = CheckOutcome & { reason?: string };
 
-/** Looks at images in registries outside, for the schedule. */
+/** Looks at what the schedule follows: what is served now, and the image that it is. */
 @Injectable()
 export class OutsideImages {
-  private readonly registries: Registries;
+  private readonly allowed: RegistryAllowList;
 
   constructor(
-    @Inject(CONFIG) config: Pick<ImportSchedulerConfig, 'IMPORT_ALLOW_ADDRESSES' | 'IMPORT_TIMEOUT_MS'>,
+    private readonly registries: RegistryPool,
     private readonly clock: Clock,
+    @Inject(CONFIG) config: Pick<ImportSchedulerConfig, 'ALLOWED_REGISTRIES' | 'INTERNAL_REGISTRY_HOST'>,
   ) {
-    this.registries = new Registries({
-      connect: (options) => guardedConnector({ allow: config.IMPORT_ALLOW_ADDRESSES }, options),
-      timeoutMs: config.IMPORT_TIMEOUT_MS,
-      now: () => clock.now(),
-    });
+    this.allowed = new RegistryAllowList(config.ALLOWED_REGISTRIES, [config.INTERNAL_REGISTRY_HOST]);
   }
 
-  /** What is served at a place: one HEAD. */
-  async head(
-    check: Place & { insecure: boolean; namespace: string | null; digest: string | null },
-    candidates: readonly Candidate[],
-  ): Promise<Looked> {
+  /** What is served: one HEAD. `known` is what was served last. */
+  async head(one: LookedFor, known: string | undefined): Promise<Looked> {
+    const refused = this.refusal(one);
+    if (refused !== undefined) return { kind: 'failed', code: 'forbidden', reason: refused };
     try {
-      const client = this.client(check, candidates);
-      const call = { tenant: check.namespace ?? '' };
-      const checked = await client.checkTag(check.repository, check.reference, check.digest ?? undefined, call);
+      const { repository, reference } = placeOf(one.source);
+      const client = await this.registries.client(one.namespace, parseReference(one.source), one.insecure);
+      const checked = await client.checkTag(repository, reference, known, { tenant: one.namespace });
       return { kind: 'served', digest: checked.kind === 'moved' ? checked.head.digest : checked.digest };
     } catch (error) {
       return failed(error);
     }
   }
 
-  /** The image itself, in the way in which it is wanted; `digest` is what is known to be served. */
-  async find(
-    wanted: Wanted,
-    candidates: readonly Candidate[],
-    digest: string | undefined,
-  ): Promise<{ outcome: Looked; result: ImportedTag['result'] }> {
-    const place = placeOf(wanted.source);
+  /** The image itself, as it is wanted; `digest` is what is known to be served. */
+  async find(wanted: Wanted, digest: string | undefined): Promise<{ outcome: Looked; result: ImportedTag['result'] }> {
+    const { source, insecure, namespace } = wanted;
+    const refused = this.refusal(wanted);
+    if (refused !== undefined) {
+      const { reason = '', message = '' } = forbidden({ group: 'image.openshift.io', resource: 'dockerimage' }, source, refused);
+      return { outcome: { kind: 'failed', code: 'forbidden', reason: refused }, result: { kind: 'failed', reason, message } };
+    }
+    const reference = parseReference(source);
+    const place = placeOf(source);
     try {
-      const client = this.client({ ...place, insecure: wanted.insecure }, candidates);
-      const call = { purpose: 'import' as Purpose, tenant: wanted.namespace };
-      const manifest = await client.getManifest(place.repository, digest ?? place.reference, call);
-      const platform = {
-        ...(wanted.preferArch ? { architecture: wanted.preferArch } : {}),
-        ...(wanted.preferOs ? { os: wanted.preferOs } : {}),
-      };
-      const child =
-        manifest.content.kind === 'index' && wanted.importMode !== 'PreserveOriginal'
-          ? choosePlatform(
-              manifest.content.manifests.map((entry) => ({
-                digest: entry.digest,
-                architecture: entry.platform?.architecture ?? '',
-                os: entry.platform?.os ?? '',
-              })),
-              platform,
-            )?.digest
-          : undefined;
-      const recordedAs = formatReference({ ...parseReference(wanted.source), tag: '', id: '' });
-      const described = await describeImage(client, place.repository, child ?? manifest, {
+      const client = await this.registries.client(namespace, reference, insecure);
+      const manifest = await client.getManifest(place.repository, digest ?? place.reference, { tenant: namespace });
+      const recordedAs = formatReference({ ...reference, tag: '', id: '' });
+      const { image, children } = await describeImage(client, place.repository, chosen(manifest, wanted) ?? manifest, {
         recordedAs,
         now: () => new Date(this.clock.now()),
       });
-      return {
-        outcome: { kind: 'served', digest: manifest.digest },
-        result: {
-          kind: 'found',
-          image: Image.parse(described.image),
-          children: described.children.map((one) => Image.parse(one)),
-          pullSpec: `${recordedAs}@${described.image.metadata.name}`,
-        },
+      const found = {
+        image: Image.parse(image),
+        children: children.map((child) => Image.parse(child)),
+        pullSpec: image.dockerImageReference,
       };
+      return { outcome: { kind: 'served', digest: manifest.digest }, result: { kind: 'found', ...found } };
     } catch (error) {
-      return { outcome: failed(error), result: { kind: 'failed', ...conditionOf(wanted.source, place, error) } };
+      const outcome = failed(error);
+      const { status } = failedBecause(error, { pullSpec: source, reference, insecure, of: 'image' });
+      return { outcome, result: { kind: 'failed', reason: status.reason ?? '', message: status.message ?? '' } };
     }
   }
 
-  close(): Promise<void> {
-    return this.registries.close();
-  }
-
-  private client({ host, insecure }: { host: string; insecure: boolean }, candidates: readonly Candidate[]): RegistryClient {
-    // Who has no access with credentials may have it without.
-    const credentials = [...candidates.map(({ credential }) => credential), undefined];
-    return this.registries.client({ registry: host, insecure, credentials });
+  /** What was written before there was a list of registries, or while it was another, is not asked for. */
+  private refusal({ source, insecure }: LookedFor): string | undefined {
+    return this.allowed.refusal(parseReference(source), insecure ? 'any' : 'secure') || undefined;
   }
 }
 
-/** Errors that are not the registry's are for whoever asked to log. */
+/** Of a list that is not to be kept, the digest for the wanted platform. */
+function chosen({ content }: Manifest, { importMode, preferArch, preferOs }: Wanted): string | undefined {
+  if (content.kind !== 'index' || importMode === 'PreserveOriginal') return undefined;
+  const entries = content.manifests.map(({ digest, platform }) => ({
+    digest,
+    architecture: platform?.architecture ?? '',
+    os: platform?.os ?? '',
+  }));
+  return choosePlatform(entries, { ...(preferArch ? { architecture: preferArch } : {}), ...(preferOs ? { os: preferOs } : {}) })?.digest;
+}
+
+/** Errors that are not the registry's are for whoever asked. */
 function failed(error: unknown): Looked {
   if (!(error instanceof RegistryError)) throw error;
   const { code, message, status, retryAfterMs } = error;
   if (code === 'rate-limited' && status === undefined && retryAfterMs !== undefined) return { kind: 'unsent', waitMs: retryAfterMs };
   return { kind: 'failed', code, reason: message, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) };
-}
-
-/** How the condition of a tag says it, in the reference's words. */
-function conditionOf(pullSpec: string, { host }: Place, error: unknown): { reason: string; message: string } {
-  if (!(error instanceof RegistryError)) throw error;
-  const { code, registryCode, message } = error;
-  const status = failureStatus(
-    { pullSpec, of: 'image' },
-    { code, ...(registryCode ? { registryCode } : {}), url: `https://${host}/v2/`, message },
-  );
-  return { reason: status.reason ?? '', message: status.message ?? '' };
 }

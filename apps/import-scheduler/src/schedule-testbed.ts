@@ -17,6 +17,7 @@ import { Clock } from './clock.ts';
 import { Followers } from './followers.ts';
 import { Hints } from './hints.ts';
 import { OutsideImages } from './outside-images.ts';
+import { RegistryPool } from './registry-pool.ts';
 import { Schedule } from './schedule.ts';
 import { ScheduleMeasures } from './schedule-measures.ts';
 import { database } from './tables.ts';
@@ -66,6 +67,8 @@ export interface Instance {
 
 export const settings = {
   IMPORT_ALLOW_ADDRESSES: 'loopback' as const,
+  ALLOWED_REGISTRIES: [],
+  INTERNAL_REGISTRY_HOST: '',
   IMPORT_TIMEOUT_MS: 5_000,
   IMPORT_INTERVAL_SECONDS: 900,
   IMPORT_INTERVAL_MINIMUM_SECONDS: 60,
@@ -90,13 +93,14 @@ export async function anInstance(
   const credentials = new PullCredentials(bus, new Sealing({ SECRETS_KEY: [SECRETS_KEY] }), log);
   credentials.start();
   const followers = new Followers(store, credentials, clock, config, log);
-  const images = new OutsideImages(config, clock);
+  const registries = new RegistryPool(credentials, config);
+  const images = new OutsideImages(registries, clock, config);
   const measures = new ScheduleMeasures(metrics, queue, clock);
   const schedule = new Schedule(store, bus, lease, clock, queue, followers, credentials, images, measures, config, log);
   const wanted = new WantedImports(store, followers);
   const hints = new Hints(store, bus, clock, schedule);
   const close = async () => {
-    await images.close();
+    await registries.close();
     await lease.close();
     await store.close();
     await bus.close();

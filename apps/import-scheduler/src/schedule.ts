@@ -87,7 +87,6 @@ export class Schedule implements Worker {
     await this.running;
     const bound = new AbortController();
     await Promise.race([this.settled().then(() => bound.abort()), pause(this.config.STOP_TIMEOUT_MS / 2, bound.signal)]);
-    await this.images.close();
   }
 
   /** There may be something to do sooner than it seemed. */
@@ -167,12 +166,14 @@ export class Schedule implements Worker {
       await this.followers.unseat(check.namespace ?? '', check.id, true);
       return this.queue.release([check]);
     }
-    const outcome = await this.images.head(check, candidates);
+    const outcome = await this.images.head(lookedFor(check), check.digest ?? undefined);
+    // The service stops: another instance looks.
+    if (outcome.kind === 'failed' && outcome.code === 'closed') return this.queue.release([check]);
     const step = afterCheck(outcome, this.contextOf(check));
     // Why it failed is found out by trying the import, which says more than a HEAD, and may even succeed.
     const failure =
       outcome.kind === 'failed' && (step.kind === 'failing' || step.kind === 'refused') && step.tell && check.told !== outcome.code;
-    return step.kind === 'changed' || failure ? this.import(check, outcome, candidates) : this.finish(check, outcome);
+    return step.kind === 'changed' || failure ? this.import(check, outcome) : this.finish(check, outcome);
   }
 
   private async candidatesOf(check: ClaimedCheck): Promise<readonly Candidate[] | 'unknown'> {
@@ -197,14 +198,14 @@ export class Schedule implements Worker {
   }
 
   /** Imports for those that follow and do not have what is served, or were told of a failure; each stream is told once. */
-  private async import(check: ClaimedCheck, headed: Looked, candidates: readonly Candidate[]): Promise<void> {
+  private async import(check: ClaimedCheck, headed: Looked): Promise<void> {
     const served = headed.kind === 'served' ? headed.digest : null;
     const followers = await this.followersOf(check, served);
     if (!followers.length) return this.finish(check, headed);
 
     const kinds = new Map(followers.map((one) => [kindOf(one), one]));
     const found = new Map<string, Found>();
-    for (const [kind, one] of kinds) found.set(kind, await this.images.find(one, candidates, served ?? undefined));
+    for (const [kind, one] of kinds) found.set(kind, await this.images.find(one, served ?? undefined));
     const failure = [...found.values()].find((one) => one.outcome.kind !== 'served')?.outcome;
     const outcome = failure ?? [...found.values()][0]?.outcome ?? headed;
     const step = afterCheck(outcome, this.contextOf(check));
@@ -276,6 +277,7 @@ export class Schedule implements Worker {
 
   private madeOf(check: ClaimedCheck, outcome: Looked): MadeCheck {
     const step = afterCheck(outcome, this.contextOf(check));
+    this.measures.checked(step);
     if (outcome.kind === 'served') return { check, step, digest: outcome.digest, reason: null, told: null };
     if (outcome.kind === 'unsent') return { check, step, digest: undefined, reason: null, told: check.told };
     // Those that were told of a failure are told of the success too, whatever is served then.
@@ -291,9 +293,7 @@ export class Schedule implements Worker {
 
   /** Written down with others that end at the same time; the claim is held until then. */
   private finish(check: ClaimedCheck, outcome: Looked): Promise<void> {
-    const made = this.madeOf(check, outcome);
-    this.measures.checked(made.step);
-    this.made.push(made);
+    this.made.push(this.madeOf(check, outcome));
     this.writing ??= this.write().finally(() => (this.writing = undefined));
     return Promise.resolve();
   }
@@ -319,6 +319,7 @@ export class Schedule implements Worker {
   }
 }
 
+const lookedFor = ({ source, namespace, insecure }: ClaimedCheck) => ({ source: source ?? '', namespace: namespace ?? '', insecure });
 const named = ({ host, repository, reference }: ClaimedCheck) => ({ host, repository, reference });
 /** Followers for which the same is found. */
 const kindOf = ({ source, preferArch, preferOs }: Follower): string => JSON.stringify([source, preferArch, preferOs]);

@@ -1,4 +1,4 @@
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { EventData } from '@millrace/contracts/define';
@@ -19,8 +19,12 @@ let streamUid: string;
 
 beforeAll(async () => {
   [database, nats] = await Promise.all([aDatabase(), aNatsServer()]);
-  const SECRETS_KEY = randomBytes(32).toString('base64');
-  service = await aService(definition as never, { DATABASE_URL: database.url, NATS_URL: nats.url, SECRETS_KEY });
+  service = await aService(definition as never, {
+    DATABASE_URL: database.url,
+    NATS_URL: nats.url,
+    SECRETS_KEY: Buffer.alloc(32, 1).toString('base64'),
+    IMPORT_ON_CHANGE: 'false',
+  });
   peer = await aPeer(nats.url);
   client = new pg.Client({ connectionString: database.url, options: '-c search_path=import_scheduler' });
   await client.connect();

@@ -13,10 +13,17 @@ const TAGS_PER_STATEMENT = 1_000;
 /** What streams want from registries, as they last said, and when the next attempt at each tag is due. */
 @Injectable()
 export class WantedImports {
+  private changed: () => void = () => undefined;
+
   constructor(
     private readonly store: Store,
     private readonly followers: Followers,
   ) {}
+
+  /** Called after every commit that may have made something due. */
+  onChange(listener: () => void): void {
+    this.changed = listener;
+  }
 
   /** Keeps what streams want now. Of several facts about one stream only the newest counts. */
   async keep(batch: FactBatch<typeof ImportWanted>): Promise<void> {
@@ -26,6 +33,7 @@ export class WantedImports {
       await batch.settle(tx);
       for (const wanted of newest.values()) await this.put(tx, wanted);
     });
+    this.changed();
   }
 
   private async put(tx: Tx, wanted: Wanted): Promise<void> {

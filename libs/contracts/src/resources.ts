@@ -237,12 +237,25 @@ export const DeadFacts = letters('tag-store', 'deadfacts', 'deadfact', 'DeadFact
 
 /** Paths by which objects of the resource can be selected. */
 export const fieldsOf = ({ fields = NAME_FIELDS }: Resource): readonly string[] => fields;
+/** References that scheduled tags follow: when each was looked at and will be, who follows it, and what is wrong; `check` has it looked at now. */
+export const ScheduledImports: Resource = {
+  group: 'ops.millrace.dev',
+  version: 'v1',
+  resource: 'scheduledimports',
+  singular: 'scheduledimport',
+  kind: 'ScheduledImport',
+  namespaced: false,
+  verbs: ['get', 'list'],
+  owner: 'import-scheduler',
+  subresources: [{ name: 'check', kind: 'ScheduledImport', verbs: ['create'] }],
+};
 
 /** Every resource of the API. */
 export const resources: readonly Resource[] = [
   Images,
   ImageSignatures,
   ImageStreamImages,
+  ImageStreamImports,
   ImageStreamMappings,
   ImageStreams,
   ImageStreamTags,
@@ -256,4 +269,5 @@ export const resources: readonly Resource[] = [
   Deliveries,
   RegistryNotifications,
   DeadFacts,
+  ScheduledImports,
 ];

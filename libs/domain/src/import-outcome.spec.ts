@@ -188,10 +188,17 @@ describe('an import in the background', () => {
     ['a tag that follows another by now', { tag: { from: { kind: 'ImageStreamTag', name: 'e.io/a/b:1' } } }, 'source-changed'],
     ['a tag that is only a reference by now', { tag: { reference: true } }, 'source-changed'],
     ['a tag whose spec is newer', { tag: { generation: 4 } }, 'newer-spec'],
+    ['a tag that is imported in another way by now', { tag: { importPolicy: { importMode: 'PreserveOriginal' } } }, 'source-changed'],
   ])('leaves %s alone', (_title, given, reason) => {
     const outcome = decide(aStream(given), found('B', { generation: 3 }));
 
     expect(outcome).toMatchObject({ events: [], ignored: [{ tag: 't', reason }], annotations: undefined });
+  });
+
+  it('takes effect where only the failure of an earlier attempt has raised the generation', () => {
+    const stream = aStream({ tag: { generation: 3 }, image: '', conditions: [condition('gone')] });
+
+    expect(decide(stream, found('B', { generation: 2 }))).toMatchObject({ ignored: [], events: [{ event: { image: 'B' } }] });
   });
 
   it('takes effect where the spec is what it was done for, under the policy that the tag has by now', () => {

@@ -66,7 +66,7 @@ export function decideImport(
     annotations: undefined,
   };
   for (const one of imported) {
-    const ignored = whyIgnored(one, specTags.get(one.tag));
+    const ignored = whyIgnored(one, specTags.get(one.tag), lists.get(one.tag));
     if (ignored) {
       outcome.ignored.push({ tag: one.tag, reason: ignored });
       continue;
@@ -109,11 +109,19 @@ export function decideImport(
   return outcome;
 }
 
-function whyIgnored({ generation, from }: Imported, specTag: TagReference | undefined): Ignored | undefined {
+function whyIgnored(
+  { generation, from, importPolicy }: Imported,
+  specTag: TagReference | undefined,
+  list: NamedTagEventList | undefined,
+): Ignored | undefined {
   if (generation === null) return undefined;
   if (!specTag) return 'tag-gone';
   if (specTag.from?.kind !== 'DockerImage' || specTag.from.name !== from || specTag.reference) return 'source-changed';
-  return (specTag.generation ?? 0) > generation ? 'newer-spec' : undefined;
+  if ((specTag.importPolicy?.importMode ?? '') !== (importPolicy?.importMode ?? '')) return 'source-changed';
+  const current = specTag.generation ?? 0;
+  // It was a failure that raised the generation: who tries again need not have heard of it.
+  const isFailures = list?.conditions?.some((known) => known.type === 'ImportSuccess' && known.generation === current) ?? false;
+  return current > generation && !isFailures ? 'newer-spec' : undefined;
 }
 
 /** The spec tag as an import writes it; one that is there keeps its annotations and its reference policy. */

@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
+import { parse } from 'yaml';
 import { z } from 'zod';
+import { type AllowedRegistry, RegistryAllowList } from '@millrace/domain/allowed-registries';
 
 /** A service's configuration: environment names to schemas, each with `.describe()`; `secret()` marks what is never printed. */
 export type ConfigShape = Record<string, z.ZodType>;
@@ -94,6 +96,35 @@ export const SECRETS_KEY = secret(
     .transform((text) => text.split(/[\s,]+/).filter(Boolean))
     .pipe(z.array(SecretsKey).min(1, KEY_RULE)),
 );
+
+const AllowedRegistries = z.array(z.strictObject({ domainName: z.string().min(1), insecure: z.boolean().optional() }));
+
+/** Keys of the services that take part in imports; each must be told the same. */
+export const importConfig = {
+  ALLOWED_REGISTRIES: z
+    .string()
+    .default('[]')
+    .transform((text, context): AllowedRegistry[] => {
+      try {
+        const list = AllowedRegistries.parse(parse(text, { logLevel: 'error' }) ?? []);
+        return new RegistryAllowList(list) && list;
+      } catch (error) {
+        const why = error instanceof z.ZodError ? 'is no list of {domainName, insecure?}' : (error as Error).message;
+        context.addIssue(why);
+        return z.NEVER;
+      }
+    })
+    .describe(
+      'Registries that images may be imported from: a list, JSON or YAML, of `{domainName, insecure?}`; `domainName` is `host`, `host:port` or `host:*`, with `*` ' +
+        'for a label of the host. Without a port it means 443, or 80 where `insecure`. None: all.',
+    ),
+  IMPORT_MODE: z
+    .enum(['Legacy', 'PreserveOriginal'])
+    .default('Legacy')
+    .describe(
+      'What is imported of a manifest list where a tag does not say: `Legacy` the image of one platform, `PreserveOriginal` all of it.',
+    ),
+} as const satisfies ConfigShape;
 
 /** Keys of every service with a database. */
 export const databaseConfig = {

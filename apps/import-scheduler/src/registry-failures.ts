@@ -1,0 +1,58 @@
+import { type ImageReference, registryHost, repositoryName, withClientDefaults } from '@millrace/domain/image-reference';
+import { type Failure, failureStatus, mayPass } from '@millrace/domain/import-failure';
+import type { Status } from '@millrace/domain/status';
+import { RegistryError } from '@millrace/oci-registry/error';
+
+/** What is known of an image, or of a repository's tags, that could not be looked at. */
+export interface Failed {
+  kind: 'failed';
+  status: Status;
+  /** The same look may succeed later, though nobody changes anything. */
+  passes: boolean;
+  retryAfterMs?: number;
+}
+
+export interface Asked {
+  /** As it is named in what people read. */
+  pullSpec: string;
+  reference: ImageReference;
+  insecure: boolean;
+  of: 'image' | 'repository';
+}
+
+/** How errors of the client begin: method and what it was about. */
+const SUBJECT = /^(?:GET|HEAD|POST) (?:tags of )?\S+: /;
+const TOKEN_SERVER = /^token from \S+: /;
+
+export function failedBecause(error: unknown, asked: Asked): Failed {
+  const failure = failureOf(error, asked);
+  return {
+    kind: 'failed',
+    status: failureStatus(asked, failure),
+    passes: mayPass(failure),
+    retryAfterMs: error instanceof RegistryError ? error.retryAfterMs : undefined,
+  };
+}
+
+function failureOf(error: unknown, asked: Asked): Failure {
+  const url = urlOf(asked);
+  if (!(error instanceof RegistryError)) return { code: 'unexpected', url, message: (error as Error).message };
+  const { code, registryCode } = error;
+  const message = error.message.replace(SUBJECT, '');
+  const at = registryCode ? message.indexOf(`${registryCode}: `) : -1;
+  return {
+    code,
+    registryCode,
+    registryMessage: at < 0 ? undefined : message.slice(at + `${registryCode}: `.length),
+    fromTokenServer: TOKEN_SERVER.test(message),
+    url,
+    message,
+  };
+}
+
+/** Where a registry is asked first, or for a list of tags. */
+function urlOf({ reference, insecure, of }: Asked): string {
+  const complete = withClientDefaults(reference);
+  const path = of === 'image' ? '' : `${repositoryName(complete)}/tags/list`;
+  return `${insecure ? 'http' : 'https'}://${registryHost(complete)}/v2/${path}`;
+}
