@@ -24,6 +24,7 @@ import { WantedImports } from './wanted-imports.ts';
   controllers: [EventsController, RequestsController],
   providers: [
     Sealing,
+    operatorCredentials,
     PullCredentials,
     RegistryPool,
     ImageLookups,
@@ -39,7 +40,6 @@ import { WantedImports } from './wanted-imports.ts';
     Schedule,
     ScheduleMeasures,
     ScheduleObjects,
-    operatorCredentials,
   ],
 })
 export class ImportSchedulerModule {}

@@ -253,6 +253,8 @@ export const RegistryNotifications = letters('registry-mapping', 'registrynotifi
 /** Facts that tag-store refused. */
 export const DeadFacts = letters('tag-store', 'deadfacts', 'deadfact', 'DeadFact');
 
+/** Paths by which objects of the resource can be selected. */
+export const fieldsOf = ({ fields = NAME_FIELDS }: Resource): readonly string[] => fields;
 /** References that scheduled tags follow: when each was looked at and will be, who follows it, and what is wrong; `check` has it looked at now. */
 export const ScheduledImports: Resource = {
   group: 'ops.millrace.dev',
@@ -265,9 +267,6 @@ export const ScheduledImports: Resource = {
   owner: 'import-scheduler',
   subresources: [{ name: 'check', kind: 'ScheduledImport', verbs: ['create'] }],
 };
-
-/** Paths by which objects of the resource can be selected. */
-export const fieldsOf = ({ fields = NAME_FIELDS }: Resource): readonly string[] => fields;
 
 /** Every resource of the API. */
 export const resources: readonly Resource[] = [
