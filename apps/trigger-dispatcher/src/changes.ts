@@ -7,13 +7,15 @@ import { type Statement, Store, type Tx } from '@millrace/platform/store';
 import type { ChangeRow } from './tables.ts';
 
 /*
- * resourceVersions of triggers, and the feed of changes that watches read. The promise: who has seen N is never shown, later, a
+ * resourceVersions of triggers and workloads, and the feed of changes that watches read. The promise: who has seen N is never shown, later, a
  * change numbered below N. A transaction takes its numbers with its very last statement, from one row that stays locked until it
  * has committed, so numbers are in the order of commits.
  */
 
-/** A trigger that a transaction has changed; several changes of one trigger count as one. */
+/** An object that a transaction has changed; several changes of one object count as one. */
 export interface Change {
+  /** Plural: `imagetriggers`. */
+  resource: string;
   uid: string;
   namespace: string;
   name: string;
@@ -70,7 +72,7 @@ export class Changes implements Worker {
     this.wake();
   }
 
-  /** Has the transaction number this change when it commits. The trigger's row must be locked, or inserted, by the transaction. */
+  /** Has the transaction number this change when it commits. The object's row must be locked, or inserted, by the transaction. */
   record(tx: Tx, change: Change): Recorded {
     let changes = this.pending.get(tx);
     if (!changes) {
@@ -104,7 +106,7 @@ export class Changes implements Worker {
 
   /** Changes in the order of their numbers. While `pick` takes none of them the call waits, up to `waitMs`, or until the service stops. */
   async read<T>(
-    question: { namespace?: string; name?: string; since: string; limit: number; waitMs: number },
+    question: { resource: string; namespace?: string; name?: string; since: string; limit: number; waitMs: number },
     pick: (entry: FeedEntry) => T | undefined,
   ): Promise<Feed<T>> {
     const deadline = Date.now() + question.waitMs;
@@ -128,7 +130,7 @@ export class Changes implements Worker {
     }
   }
 
-  private look(question: { namespace?: string; name?: string; since: string; limit: number }): Promise<Feed<FeedEntry>> {
+  private look(question: { resource: string; namespace?: string; name?: string; since: string; limit: number }): Promise<Feed<FeedEntry>> {
     return this.store.transaction(
       async (tx): Promise<Feed<FeedEntry>> => {
         const [now] = await tx.query<{ value: string; pruned: string }>('SELECT value, pruned FROM revision');
@@ -137,8 +139,9 @@ export class Changes implements Worker {
         if (BigInt(question.since) >= BigInt(now.value)) return { kind: 'changes', changes: [], resourceVersion: question.since };
         const rows = await tx.query<FeedEntry & { revision: string }>(
           `SELECT revision, type, namespace, name, object, old_labels AS "oldLabels" FROM change
-            WHERE revision > $1 AND ($2::text IS NULL OR namespace = $2) AND ($3::text IS NULL OR name = $3) ORDER BY revision LIMIT $4`,
-          [question.since, question.namespace ?? null, question.name ?? null, question.limit],
+            WHERE revision > $1 AND ($2::text IS NULL OR namespace = $2) AND ($3::text IS NULL OR name = $3) AND resource = $5
+            ORDER BY revision LIMIT $4`,
+          [question.since, question.namespace ?? null, question.name ?? null, question.limit, question.resource],
         );
         const upTo = rows.length < question.limit ? now.value : (rows.at(-1)?.revision ?? now.value);
         return { kind: 'changes', changes: rows, resourceVersion: upTo };
@@ -173,14 +176,16 @@ function numbering(pending: Pending[]): Statement {
     sql: `WITH taken AS (
        UPDATE revision SET value = value + $1 RETURNING value - $1 AS base
      ), told AS (
-       SELECT base + n AS revision, uid, namespace, name, type, object, old_labels
-         FROM taken, unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
-                     WITH ORDINALITY AS one (uid, namespace, name, type, object, old_labels, n)
+       SELECT base + n AS revision, uid, namespace, name, type, object, old_labels, resource
+         FROM taken, unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+                     WITH ORDINALITY AS one (uid, namespace, name, type, object, old_labels, resource, n)
      ), numbered AS (
        UPDATE trigger SET resource_version = told.revision FROM told WHERE trigger.uid = told.uid
+     ), numbered_workloads AS (
+       UPDATE workload SET resource_version = told.revision FROM told WHERE workload.uid = told.uid
      ), feed AS (
-       INSERT INTO change (revision, namespace, name, type, object, old_labels)
-       SELECT revision, namespace, name, type, replace(object, '${NUMBER}', revision::text), old_labels::jsonb FROM told
+       INSERT INTO change (revision, namespace, name, type, object, old_labels, resource)
+       SELECT revision, namespace, name, type, replace(object, '${NUMBER}', revision::text), old_labels::jsonb, resource FROM told
      )
      SELECT base FROM taken`,
     parameters: [
@@ -191,6 +196,7 @@ function numbering(pending: Pending[]): Statement {
       changes.map((change) => change.type),
       changes.map(({ object }) => JSON.stringify({ ...object, metadata: { ...object.metadata, resourceVersion: NUMBER } })),
       changes.map((change) => (change.oldLabels ? JSON.stringify(change.oldLabels) : null)),
+      changes.map((change) => change.resource),
     ],
   };
 }

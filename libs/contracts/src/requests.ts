@@ -109,7 +109,7 @@ export const TagStoreObjects = objectsOf(
   'tag-store',
   'Read or write image streams, their tags, images and mappings, namespaces and secrets.',
 );
-export const TriggerObjects = objectsOf('trigger-dispatcher', 'Read or write image triggers and deliveries.');
+export const TriggerObjects = objectsOf('trigger-dispatcher', 'Read or write image triggers and deliveries, and the workloads and build configs that follow tags.');
 export const RegistryMappingObjects = objectsOf('registry-mapping', 'Read, retry or drop notifications that wait or could not be used.');
 
 /** Where a tag stands now; a trigger that begins to watch it takes this as its baseline. */
