@@ -9,7 +9,8 @@ import type { ApiConfig } from './config.ts';
 import type { Representation } from './media.ts';
 import { Objects, type ObjectRequest } from './objects.ts';
 import { positive, selectionOf, type Selection, type Target } from './protocol.ts';
-import { metadataOf, tableOf, type Included, type Printed } from './table.ts';
+import type { Printed } from './columns.ts';
+import { metadataOf, tableOf, type Included } from './table.ts';
 
 /** The longest a change is waited for in one question. An owner that is killed meanwhile is noticed this late, and a little. */
 const POLL_MS = 8_000;
