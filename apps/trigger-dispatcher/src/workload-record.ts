@@ -22,12 +22,10 @@ export const kindOf = ({ object }: Pick<WorkloadRecord, 'object'>): string => St
 export function kept(object: Fields, { namespace, name }: { namespace: string; name: string }): Fields {
   const metadata = { ...metadataOf(object), name, namespace } as Fields;
   for (const key of SERVER_METADATA) Reflect.deleteProperty(metadata, key);
-  const annotations = fieldsIn(metadata, 'annotations');
-  if (PROBLEM_ANNOTATION in annotations) {
-    const { [PROBLEM_ANNOTATION]: _, ...rest } = annotations;
-    if (Object.keys(rest).length) metadata['annotations'] = rest;
-    else Reflect.deleteProperty(metadata, 'annotations');
-  }
+  const { [PROBLEM_ANNOTATION]: _, ...annotations } = fieldsIn(metadata, 'annotations');
+  metadata['annotations'] = annotations;
+  // An empty map says what no map says.
+  for (const map of ['annotations', 'labels']) if (!Object.keys(fieldsIn(metadata, map)).length) Reflect.deleteProperty(metadata, map);
   return { ...object, metadata };
 }
 
