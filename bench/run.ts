@@ -5,8 +5,9 @@ import { latency } from './latency.ts';
 import { memory } from './memory.ts';
 import { start } from './start.ts';
 import { throughput } from './throughput.ts';
+import { workloads } from './workloads.ts';
 
-const benches = { start, latency, throughput, history, memory };
+const benches = { start, latency, throughput, history, memory, workloads };
 
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !(name in benches));

@@ -91,9 +91,9 @@ export class FollowedTags {
     return moves;
   }
 
-  /** Takes over moves that are newer than what is known of their tags; answers the tags that now mean something else. */
-  async moved(tx: Tx, moves: readonly TagMoved[], { repeats }: { repeats: boolean }): Promise<TagName[]> {
-    const rows = new Map((await this.lock(tx, distinct(moves))).map((row) => [tagKey(row), row]));
+  /** Takes over moves that are newer than what is known of their tags, which must be locked; answers the tags that now mean something else. */
+  take(tx: Tx, locked: readonly FollowedTagRow[], moves: readonly TagMoved[], { repeats }: { repeats: boolean }): FollowedTagRow[] {
+    const rows = new Map(locked.map((row) => [tagKey(row), row]));
     const changed = new Map<string, FollowedTagRow>();
     for (const move of moves) {
       const row = rows.get(tagKey(move));
@@ -106,17 +106,20 @@ export class FollowedTags {
     return [...changed.values()];
   }
 
-  /** What all tags mean that these workloads follow. */
-  async of(tx: Tx, uids: readonly string[]): Promise<Moves> {
-    const rows = await tx.query<FollowedTagRow>(
+  /** All tags that workloads follow which follow one of these. */
+  besides(tx: Tx, tags: readonly TagName[]): Promise<FollowedTagRow[]> {
+    return tx.query<FollowedTagRow>(
       `SELECT ${COLUMNS} FROM followed_tag f WHERE (f.namespace, f.stream, f.tag) IN
-         (SELECT namespace, stream, tag FROM workload_tag WHERE workload_uid = ANY($1::uuid[]))`,
-      [uids],
+         (SELECT other.namespace, other.stream, other.tag
+            FROM unnest($1::text[], $2::text[], $3::text[]) AS k (namespace, stream, tag)
+            JOIN workload_tag t ON t.namespace = k.namespace AND t.stream = k.stream AND t.tag = k.tag
+            JOIN workload_tag other ON other.workload_uid = t.workload_uid)`,
+      columnsOf(tags),
     );
-    return new Map(rows.flatMap((row) => (row.move ? [[tagKey(row), JSON.parse(row.move) as TagMoved] as const] : [])));
   }
 
-  private lock(tx: Tx, tags: readonly TagName[]): Promise<FollowedTagRow[]> {
+  /** The rows of tags that are, or were, followed; locked. */
+  lock(tx: Tx, tags: readonly TagName[]): Promise<FollowedTagRow[]> {
     if (!tags.length) return Promise.resolve([]);
     return tx.query<FollowedTagRow>(
       `SELECT ${COLUMNS} FROM followed_tag f JOIN unnest($1::text[], $2::text[], $3::text[]) AS k (namespace, stream, tag)
@@ -155,6 +158,10 @@ const columnsOf = (tags: readonly TagName[]): string[][] => [
 function said(answer: { streamUid: string; local: boolean; repository: string; moves: number; move?: unknown } | null): Said | null {
   return answer && { ...answer, move: answer.move ? TagMoved.data.parse(answer.move) : null };
 }
+
+/** What tags mean, by their rows; the later of two rows of a tag counts. */
+export const movesIn = (rows: readonly FollowedTagRow[]): Moves =>
+  new Map(rows.flatMap((row) => (row.move ? [[tagKey(row), JSON.parse(row.move) as TagMoved] as const] : [])));
 
 const stateOf = ({ streamUid, generation, movedAt }: FollowedTagRow) =>
   streamUid === null ? undefined : { streamUid, generation: Number(generation ?? 0), movedAt: movedAt ?? '' };

@@ -31,15 +31,13 @@ export class Triggers {
     await this.store.transaction(async (tx) => {
       // First, because it is also the lock against whoever begins to follow a tag; see holdFacts.
       await batch.settle(tx);
-      const followers = await followersOf(
-        tx,
-        moves.map(({ move }) => move),
-      );
+      const moved = moves.map(({ move }) => move);
+      const [followers, workloads] = await Promise.all([followersOf(tx, moved), this.workloads.find(tx, moved)]);
       const round = new Round();
       for (const { move, traceparent } of moves)
         for (const trigger of followers.get(tagOf(move)) ?? []) round.consider(trigger, move, traceparent);
       await this.write(tx, round);
-      await this.workloads.follow(tx, moves, { repeats: true });
+      await this.workloads.follow(tx, moves, workloads, { repeats: true });
     });
   }
 
@@ -48,7 +46,11 @@ export class Triggers {
     const told = batch.read(({ data, traceparent }) => ({ move: data, traceparent: traceparent || freshTrace() })).map(({ made }) => made);
     await this.store.transaction(async (tx) => {
       await batch.settle(tx);
-      await this.workloads.follow(tx, told, { repeats: false });
+      const found = await this.workloads.find(
+        tx,
+        told.map(({ move }) => move),
+      );
+      await this.workloads.follow(tx, told, found, { repeats: false });
     });
   }
 

@@ -3,7 +3,7 @@ import { Counter, type Registry } from 'prom-client';
 import { BuildTriggered, DeployTriggered, type TagMoved, type Triggered, type TriggeredObject } from '@millrace/contracts/events';
 import { BUILD_CONFIG, type BuildCause, buildCauses, buildRequest } from '@millrace/domain/build-config';
 import { containersOf, defaultPullPolicy, type Fields, fieldsIn, textIn } from '@millrace/domain/pod-template';
-import { type ImageChange, tagKey, type TagName } from '@millrace/domain/trigger-annotation';
+import { distinct, type ImageChange, tagKey, type TagName } from '@millrace/domain/trigger-annotation';
 import { type Bookkept, triggered, triggerProblems } from '@millrace/domain/workload';
 import { METRICS } from '@millrace/platform/health';
 import type { Log } from '@millrace/platform/log';
@@ -12,9 +12,16 @@ import type { Tx } from '@millrace/platform/store';
 import { currentTrace, freshTrace } from '@millrace/platform/trace';
 import { Builds, type Made } from './builds.ts';
 import { Changes } from './changes.ts';
-import { FollowedTags, type Moves, resolveWith } from './followed-tags.ts';
-import type { WorkloadRow } from './tables.ts';
+import { FollowedTags, type Moves, movesIn, resolveWith } from './followed-tags.ts';
+import type { FollowedTagRow, WorkloadRow } from './tables.ts';
 import { kindOf, recordOf, WORKLOAD_COLUMNS, workloadObject, type WorkloadRecord } from './workload-record.ts';
+
+/** The rows that moves of tags concern: the tags, the workloads, and all tags that the workloads follow. */
+export interface Followers {
+  locked: FollowedTagRow[];
+  records: WorkloadRecord[];
+  known: FollowedTagRow[];
+}
 
 interface Announcement {
   contract: typeof BuildTriggered | typeof DeployTriggered;
@@ -43,23 +50,31 @@ export class WorkloadTriggers {
     });
   }
 
+  /** What follows the tags of these moves, locked. All of it is asked for at once: each answer that is waited for costs a push its share. */
+  async find(tx: Tx, moves: readonly TagMoved[]): Promise<Followers> {
+    const tags = distinct(moves);
+    const [locked, records, known] = await Promise.all([this.tags.lock(tx, tags), this.followersOf(tx, tags), this.tags.besides(tx, tags)]);
+    return { locked, records, known };
+  }
+
   /**
    * Brings what follows these tags up to date, in as few statements as for one object. `repeats`: a move of a known generation says nothing new.
    * One object that cannot be brought up to date says so itself, and holds up no other.
    */
-  async follow(tx: Tx, told: readonly { move: TagMoved; traceparent: string }[], options: { repeats: boolean }): Promise<void> {
-    const moved = await this.tags.moved(
+  async follow(
+    tx: Tx,
+    told: readonly { move: TagMoved; traceparent: string }[],
+    { locked, records, known }: Followers,
+    options: { repeats: boolean },
+  ): Promise<void> {
+    const moved = this.tags.take(
       tx,
+      locked,
       told.map(({ move }) => move),
       options,
     );
-    if (!moved.length) return;
-    const records = await this.followersOf(tx, moved);
-    if (!records.length) return;
-    const moves = await this.tags.of(
-      tx,
-      records.map(({ uid }) => uid),
-    );
+    if (!moved.length || !records.length) return;
+    const moves = movesIn([...known, ...moved]);
     const round = new Round(new Map(told.map(({ move, traceparent }) => [tagKey(move), traceparent])));
     const touched = records.filter((record) => this.bringUpToDate(round, record, moves));
     if (touched.length)
