@@ -11,7 +11,10 @@ import {
   repositoryName,
   withClientDefaults,
 } from '@millrace/domain/image-reference';
+import { RegistryAllowList, type AllowedRegistry, type Transport } from '@millrace/domain/allowed-registries';
 import type { ImageStream, TagEvent } from '@millrace/domain/image-stream';
+import { candidatesFor, keyringOf, lookupText } from '@millrace/domain/keyring';
+import { planStream } from '@millrace/domain/import-plan';
 import { type NamedTag, RESOLVE_NAMES_ANNOTATION, withLocalNames } from '@millrace/domain/local-names';
 import { containersOf, type Fields } from '@millrace/domain/pod-template';
 import { followTag, resolvePullSpec } from '@millrace/domain/pull-spec';
@@ -26,6 +29,17 @@ const streamOf = (input: StreamInput): ImageStream => ({
   spec: input.spec ?? { lookupPolicy: { local: false } },
   status: input.status ?? { dockerImageRepository: '' },
 });
+
+/** Where a secret of a type keeps its registries. */
+const DATA_KEYS: Record<string, string> = {
+  'kubernetes.io/dockercfg': '.dockercfg',
+  'kubernetes.io/dockerconfigjson': '.dockerconfigjson',
+};
+
+const planned = (stream: ImageStream) => {
+  const { tags, ...plan } = planStream(stream);
+  return { ...plan, tags: tags.map((tag) => tag.name) };
+};
 
 interface TriggerInput {
   object: Fields;
@@ -98,6 +112,11 @@ export default {
     const { pullSpec, hasStatus, isTagEmpty } = resolved;
     return { pullSpec, hasStatus, isTagEmpty, ...hasNewer };
   },
+  'whitelist.admit': ({ allowed, pullSpec, transport }: { allowed: AllowedRegistry[]; pullSpec: string; transport: Transport }) => {
+    const error = new RegistryAllowList(allowed).refusalOf(pullSpec, transport);
+    return { admitted: error === undefined, error };
+  },
+  'import.plan': (stream: StreamInput) => planned(streamOf(stream)),
   'trigger.annotation': ({ kind, object, tags }: TriggerInput & { kind: string }) => {
     const processed = processAnnotation(kind, object, resolveFrom(tags));
     if (processed.kind === 'refused') return { fires: false, error: processed.reason };
@@ -144,5 +163,16 @@ export default {
     const followed = followTag(streamOf(stream), tag);
     const { finalTag, multiple } = followed;
     return followed.kind === 'found' ? { finalTag, multiple, refName: followed.tag.name } : { finalTag, multiple, error: followed.message };
+  },
+  'keyring.lookup': ({ raw, image }: { raw: { type: string; json: unknown }[]; image: string }) => {
+    const keyring = keyringOf(
+      raw.map(({ type, json }, i) => ({ name: `secret-${i}`, type, texts: new Map([[DATA_KEYS[type] ?? type, JSON.stringify(json)]]) })),
+    );
+    const lookup = lookupText(image);
+    const all = candidatesFor(keyring, image).map(({ credential }) => credential.username);
+    if (all.length) return { lookup, found: true, used: all[0], all };
+    // What cannot be read is told where nothing else is found, and no obstacle where something is.
+    const [broken] = keyring.broken;
+    return broken ? { error: broken.reason } : { lookup, found: false };
   },
 };

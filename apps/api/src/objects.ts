@@ -249,7 +249,7 @@ export class Objects {
     return expected(JSON.parse((await this.askBytes(resource, question, timeoutMs)).toString()) as ObjectAnswer, kind);
   }
 
-  private async askBytes({ owner }: Resource, question: ObjectQuestion, timeoutMs?: number): Promise<Buffer> {
+  private async askBytes({ owner, answersWithinMs }: Resource, question: ObjectQuestion, timeoutMs = answersWithinMs): Promise<Buffer> {
     try {
       return await this.bus.askBytes(objectsRequestOf(owner), question, { timeoutMs });
     } catch (error) {

@@ -258,9 +258,6 @@ export class Streams {
   }
 }
 
-/** Fields by which streams can be selected. */
-export const STREAM_FIELDS = ['metadata.name', 'metadata.namespace', 'spec.dockerImageRepository', 'status.dockerImageRepository'];
-
 function refuse(stream: ImageStream, sourceErrors: FieldError[]): void {
   const { namespace = '', name = '' } = stream.metadata;
   const errors = [...validateStream(stream, { namespace }), ...validateLabels(stream.metadata)];

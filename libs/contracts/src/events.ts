@@ -2,6 +2,7 @@ import { Image } from '@millrace/domain/image';
 import { ImageStreamMapping } from '@millrace/domain/image-stream';
 import { z } from 'zod';
 import { defineEvent } from './define.ts';
+import { ImportCompleted, ImportWanted } from './imports.ts';
 
 const Instant = z.string().describe('RFC 3339');
 
@@ -53,6 +54,37 @@ export const MappingPublished = defineEvent({
   parameters: ['namespace', 'stream', 'tag'],
   address: (mapping) => [mapping.namespace, mapping.stream, mapping.tag],
 });
+
+export const RepositoryPushed = defineEvent({
+  name: 'repository.pushed',
+  stream: 'MILLRACE_EVENTS',
+  from: 'registry-mapping',
+  to: ['import-scheduler'],
+  summary:
+    'A registry says that it accepted a push: a hint to look at the tags that follow the repository. What they point at is what the look finds.',
+  data: z
+    .object({
+      id: z.string().describe('The same for every repeat of the same push'),
+      host: z
+        .string()
+        .describe('Of the registry as pull specs name it, with a port where they have one: docker.io, registry.example.com:5000'),
+      repository: z.string().describe('Path of the repository in its registry: library/ruby'),
+      tags: z.array(z.string()).describe('Which tags were pushed; empty where the registry does not say, then any may have been'),
+      digest: z.string().optional().describe('What was pushed, where the registry says and it is one thing'),
+      registry: z.string().describe('Name under which the registry is configured'),
+      eventId: z
+        .string()
+        .describe("The registry's own id of the event, or one made of what identifies the push; a repeat carries the same"),
+      observedAt: z
+        .string()
+        .describe('When the registry accepted the push by its own clock, or where it does not say, when it was heard of; RFC 3339'),
+      actor: z.string().optional().describe('Who pushed, as the registry says'),
+    })
+    .meta({ id: 'RepositoryPushed' }),
+  parameters: ['host', 'repository'],
+  address: (push) => [push.host, push.repository],
+});
+export type RepositoryPushed = z.infer<typeof RepositoryPushed.data>;
 
 /** Why a tag moved. */
 export const MoveCause = z
@@ -187,4 +219,14 @@ export const DeployTriggered = defineEvent({
 export type Triggered = z.infer<typeof Triggered>;
 
 /** Every event of the system. */
-export const events = [MappingSubmitted, MappingPublished, TagMoved, PullSpecChanged, BuildTriggered, DeployTriggered] as const;
+export const events = [
+  MappingSubmitted,
+  MappingPublished,
+  RepositoryPushed,
+  ImportWanted,
+  ImportCompleted,
+  TagMoved,
+  PullSpecChanged,
+  BuildTriggered,
+  DeployTriggered,
+] as const;

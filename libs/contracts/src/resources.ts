@@ -2,8 +2,10 @@ import { Image } from '@millrace/domain/image';
 import { ImageSignature } from '@millrace/domain/image-signature';
 import { ImageTrigger } from '@millrace/domain/image-trigger';
 import { ImageStream, ImageStreamMapping, ImageStreamTag, ImageTag } from '@millrace/domain/image-stream';
+import { ImageStreamImport } from '@millrace/domain/image-stream-import';
 import { NamespaceObject, PROJECT_GROUP, ProjectRequest } from '@millrace/domain/namespace';
 import { Secret, SecretList } from '@millrace/domain/secret';
+import { ServiceAccount } from '@millrace/domain/service-account';
 import { ImageStreamLayers } from '@millrace/domain/stream-layers';
 import {
   Build,
@@ -38,6 +40,10 @@ export interface Resource {
   readonly namespaced: boolean;
   readonly verbs: readonly Verb[];
   readonly owner: Owner;
+  /** How long its owner may take for an answer, in milliseconds, where that is more than usual. */
+  readonly answersWithinMs?: number;
+  /** Paths by which objects can be selected; {@link NAME_FIELDS} when absent. */
+  readonly fields?: readonly string[];
   /** Whether `metadata.managedFields` is kept, so that server-side apply knows who owns which field. */
   readonly keepsOwners?: boolean;
   /** Shape of the object, for documents and for warnings about unknown fields; any object when absent. */
@@ -46,8 +52,12 @@ export interface Resource {
   readonly subresources?: readonly { name: string; kind: string; verbs: readonly Verb[]; schema?: z.ZodType }[];
 }
 
+/** Fields of objects that have no more to be selected by. */
+export const NAME_FIELDS: readonly string[] = ['metadata.name', 'metadata.namespace'];
+
 const all: readonly Verb[] = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch'];
 const IMAGE = { group: 'image.openshift.io', version: 'v1', owner: 'tag-store' } as const;
+const NAMESPACE_FIELDS = ['metadata.name', 'status.phase'];
 /** Kubernetes' own group: as much of it as clients of image streams need. */
 const CORE = { group: '', version: 'v1', owner: 'tag-store' } as const;
 const PROJECT = { group: PROJECT_GROUP, version: 'v1', owner: 'tag-store' } as const;
@@ -62,6 +72,7 @@ export const ImageStreams: Resource = {
   kind: 'ImageStream',
   namespaced: true,
   verbs: all,
+  fields: [...NAME_FIELDS, 'spec.dockerImageRepository', 'status.dockerImageRepository'],
   keepsOwners: true,
   schema: ImageStream,
   subresources: [
@@ -108,6 +119,18 @@ export const ImageStreamMappings: Resource = {
   schema: ImageStreamMapping,
   verbs: ['create'],
 };
+/** Asks registries while the client waits. */
+export const ImageStreamImports: Resource = {
+  ...IMAGE,
+  owner: 'import-scheduler',
+  answersWithinMs: 150_000,
+  resource: 'imagestreamimports',
+  singular: 'imagestreamimport',
+  kind: 'ImageStreamImport',
+  namespaced: true,
+  schema: ImageStreamImport,
+  verbs: ['create'],
+};
 export const Images: Resource = {
   ...IMAGE,
   resource: 'images',
@@ -136,6 +159,7 @@ export const Namespaces: Resource = {
   kind: 'Namespace',
   namespaced: false,
   verbs: ['create', 'delete', 'get', 'list', 'patch', 'update', 'watch'],
+  fields: NAMESPACE_FIELDS,
   schema: NamespaceObject,
 };
 /** Credentials of a namespace's registries, and other secrets of it; encrypted where they are kept. */
@@ -146,7 +170,19 @@ export const Secrets: Resource = {
   kind: 'Secret',
   namespaced: true,
   verbs: ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update'],
+  fields: [...NAME_FIELDS, 'type'],
   schema: Secret,
+};
+/** With the secrets that are linked to them; every namespace has some. */
+export const ServiceAccounts: Resource = {
+  ...CORE,
+  resource: 'serviceaccounts',
+  singular: 'serviceaccount',
+  shortNames: ['sa'],
+  kind: 'ServiceAccount',
+  namespaced: true,
+  verbs: all,
+  schema: ServiceAccount,
 };
 /** Namespaces as OpenShift's clients see them. */
 export const Projects: Resource = {
@@ -156,6 +192,7 @@ export const Projects: Resource = {
   kind: 'Project',
   namespaced: false,
   verbs: ['create', 'delete', 'get', 'list', 'patch', 'update', 'watch'],
+  fields: NAMESPACE_FIELDS,
   schema: NamespaceObject,
 };
 /** A list of these has nothing in it: it answers whether one may ask for a project. */
@@ -272,6 +309,9 @@ export const RegistryNotifications = letters('registry-mapping', 'registrynotifi
 /** Facts that tag-store refused. */
 export const DeadFacts = letters('tag-store', 'deadfacts', 'deadfact', 'DeadFact');
 
+/** Paths by which objects of the resource can be selected. */
+export const fieldsOf = ({ fields = NAME_FIELDS }: Resource): readonly string[] => fields;
+
 /** Every resource of the API. */
 export const resources: readonly Resource[] = [
   Images,
@@ -283,6 +323,7 @@ export const resources: readonly Resource[] = [
   ImageTags,
   Namespaces,
   Secrets,
+  ServiceAccounts,
   Projects,
   ProjectRequests,
   ImageTriggers,

@@ -32,6 +32,8 @@ const MERGE_KEYS: Record<string, string | readonly [string, string]> = {
   'signatures.conditions': 'type',
   'image.signatures': 'name',
   'metadata.ownerReferences': 'uid',
+  secrets: 'name',
+  imagePullSecrets: 'name',
 };
 /** Lists of texts that are merged as sets. */
 const MERGED_SETS = new Set(['metadata.finalizers']);
