@@ -504,6 +504,15 @@ describe('writing', () => {
     expect((await create('statefulsets', deployment([]))).code).toBe(201);
   });
 
+  it('refuses an object that names more tags than can be asked about', async () => {
+    const containers = Array.from({ length: 501 }, (_, i) => ({ name: `c${i}`, image: `stream-${i}` }));
+
+    expect(await create('pods', { metadata: { name: 'p' }, spec: { containers } })).toMatchObject({
+      code: 400,
+      object: { message: 'the object names 501 tags of image streams; it may name at most 500' },
+    });
+  });
+
   it('lists by resource, selector and page', async () => {
     for (const name of ['a', 'b', 'c']) await create('deployments', deployment([], name));
     await create('pods', { metadata: { name: 'a' }, spec: {} });

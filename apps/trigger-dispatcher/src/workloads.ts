@@ -8,8 +8,8 @@ import { tagsNamedIn, withLocalNames } from '@millrace/domain/local-names';
 import { ObjectMeta } from '@millrace/domain/object-meta';
 import { type Fields, isObject, listIn, metadataOf, textIn, withPullPolicies } from '@millrace/domain/pod-template';
 import { alreadyExists, badRequest, conflict, invalid, methodNotAllowed, notFound, StatusError, success } from '@millrace/domain/status';
-import { indexTriggers, takesAnnotation, type TagName } from '@millrace/domain/trigger-annotation';
-import { askedTags, followedTags, respecified, validateWorkload } from '@millrace/domain/workload';
+import { distinct, indexTriggers, takesAnnotation, type TagName } from '@millrace/domain/trigger-annotation';
+import { askedTags, followedTags, respecified, TAGS_MAX, validateWorkload } from '@millrace/domain/workload';
 import { Store, type Tx } from '@millrace/platform/store';
 import { Builds } from './builds.ts';
 import { Changes, type Recorded } from './changes.ts';
@@ -144,7 +144,10 @@ export class Workloads {
     const named = tagsNamedIn(kind, object, before);
     const followed = this.isNews(kind, object, before) ? followedTags(kind, object) : [];
     const asked = followed.length || !before ? askedTags(kind, object) : [];
-    return { followed, told: await this.tags.ask(dryRun ? [] : followed, [...followed, ...asked, ...named]) };
+    const tags = distinct([...followed, ...asked, ...named]);
+    if (tags.length > TAGS_MAX)
+      throw new StatusError(badRequest(`the object names ${tags.length} tags of image streams; it may name at most ${TAGS_MAX}`));
+    return { followed, told: await this.tags.ask(dryRun ? [] : followed, tags) };
   }
 
   /** Whether an object's triggers, or what they are about, differ from before. */

@@ -68,6 +68,6 @@ export function deploymentConfigProblems(object: Fields): string[] {
     const kind = textIn(fieldsIn(params, 'from'), 'kind');
     if (kind !== 'ImageStreamTag') return [`spec.triggers[${i}]: kind ${JSON.stringify(kind)} is not followed: only ImageStreamTag is`];
     const missing = listIn(params, 'containerNames').filter((name) => typeof name !== 'string' || !names.includes(name));
-    return missing.map((name) => `spec.triggers[${i}]: no such container: ${String(name)}`);
+    return missing.map((name) => `spec.triggers[${i}]: no such container: ${typeof name === 'string' ? name : JSON.stringify(name)}`);
   });
 }

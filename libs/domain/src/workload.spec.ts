@@ -1,5 +1,9 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { isNewer, respecified, type TagState } from './workload.ts';
+import { buildCauses, instantiate } from './build-config.ts';
+import { tagsNamedIn, withLocalNames } from './local-names.ts';
+import { withPullPolicies, type Fields } from './pod-template.ts';
+import { askedTags, followedTags, isNewer, respecified, type TagState, triggered, triggerProblems } from './workload.ts';
 
 const state = (generation: number, streamUid = 'a', second = generation): TagState => ({
   streamUid,
@@ -37,5 +41,77 @@ describe('whether a write is another generation', () => {
     ['another label of a Deployment is not', 'Deployment', { metadata: { annotations: { a: '1' }, labels: { b: '1' } } }, false],
   ])('%s', (_title, kind, over, expected) => {
     expect(respecified(kind, object(), object(over))).toBe(expected);
+  });
+});
+
+describe('an object of which nothing is known', () => {
+  const KINDS = ['Deployment', 'CronJob', 'Pod', 'Job', 'DeploymentConfig', 'BuildConfig', 'Build', '__proto__'];
+  const KEYS = [
+    ...[
+      'metadata',
+      'annotations',
+      'namespace',
+      'name',
+      'ownerReferences',
+      'controller',
+      'labels',
+      'spec',
+      'template',
+      'jobTemplate',
+      'status',
+    ],
+    ...[
+      'containers',
+      'initContainers',
+      'image',
+      'imagePullPolicy',
+      'triggers',
+      'type',
+      'imageChange',
+      'imageChangeParams',
+      'automatic',
+      'from',
+    ],
+    ...['kind', 'containerNames', 'lastTriggeredImage', 'strategy', 'dockerStrategy', 'imageChangeTriggers', 'lastVersion'],
+    ...['image.openshift.io/triggers', 'alpha.image.policy.openshift.io/resolve-names', '__proto__', 'constructor'],
+  ];
+  const TEXTS = [
+    '',
+    'app',
+    'app:v1',
+    '*',
+    'ImageChange',
+    'ImageStreamTag',
+    '[{"from":{"name":"app"},"fieldPath":"spec.template.spec.containers[0].image"}]',
+    '[{}]',
+    '[null]',
+    '{',
+  ];
+  const { value } = fc.letrec<{ value: unknown }>((tie) => ({
+    value: fc.oneof(
+      { depthSize: 'medium', maxDepth: 7 },
+      fc.constantFrom<unknown>(...TEXTS, null, true, 0, 3),
+      fc.array(tie('value'), { maxLength: 3 }),
+      fc.dictionary(fc.constantFrom(...KEYS), tie('value'), { maxKeys: 5 }),
+    ),
+  }));
+  const object = fc.dictionary(fc.constantFrom(...KEYS), value, { maxKeys: 6 }) as fc.Arbitrary<Fields>;
+
+  it('is judged without an error, whatever is in it', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...KINDS), object, object, (kind, one, other) => {
+        const resolve = () => 'reg/app@1';
+        followedTags(kind, one);
+        askedTags(kind, one);
+        triggerProblems(kind, one);
+        triggered(kind, one, resolve);
+        respecified(kind, one, other);
+        tagsNamedIn(kind, one, other);
+        withLocalNames(kind, withPullPolicies(kind, one), other, () => ({ local: true, repository: 'reg/app' }));
+        instantiate(one, { from: { kind: 'ImageStreamTag', name: 'app' } }, resolve, '2026-11-20T09:00:00Z');
+        expect(buildCauses(one, resolve).length).toBeLessThan(100);
+      }),
+      { numRuns: 3_000 },
+    );
   });
 });

@@ -32,6 +32,9 @@ export function followedTags(kind: string, object: Fields): TagName[] {
 export const askedTags = (kind: string, object: Fields): TagName[] =>
   kind === DEPLOYMENT_CONFIG || kind === BUILD_CONFIG ? followedTags(kind, object) : askedByAnnotation(kind, object);
 
+/** How many tags one object may name: they are asked about together. */
+export const TAGS_MAX = 500;
+
 /** What of an object's triggers can never do anything. */
 export function triggerProblems(kind: string, object: Fields): string[] {
   const own = kind === DEPLOYMENT_CONFIG ? deploymentConfigProblems(object) : kind === BUILD_CONFIG ? buildConfigProblems(object) : [];
