@@ -9,8 +9,9 @@ import { registryClient } from './registry-client.ts';
 import { start } from './start.ts';
 import { throughput } from './throughput.ts';
 import { watch } from './watch.ts';
+import { workloads } from './workloads.ts';
 
-const benches = { start, latency, throughput, history, memory, reads, watch, reference, 'registry-client': registryClient };
+const benches = { start, latency, throughput, history, memory, reads, watch, reference, workloads, 'registry-client': registryClient };
 
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !(name in benches));

@@ -508,7 +508,7 @@ describe('what does not exist', () => {
     ['DELETE', '/apis/image.openshift.io/v1/imagestreams', NOT_ALLOWED],
     ['GET', '/apis/image.openshift.io/v1/imagestreams/x', NO_PATH],
     ['POST', '/apis', NOT_ALLOWED],
-    ['GET', '/api/v1/pods', NO_PATH],
+    ['GET', '/api/v1/services', NO_PATH],
     ['DELETE', '/api/v1/namespaces', NOT_ALLOWED],
   ])('%s %s', async (method, path, expected) => {
     expect((await api.call(path, { method })).json).toMatchObject(expected);

@@ -18,7 +18,8 @@ import { contentTypeOf, negotiate, type Representation } from './media.ts';
 import { type Answer, KeptAnswers } from './kept-answers.ts';
 import { Objects, type ObjectRequest, type Outcome } from './objects.ts';
 import { accessOf, forbiddenFor, parseRequest, targetOf, type Asked, type ObjectPath, type Target } from './protocol.ts';
-import { countsHistory, metadataOf, tableOf, type Included, type Printed } from './table.ts';
+import type { Printed } from './columns.ts';
+import { countsHistory, metadataOf, tableOf, type Included } from './table.ts';
 import { Watches } from './watch.ts';
 
 declare module 'fastify' {

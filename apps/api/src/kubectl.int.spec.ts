@@ -243,6 +243,51 @@ describe.runIf(hasTool('kubectl'))('kubectl', () => {
     expect(await kubectl('delete secrets creds keys app')).toContain('secret "app" deleted');
   });
 
+  it('applies workloads, changes images by the names of containers, and prints them as a cluster does', async () => {
+    const containers = [
+      { name: 'web', image: 'a:1' },
+      { name: 'log', image: 'b:1' },
+    ];
+    const deployment = (web: string) =>
+      JSON.stringify({
+        apiVersion: 'apps/v1',
+        kind: 'Deployment',
+        metadata: { name: 'web' },
+        spec: {
+          replicas: 2,
+          selector: { matchLabels: { app: 'web' } },
+          template: { metadata: { labels: { app: 'web' } }, spec: { containers: [{ ...containers[0], image: web }, containers[1]] } },
+        },
+      });
+
+    expect(await kubectl('apply -f -', deployment('a:1'))).toBe('deployment.apps/web created\n');
+    expect(await kubectl('apply -f -', deployment('a:1'))).toBe('deployment.apps/web unchanged\n');
+    expect(await kubectl('apply -f -', deployment('a:2'))).toBe('deployment.apps/web configured\n');
+    expect(await kubectl('set image deploy/web log=b:2')).toBe('deployment.apps/web image updated\n');
+    expect(await kubectl('get deploy web -o jsonpath={.spec.template.spec.containers[*].image}')).toBe('a:2 b:2');
+    expect(await kubectl('get deploy -o wide')).toMatch(
+      /^NAME +READY +UP-TO-DATE +AVAILABLE +AGE +CONTAINERS +IMAGES +SELECTOR\nweb +0\/2 +0 +0 +\w+ +web,log +a:2,b:2 +app=web\n$/,
+    );
+    expect(await kubectl('apply --server-side --force-conflicts -f -', deployment('a:2'))).toBe('deployment.apps/web serverside-applied\n');
+    expect(await kubectl('explain deployment.spec.template.spec.containers.image')).toContain('A trigger puts the image of its tag here');
+    expect(await kubectl('delete deploy web')).toContain('deployment.apps "web" deleted');
+  });
+
+  it('applies workloads that it makes itself, and OpenShift’s', async () => {
+    const config = (triggers: object[]) =>
+      JSON.stringify({ apiVersion: 'apps.openshift.io/v1', kind: 'DeploymentConfig', metadata: { name: 'web' }, spec: { triggers } });
+
+    const made = async (what: string) => kubectl('apply -f -', await kubectl(`create ${what} made --image=a:1 --dry-run=client -o yaml`));
+
+    expect(await made('deployment')).toBe('deployment.apps/made created\n');
+    expect(await made('cronjob --schedule=@daily')).toBe('cronjob.batch/made created\n');
+    expect(await kubectl('run made --image=a:1')).toBe('pod/made created\n');
+    expect(await kubectl('get cj,po -o name')).toBe('cronjob.batch/made\npod/made\n');
+    expect(await kubectl('apply -f -', config([]))).toBe('deploymentconfig.apps.openshift.io/web created\n');
+    expect(await kubectl('apply -f -', config([{ type: 'ConfigChange' }]))).toBe('deploymentconfig.apps.openshift.io/web configured\n');
+    expect(await kubectl('get dc')).toMatch(/^NAME +REVISION +DESIRED +CURRENT +TRIGGERED BY\nweb +0 +1 +0 +config\n$/);
+  });
+
   it('makes service accounts, and links secrets to them by name', async () => {
     const linked = () => kubectl('get sa robot -o jsonpath={.imagePullSecrets[*].name}');
 

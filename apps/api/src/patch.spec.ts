@@ -41,6 +41,55 @@ describe('a merge patch', () => {
   });
 });
 
+describe('a strategic merge patch of a pod template', () => {
+  const deployment = (containers: object[]) => ({ spec: { template: { spec: { containers } } } });
+  const after = (before: object[], change: object) =>
+    (strategic(deployment(before), { spec: { template: { spec: change } } }) as unknown as ReturnType<typeof deployment>).spec.template.spec
+      .containers;
+  const web = { name: 'web', image: 'a', ports: [{ containerPort: 80 }], env: [{ name: 'A', value: '1' }] };
+
+  it('changes a container by its name, and in it ports and variables by theirs', () => {
+    const change = {
+      name: 'web',
+      image: 'b',
+      ports: [{ containerPort: 443 }],
+      env: [
+        { name: 'A', $patch: 'delete' },
+        { name: 'B', value: '2' },
+      ],
+    };
+
+    expect(after([web, { name: 'log' }], { containers: [change] })).toEqual([
+      { name: 'web', image: 'b', ports: [{ containerPort: 80 }, { containerPort: 443 }], env: [{ name: 'B', value: '2' }] },
+      { name: 'log' },
+    ]);
+  });
+
+  it('keeps a port that is open for two protocols twice', () => {
+    const ports = [
+      { containerPort: 53, protocol: 'TCP' },
+      { containerPort: 53, protocol: 'UDP' },
+    ];
+
+    expect(after([], { containers: [{ name: 'dns', ports }] })).toEqual([{ name: 'dns', ports }]);
+    expect(after([{ name: 'dns', ports }], { containers: [{ name: 'dns', ports: [{ ...ports[1], name: 'udp' }] }] })).toEqual([
+      { name: 'dns', ports: [ports[0], { ...ports[1], name: 'udp' }] },
+    ]);
+  });
+
+  it('changes the protocol of a port that is there once', () => {
+    expect(after([web], { containers: [{ name: 'web', ports: [{ containerPort: 80, protocol: 'UDP' }] }] })).toMatchObject([
+      { ports: [{ containerPort: 80, protocol: 'UDP' }] },
+    ]);
+  });
+
+  it('puts a new container where the client has it, for triggers count containers', () => {
+    const change = { '$setElementOrder/containers': [{ name: 'first' }, { name: 'web' }], containers: [{ name: 'first' }] };
+
+    expect(after([web, { name: 'sidecar' }], change).map((one) => (one as { name: string }).name)).toEqual(['first', 'web', 'sidecar']);
+  });
+});
+
 describe('a strategic merge patch', () => {
   const tags = (...names: string[]) => names.map((name) => ({ name, reference: false }));
 

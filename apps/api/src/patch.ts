@@ -1,6 +1,6 @@
 import { applyPatch, type Operation } from 'rfc6902';
 import { badRequest, StatusError, tooLarge, unsupportedMediaType, type Status } from '@millrace/domain/status';
-import { isMergedSet, mergeKeyOf } from '@millrace/domain/merge-lists';
+import { isMergedSet, itemKeyOf, mergeKeyOf } from '@millrace/domain/merge-lists';
 import type { IncomingHttpHeaders } from 'node:http';
 import { mediaTypeOf, parseEither, parseJson, refuseEncoded } from './body.ts';
 
@@ -155,8 +155,10 @@ function strategic(target: JsonObject, change: JsonObject, path: string): JsonOb
     const at = path ? `${path}.${key}` : key;
     if (value === null) Reflect.deleteProperty(result, key);
     else if (isObject(value)) result[key] = strategic(isObject(result[key]) ? result[key] : {}, value, at);
-    else if (Array.isArray(value)) result[key] = mergedList(Array.isArray(result[key]) ? result[key] : [], value, at);
-    else result[key] = value;
+    else if (Array.isArray(value)) {
+      const list = mergedList(Array.isArray(result[key]) ? result[key] : [], value, at);
+      result[key] = inOrder(list, change[`$setElementOrder/${key}`], at);
+    } else result[key] = value;
   }
   return result;
 }
@@ -171,7 +173,11 @@ function mergedList(target: readonly Json[], change: readonly Json[], path: stri
   for (const item of change) {
     if (!isObject(item) || item[mergeKey] === undefined)
       throw new StatusError(badRequest(`map: ${JSON.stringify(item)} does not contain declared merge key: ${mergeKey}`));
-    const index = result.findIndex((other) => isObject(other) && other[mergeKey] === item[mergeKey]);
+    const index = placeOf(result, item, {
+      path,
+      mergeKey,
+      alone: change.filter((one) => isObject(one) && one[mergeKey] === item[mergeKey]).length === 1,
+    });
     const before = result[index];
     if (item['$patch'] === 'delete') {
       if (index >= 0) result.splice(index, 1);
@@ -179,6 +185,35 @@ function mergedList(target: readonly Json[], change: readonly Json[], path: stri
     else result.push(strategic({}, item, path));
   }
   return result;
+}
+
+/** A changed list in the order that the client gives it; what the client does not know stays behind what it was behind. */
+function inOrder(list: Json[], order: Json | undefined, path: string): Json[] {
+  const mergeKey = mergeKeyOf(path);
+  if (!mergeKey || !Array.isArray(order)) return list;
+  const wanted = order.map((item) => isObject(item) && item[mergeKey]);
+  const placeOf = (item: Json) => (isObject(item) ? wanted.indexOf(item[mergeKey] ?? false) : -1);
+  const groups: { place: number; items: Json[] }[] = [];
+  for (const item of list) {
+    const place = placeOf(item);
+    const last = groups.at(-1);
+    if (place < 0 && last) last.items.push(item);
+    else groups.push({ place, items: [item] });
+  }
+  return groups.toSorted((a, b) => a.place - b.place).flatMap(({ items }) => items);
+}
+
+/** Where the item is that a change means: the one of the same key, or the only one that its first field can mean. */
+function placeOf(
+  list: readonly Json[],
+  item: JsonObject,
+  { path, mergeKey, alone }: { path: string; mergeKey: string; alone: boolean },
+): number {
+  const key = JSON.stringify(itemKeyOf(path, item));
+  const exact = list.findIndex((other) => JSON.stringify(itemKeyOf(path, other)) === key);
+  if (exact >= 0) return exact;
+  const similar = list.flatMap((other, i) => (isObject(other) && other[mergeKey] === item[mergeKey] ? [i] : []));
+  return alone && similar.length === 1 ? (similar[0] ?? -1) : -1;
 }
 
 function withoutDirectives(value: JsonObject): JsonObject {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { age, ago, tableOf, tagsUpToWidth } from './table.ts';
+import { age } from './columns.ts';
+import { ago, tableOf, tagsUpToWidth } from './table.ts';
 
 const now = new Date('2026-11-21T12:00:00Z');
 const before = (ms: number) => new Date(now.getTime() - ms).toISOString();
@@ -138,6 +139,60 @@ describe('a table', () => {
     expect(row('ops.millrace.dev', 'scheduledimports', { metadata, spec, status })).toEqual([
       ...['n', 'quay.io/a/b:1', 3, 'failing', 'About a minute ago', 'in 60s', 2, 'why', '15m', ''],
     ]);
+  });
+
+  describe('of workloads are those of a cluster', () => {
+    const template = {
+      spec: {
+        containers: [
+          { name: 'web', image: 'a:1' },
+          { name: 'log', image: 'b:1' },
+        ],
+      },
+    };
+    const selector = { matchLabels: { app: 'web', tier: 'x' } };
+    const replicas = { replicas: 2, readyReplicas: 1, updatedReplicas: 2, availableReplicas: 1 };
+
+    it.each<[string, object, unknown[]]>([
+      [
+        'apps/deployments',
+        { spec: { replicas: 3, selector, template }, status: replicas },
+        ['1/3', 2, 1, '3d', 'web,log', 'a:1,b:1', 'app=web,tier=x'],
+      ],
+      ['apps/statefulsets', { spec: { template } }, ['0/1', '3d', 'web,log', 'a:1,b:1']],
+      ['apps/daemonsets', { spec: { template } }, [0, 0, 0, 0, 0, '<none>', '3d', 'web,log', 'a:1,b:1', '<none>']],
+      ['apps/replicasets', { spec: { template }, status: replicas }, [1, 2, 1, '3d', 'web,log', 'a:1,b:1', '<none>']],
+      [
+        'batch/cronjobs',
+        { spec: { schedule: '@daily', jobTemplate: { spec: { template } } } },
+        ['@daily', '<none>', 'False', 0, '<none>', '3d', 'web,log', 'a:1,b:1', '<none>'],
+      ],
+      [
+        'batch/jobs',
+        { spec: { template }, status: { succeeded: 1, startTime: before(90 * S), conditions: [{ type: 'Complete', status: 'True' }] } },
+        ['Complete', '1/1', '90s', '3d', 'web,log', 'a:1,b:1', '<none>'],
+      ],
+      ['/pods', template, ['0/2', 'Pending', '0', '3d', 'a:1,b:1']],
+      [
+        'apps.openshift.io/deploymentconfigs',
+        { spec: { triggers: [{ type: 'ImageChange', imageChangeParams: { from: { name: 'app:v1' } } }, { type: 'ConfigChange' }] } },
+        [0, '1', '0', 'config,image(app:v1)'],
+      ],
+      [
+        'build.openshift.io/buildconfigs',
+        { spec: { source: { git: { ref: 'main' } }, strategy: { dockerStrategy: {} } }, status: { lastVersion: 4 } },
+        ['Docker', 'Git@main', '4'],
+      ],
+      [
+        'build.openshift.io/builds',
+        { spec: { source: { binary: {} }, strategy: { type: 'Source' } }, status: { phase: 'New' } },
+        ['Source', 'Binary', 'New', '', ''],
+      ],
+    ])('%s', (name, object, cells) => {
+      const [group = '', resource = ''] = name.split('/');
+
+      expect(row(group, resource, { metadata, ...object })).toEqual(['n', ...cells]);
+    });
   });
 
   it('of an unknown kind has name and age', () => {

@@ -1,6 +1,8 @@
 import type { Resource } from '@millrace/contracts/resources';
 import type { ImageTag } from '@millrace/domain/image-stream';
 import { imageTagRow } from '@millrace/domain/image-tag-row';
+import { AGE, at, column, type Column, type ColumnDefinition, list, NAME, type Printed, shortly, text } from './columns.ts';
+import { WORKLOAD_COLUMNS } from './workload-columns.ts';
 
 /** A server-side printed table of `meta.k8s.io`, which `oc get` and `kubectl get` show as it is. */
 export interface Table {
@@ -11,23 +13,8 @@ export interface Table {
   rows: { cells: unknown[]; object: unknown }[];
 }
 
-interface ColumnDefinition {
-  name: string;
-  type: 'string' | 'number' | 'integer' | 'boolean' | 'date';
-  format: string;
-  description: string;
-  priority: number;
-}
-
-/** What is printed of one object; fields are looked up leniently, since an object is whatever its owner answered. */
-interface Column extends ColumnDefinition {
-  cell: (object: Printed, now: Date) => unknown;
-}
-
 /** How much of the object goes with its row: `?includeObject=`. */
 export type Included = 'None' | 'Metadata' | 'Object';
-
-export type Printed = Record<string, unknown>;
 
 /** Rows of the given objects, in their order. `columns: false` leaves the definitions out, as on a watch after its first event. */
 export function tableOf(
@@ -58,50 +45,6 @@ export const metadataOf = (object: Printed, version = 'v1'): object => ({
   metadata: object['metadata'],
 });
 
-/** The value at a path such as `status.attempts`; undefined where the path breaks off. */
-function at(object: unknown, path: string): unknown {
-  let found = object;
-  for (const key of path.split('.')) {
-    if (typeof found !== 'object' || found === null) return undefined;
-    found = (found as Printed)[key];
-  }
-  return found;
-}
-
-/** The first of several paths that holds something, as text. */
-function text(object: Printed, ...paths: string[]): string {
-  for (const path of paths) {
-    const value = at(object, path);
-    if (value !== undefined && value !== null && value !== '') return typeof value === 'object' ? JSON.stringify(value) : String(value);
-  }
-  return '';
-}
-
-const list = (object: unknown, path: string): Printed[] => {
-  const value = at(object, path);
-  return Array.isArray(value) ? (value as Printed[]) : [];
-};
-
-const column = (name: string, cell: Column['cell'], more: Partial<ColumnDefinition> = {}): Column => ({
-  name,
-  type: 'string',
-  format: '',
-  description: '',
-  priority: 0,
-  ...more,
-  cell,
-});
-
-const NAME = column('Name', (object) => text(object, 'metadata.name'), {
-  format: 'name',
-  description:
-    'Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation ' +
-    'of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. ' +
-    'More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names',
-});
-const AGE = column('Age', (object, now) => age(text(object, 'metadata.creationTimestamp'), now), {
-  description: 'Time since the object was created.',
-});
 const IMAGE_REFERENCE = 'dockerImageReference is the string that can be used to pull this image.';
 const updated = (when: (object: Printed) => string): Column =>
   column('Updated', (object, now) => ago(when(object), now), { description: 'Last update time.' });
@@ -190,6 +133,7 @@ const COLUMNS: Record<string, readonly Column[]> = {
     }),
     AGE,
   ],
+  ...WORKLOAD_COLUMNS,
   'ops.millrace.dev/registrynotifications': [
     NAME,
     column('Registry', (letter) => text(letter, 'spec.registry', 'registry'), { description: 'The registry that sent it.' }),
@@ -323,27 +267,4 @@ function roughly(ms: number): string {
   if (hours < 24 * 30 * 2) return `${Math.floor(days / 7)} weeks`;
   if (hours < 24 * 365 * 2) return `${Math.floor(days / 30)} months`;
   return `${Math.floor(days / 365)} years`;
-}
-
-/** `5d3h`, as kubectl says ages. */
-export function age(time: string, now: Date): string {
-  const then = Date.parse(time);
-  return Number.isNaN(then) ? '<unknown>' : shortly(Math.max(0, now.getTime() - then));
-}
-
-function shortly(ms: number): string {
-  const seconds = Math.floor(ms / 1000);
-  const minutes = Math.floor(seconds / 60);
-  const hours = Math.floor(minutes / 60);
-  const days = Math.floor(hours / 24);
-  const both = (large: number, unit: string, small: number, smaller: string) => `${large}${unit}${small ? `${small}${smaller}` : ''}`;
-  if (seconds < 120) return `${seconds}s`;
-  if (minutes < 10) return both(minutes, 'm', seconds % 60, 's');
-  if (minutes < 180) return `${minutes}m`;
-  if (hours < 8) return both(hours, 'h', minutes % 60, 'm');
-  if (hours < 48) return `${hours}h`;
-  if (days < 8) return both(days, 'd', hours % 24, 'h');
-  if (days < 365 * 2) return `${days}d`;
-  if (days < 365 * 8) return both(Math.floor(days / 365), 'y', days % 365, 'd');
-  return `${Math.floor(days / 365)}y`;
 }

@@ -2,8 +2,9 @@ import type { Resource } from '@millrace/contracts/resources';
 import type { Status } from '@millrace/domain/status';
 import type { ChangeType, Follower, Told } from './follower.ts';
 import type { Representation } from './media.ts';
+import type { Printed } from './columns.ts';
+import { metadataOf, tableOf, type Included } from './table.ts';
 import { framed } from './watch-client.ts';
-import { metadataOf, tableOf, type Included, type Printed } from './table.ts';
 
 /** What one watch sees of a change. */
 export interface Seen {

@@ -8,13 +8,15 @@ import { type Statement, Store, type Tx } from '@millrace/platform/store';
 import type { ChangeRow } from './tables.ts';
 
 /*
- * resourceVersions of triggers, and the feed of changes that watches read. The promise: who has seen N is never shown, later, a
+ * resourceVersions of triggers and workloads, and the feed of changes that watches read. The promise: who has seen N is never shown, later, a
  * change numbered below N. A transaction takes its numbers with its very last statement, from one row that stays locked until it
  * has committed, so numbers are in the order of commits.
  */
 
-/** A trigger that a transaction has changed; several changes of one trigger count as one. */
+/** An object that a transaction has changed; several changes of one object count as one. */
 export interface Change {
+  /** Plural: `imagetriggers`. */
+  resource: string;
   uid: string;
   namespace: string;
   name: string;
@@ -45,7 +47,6 @@ const POLL_MS = 1_000;
 /** Who would be told more forgets everything it has kept. */
 const TOUCHED_MAX = 1_000;
 const MAX_REVISION = String(2n ** 63n - 1n);
-const RESOURCE = 'imagetriggers';
 
 /** Stands in an object for its number until that is known; no client can have written it. */
 const NUMBER = randomUUID();
@@ -75,7 +76,7 @@ export class Changes implements Worker {
     this.wake();
   }
 
-  /** Has the transaction number this change when it commits. The trigger's row must be locked, or inserted, by the transaction. */
+  /** Has the transaction number this change when it commits. The object's row must be locked, or inserted, by the transaction. */
   record(tx: Tx, change: Change): Recorded {
     let changes = this.pending.get(tx);
     if (!changes) {
@@ -109,7 +110,7 @@ export class Changes implements Worker {
 
   /** Changes in the order of their numbers. While `pick` takes none of them the call waits, up to `waitMs`, or until the service stops. */
   async read<T>(
-    question: { namespace?: string; name?: string; since: string; limit: number; waitMs: number },
+    question: { resource: string; namespace?: string; name?: string; since: string; limit: number; waitMs: number },
     pick: (entry: FeedEntry) => T | undefined,
   ): Promise<Feed<T>> {
     const deadline = Date.now() + question.waitMs;
@@ -133,11 +134,13 @@ export class Changes implements Worker {
     }
   }
 
-  /** Which triggers have changed since, by name, in one statement; not which where that is no longer known, or is more than {@link TOUCHED_MAX}. */
+  /** Which triggers and workloads have changed since, by name, in one statement; not which where that is no longer known, or is more than {@link TOUCHED_MAX}. */
   async touched(since?: string): Promise<Touched> {
-    const rows = await this.store.query<Record<'value' | 'pruned', string> & Record<'namespace' | 'name' | 'type', string | null>>(
+    const rows = await this.store.query<
+      Record<'value' | 'pruned', string> & Record<'resource' | 'namespace' | 'name' | 'type', string | null>
+    >(
       `SELECT value, pruned, one.* FROM revision LEFT JOIN LATERAL (
-         SELECT namespace, name, type FROM change WHERE change.revision > $1 ORDER BY change.revision LIMIT ${TOUCHED_MAX + 1}
+         SELECT resource, namespace, name, type FROM change WHERE change.revision > $1 ORDER BY change.revision LIMIT ${TOUCHED_MAX + 1}
        ) AS one ON true`,
       [since ?? MAX_REVISION],
     );
@@ -146,11 +149,11 @@ export class Changes implements Worker {
     if (!known) return { position };
     const objects = rows
       .filter(({ name }) => name !== null)
-      .map(({ namespace, name, type }) => ({ resource: RESOURCE, namespace, name, type }));
+      .map(({ resource, namespace, name, type }) => ({ resource, namespace, name, type }));
     return { position, objects: objects as Touched['objects'] };
   }
 
-  private look(question: { namespace?: string; name?: string; since: string; limit: number }): Promise<Feed<FeedEntry>> {
+  private look(question: { resource: string; namespace?: string; name?: string; since: string; limit: number }): Promise<Feed<FeedEntry>> {
     return this.store.transaction(
       async (tx): Promise<Feed<FeedEntry>> => {
         const [now] = await tx.query<{ value: string; pruned: string }>('SELECT value, pruned FROM revision');
@@ -159,8 +162,9 @@ export class Changes implements Worker {
         if (BigInt(question.since) >= BigInt(now.value)) return { kind: 'changes', changes: [], resourceVersion: question.since };
         const rows = await tx.query<FeedEntry & { revision: string }>(
           `SELECT revision, type, namespace, name, object, old_labels AS "oldLabels" FROM change
-            WHERE revision > $1 AND ($2::text IS NULL OR namespace = $2) AND ($3::text IS NULL OR name = $3) ORDER BY revision LIMIT $4`,
-          [question.since, question.namespace ?? null, question.name ?? null, question.limit],
+            WHERE revision > $1 AND ($2::text IS NULL OR namespace = $2) AND ($3::text IS NULL OR name = $3) AND resource = $5
+            ORDER BY revision LIMIT $4`,
+          [question.since, question.namespace ?? null, question.name ?? null, question.limit, question.resource],
         );
         const upTo = rows.length < question.limit ? now.value : (rows.at(-1)?.revision ?? now.value);
         return { kind: 'changes', changes: rows, resourceVersion: upTo };
@@ -195,14 +199,16 @@ function numbering(pending: Pending[]): Statement {
     sql: `WITH taken AS (
        UPDATE revision SET value = value + $1 RETURNING value - $1 AS base
      ), told AS (
-       SELECT base + n AS revision, uid, namespace, name, type, object, old_labels
-         FROM taken, unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
-                     WITH ORDINALITY AS one (uid, namespace, name, type, object, old_labels, n)
+       SELECT base + n AS revision, uid, namespace, name, type, object, old_labels, resource
+         FROM taken, unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+                     WITH ORDINALITY AS one (uid, namespace, name, type, object, old_labels, resource, n)
      ), numbered AS (
        UPDATE trigger SET resource_version = told.revision FROM told WHERE trigger.uid = told.uid
+     ), numbered_workloads AS (
+       UPDATE workload SET resource_version = told.revision FROM told WHERE workload.uid = told.uid
      ), feed AS (
-       INSERT INTO change (revision, namespace, name, type, object, old_labels)
-       SELECT revision, namespace, name, type, replace(object, '${NUMBER}', revision::text), old_labels::jsonb FROM told
+       INSERT INTO change (revision, namespace, name, type, object, old_labels, resource)
+       SELECT revision, namespace, name, type, replace(object, '${NUMBER}', revision::text), old_labels::jsonb, resource FROM told
      )
      SELECT base FROM taken`,
     parameters: [
@@ -213,6 +219,7 @@ function numbering(pending: Pending[]): Statement {
       changes.map((change) => change.type),
       changes.map(({ object }) => JSON.stringify({ ...object, metadata: { ...object.metadata, resourceVersion: NUMBER } })),
       changes.map((change) => (change.oldLabels ? JSON.stringify(change.oldLabels) : null)),
+      changes.map((change) => change.resource),
     ],
   };
 }

@@ -1,5 +1,5 @@
 import { Controller } from '@nestjs/common';
-import { TagMoved } from '@millrace/contracts/events';
+import { PullSpecChanged, TagMoved } from '@millrace/contracts/events';
 import { OnEvent } from '@millrace/platform/doors';
 import type { FactBatch } from '@millrace/platform/facts';
 import { Triggers } from './triggers.ts';
@@ -12,5 +12,10 @@ export class EventsController {
   @OnEvent(TagMoved, { batch: 200 })
   tagMoved(batch: FactBatch<typeof TagMoved>): Promise<unknown> {
     return this.triggers.plan(batch);
+  }
+
+  @OnEvent(PullSpecChanged, { batch: 200 })
+  pullSpecChanged(batch: FactBatch<typeof PullSpecChanged>): Promise<unknown> {
+    return this.triggers.pullOtherwise(batch);
   }
 }

@@ -1,42 +1,22 @@
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { Inject, Injectable } from '@nestjs/common';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
 import { completeSpec, ImageTrigger, maskHeaders, TRIGGER_GROUP, validateTrigger, type TriggerSpec } from '@millrace/domain/image-trigger';
-import { matchesFields, matchesLabels, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
-import {
-  alreadyExists,
-  badRequest,
-  conflict,
-  type FieldError,
-  gone,
-  invalid,
-  invalidValue,
-  notFound,
-  StatusError,
-  success,
-} from '@millrace/domain/status';
+import { alreadyExists, badRequest, type FieldError, invalid, invalidValue, notFound, StatusError, success } from '@millrace/domain/status';
 import { splitStreamTag } from '@millrace/domain/stream-names';
 import { CONFIG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
-import { Changes, type FeedEntry } from './changes.ts';
+import { Changes } from './changes.ts';
 import type { DispatcherConfig } from './config.ts';
+import { answerChanges, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
 import { readContinue, Where, writeContinue } from './selection.ts';
 import { TRIGGER_COLUMNS, triggerObject, withoutSecrets, type TriggerObject, type TriggerRecord } from './trigger-record.ts';
 import { Triggers } from './triggers.ts';
 import { type Kept, WebhookTable } from './webhook-table.ts';
 import { Webhooks } from './webhook.ts';
 
-type Ask<V extends ObjectQuestion['verb']> = Extract<ObjectQuestion, { verb: V }>;
-
 const RESOURCE = { group: TRIGGER_GROUP, resource: 'imagetriggers' };
-const MODIFIED = 'the object has been modified; please apply your changes to the latest version and try again';
-
-/** Carries the outcome of a dry run out of the transaction that must not commit. */
-class Rehearsed<T> {
-  constructor(readonly outcome: T) {}
-}
-
 /** Triggers as objects of the API: create, read, change, delete, watch. */
 @Injectable()
 export class ImageTriggers {
@@ -64,7 +44,7 @@ export class ImageTriggers {
       case 'deletecollection':
         return this.deleteAll(question);
       case 'changes':
-        return this.since(question);
+        return answerChanges(this.changes, question);
       default:
         return question satisfies never;
     }
@@ -89,7 +69,7 @@ export class ImageTriggers {
     };
     // Asked before anything is locked too, so that a tag-store that is away costs nobody else time.
     await this.triggers.currentMove(record);
-    const { resourceVersion } = await this.transaction(question.dryRun, async (tx) => {
+    const { resourceVersion } = await attempt(this.store, question.dryRun, async (tx) => {
       await this.triggers.holdFacts(tx);
       const inserted = await tx.run(
         `INSERT INTO trigger (uid, namespace, name, created, generation, resource_version, labels, annotations, spec, from_namespace, from_stream, from_tag)
@@ -101,7 +81,7 @@ export class ImageTriggers {
       );
       if (!inserted) throw new StatusError(alreadyExists(RESOURCE, record.name));
       await this.webhookTable.write(tx, uid, spec.webhooks, kept);
-      const recorded = this.changes.record(tx, { ...record, type: 'ADDED', object: triggerObject(record) });
+      const recorded = this.changes.record(tx, { resource: RESOURCE.resource, ...record, type: 'ADDED', object: triggerObject(record) });
       await this.triggers.begin(tx, record);
       return recorded;
     });
@@ -120,7 +100,7 @@ export class ImageTriggers {
       );
     const before = await this.read(namespace, name);
     const expected = { uid: metadata.uid, resourceVersion: metadata.resourceVersion };
-    meets(before, expected);
+    meets(RESOURCE, before, expected);
     const { spec, kept } = await this.accept(
       trigger,
       namespace,
@@ -135,10 +115,10 @@ export class ImageTriggers {
     const respecified = !isDeepStrictEqual(spec, before.spec) || kept.some((one) => one.changed);
     if (!respecified && isDeepStrictEqual(labelsOf(trigger), { labels: before.labels, annotations: before.annotations }))
       return { kind: 'object', code: 200, object: triggerObject(before) };
-    const { resourceVersion } = await this.transaction(question.dryRun, async (tx) => {
+    const { resourceVersion } = await attempt(this.store, question.dryRun, async (tx) => {
       if (elsewhere) await this.triggers.holdFacts(tx);
       // Nothing has happened to it since it was read, so what was found out above still holds.
-      meets(await this.read(namespace, name, tx), { ...expected, uid: before.uid });
+      meets(RESOURCE, await this.read(namespace, name, tx), { ...expected, uid: before.uid });
       record.generation = String(Number(before.generation) + (respecified ? 1 : 0));
       await tx.run(
         `UPDATE trigger SET labels = $2, annotations = $3, spec = $4, generation = $5, from_namespace = $6, from_stream = $7, from_tag = $8 WHERE uid = $1`,
@@ -148,7 +128,13 @@ export class ImageTriggers {
         ],
       );
       record.gone = await this.webhookTable.write(tx, record.uid, spec.webhooks, kept);
-      const recorded = this.changes.record(tx, { ...record, type: 'MODIFIED', object: triggerObject(record), oldLabels: before.labels });
+      const recorded = this.changes.record(tx, {
+        resource: RESOURCE.resource,
+        ...record,
+        type: 'MODIFIED',
+        object: triggerObject(record),
+        oldLabels: before.labels,
+      });
       if (elsewhere) await this.triggers.begin(tx, record);
       else if (!spec.paused && record.held) await this.triggers.release(tx, record);
       return recorded;
@@ -159,9 +145,9 @@ export class ImageTriggers {
 
   private async delete(question: Ask<'delete'>): Promise<ObjectAnswer> {
     const { namespace = '', name, preconditions = {} } = question;
-    const deleted = await this.transaction(question.dryRun, async (tx) => {
+    const deleted = await attempt(this.store, question.dryRun, async (tx) => {
       const trigger = await this.read(namespace, name, tx);
-      meets(trigger, preconditions);
+      meets(RESOURCE, trigger, preconditions);
       await this.remove(tx, trigger);
       return trigger;
     });
@@ -169,7 +155,7 @@ export class ImageTriggers {
   }
 
   private async deleteAll(question: Ask<'deletecollection'>): Promise<ObjectAnswer> {
-    return this.transaction(question.dryRun, async (tx): Promise<ObjectAnswer> => {
+    return attempt(this.store, question.dryRun, async (tx): Promise<ObjectAnswer> => {
       const where = selected(question);
       const found = await tx.query<TriggerRecord>(
         `SELECT ${TRIGGER_COLUMNS} FROM trigger t ${where.sql} ORDER BY t.uid FOR UPDATE OF t`,
@@ -184,7 +170,13 @@ export class ImageTriggers {
   private async remove(tx: Tx, trigger: TriggerRecord): Promise<void> {
     await tx.run('DELETE FROM delivery WHERE trigger_uid = $1 AND finished_at IS NULL', [trigger.uid]);
     await tx.run('DELETE FROM trigger WHERE uid = $1', [trigger.uid]);
-    this.changes.record(tx, { ...trigger, type: 'DELETED', object: triggerObject(trigger), oldLabels: trigger.labels });
+    this.changes.record(tx, {
+      resource: RESOURCE.resource,
+      ...trigger,
+      type: 'DELETED',
+      object: triggerObject(trigger),
+      oldLabels: trigger.labels,
+    });
   }
 
   private async list(question: Ask<'list'>): Promise<ObjectAnswer> {
@@ -212,19 +204,6 @@ export class ImageTriggers {
       },
       { isolation: 'REPEATABLE READ', readOnly: true },
     );
-  }
-
-  private async since(question: Ask<'changes'>): Promise<ObjectAnswer> {
-    if (!/^\d{1,18}$/.test(question.since))
-      throw new StatusError(badRequest(`resourceVersion: Invalid value: ${JSON.stringify(question.since)}`));
-    const labels = question.labelSelector ? parseLabelSelector(question.labelSelector) : [];
-    const fields = question.fieldSelector ? parseFieldSelector(question.fieldSelector, ['metadata.name', 'metadata.namespace']) : [];
-    const feed = await this.changes.read(question, (entry) => {
-      if (!matchesFields(fields, (field) => (field === 'metadata.name' ? entry.name : entry.namespace))) return undefined;
-      return seenThrough(entry, (of) => matchesLabels(labels, of ?? {}));
-    });
-    if (feed.kind === 'expired') throw new StatusError(gone(`too old resource version: ${question.since} (${feed.oldest})`));
-    return feed;
   }
 
   /** Throws StatusError 404. In a transaction the trigger is locked. */
@@ -263,20 +242,6 @@ export class ImageTriggers {
     spec.webhooks = spec.webhooks.map((webhook) => (webhook.headers ? { ...webhook, headers: maskHeaders(webhook.headers) } : webhook));
     return { spec, kept };
   }
-
-  /** A dry run does everything and commits nothing. */
-  private async transaction<T>(dryRun: boolean, work: (tx: Tx) => Promise<T>): Promise<T> {
-    try {
-      return await this.store.transaction(async (tx) => {
-        const outcome = await work(tx);
-        if (dryRun) throw new Rehearsed(outcome);
-        return outcome;
-      });
-    } catch (error) {
-      if (error instanceof Rehearsed) return error.outcome as T;
-      throw error;
-    }
-  }
 }
 
 /** Throws StatusError 400. */
@@ -293,16 +258,6 @@ function parsed(object: unknown, namespace: string): ImageTrigger {
   if (data.metadata.namespace && data.metadata.namespace !== namespace)
     throw new StatusError(badRequest('the namespace of the provided object does not match the namespace sent on the request'));
   return data;
-}
-
-/** Throws StatusError 409. */
-function meets(trigger: TriggerRecord, expected: { uid?: string; resourceVersion?: string }): void {
-  if (expected.uid && expected.uid !== trigger.uid)
-    throw new StatusError(
-      conflict(RESOURCE, trigger.name, `Precondition failed: UID in precondition: ${expected.uid}, UID in object meta: ${trigger.uid}`),
-    );
-  if (expected.resourceVersion && expected.resourceVersion !== trigger.resourceVersion)
-    throw new StatusError(conflict(RESOURCE, trigger.name, MODIFIED));
 }
 
 function labelsOf({ metadata: { labels, annotations } }: ImageTrigger): Pick<TriggerRecord, 'labels' | 'annotations'> {
@@ -332,19 +287,4 @@ function withFreshSecrets(object: TriggerObject, kept: readonly Kept[]): Trigger
       webhooks: spec.webhooks.map((webhook) => (made.has(webhook.name) ? { ...webhook, secret: made.get(webhook.name) } : webhook)),
     },
   };
-}
-
-/** A change as one sees it who watches a selection: what enters it is added, what leaves it is deleted. */
-function seenThrough(entry: FeedEntry, matches: (labels: Record<string, string> | null | undefined) => boolean) {
-  const object = JSON.parse(entry.object) as { metadata: { labels?: Record<string, string> } };
-  const before = entry.type !== 'ADDED' && matches(entry.oldLabels);
-  const after = entry.type !== 'DELETED' && matches(object.metadata.labels);
-  if (!before && !after) return undefined;
-  return { type: before && after ? ('MODIFIED' as const) : after ? ('ADDED' as const) : ('DELETED' as const), object };
-}
-
-/** As Kubernetes does it: no vowels, nothing that looks like another letter. */
-function randomSuffix(): string {
-  const letters = 'bcdfghjklmnpqrstvwxz2456789';
-  return [...randomBytes(5)].map((byte) => letters[byte % letters.length]).join('');
 }

@@ -117,7 +117,14 @@ export class Outcomes {
         ...[triggerUid, webhook, url, outcome.state === 'gone'],
       ]);
       const [trigger] = await tx.query<TriggerRecord>(read, [triggerUid]);
-      if (trigger) this.changes.record(tx, { ...trigger, type: 'MODIFIED', object: triggerObject(trigger), oldLabels: trigger.labels });
+      if (trigger)
+        this.changes.record(tx, {
+          resource: 'imagetriggers',
+          ...trigger,
+          type: 'MODIFIED',
+          object: triggerObject(trigger),
+          oldLabels: trigger.labels,
+        });
       await write(tx, [outcome]);
     });
   }

@@ -7,14 +7,16 @@ import { answerOf } from '@millrace/platform/refusals';
 import { Changes } from './changes.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
 import { ImageTriggers } from './image-triggers.ts';
+import { isWorkload, Workloads } from './workloads.ts';
 
-/** The door for questions about triggers and deliveries. */
+/** The door for questions about triggers, deliveries and workloads. */
 @Controller()
 export class RequestsController {
   constructor(
     private readonly triggers: ImageTriggers,
     private readonly deliveries: DeliveryObjects,
     private readonly changes: Changes,
+    private readonly workloads: Workloads,
   ) {}
 
   @OnRequest(TriggersTouched)
@@ -27,6 +29,7 @@ export class RequestsController {
     return answerOf(async () => {
       if (question.resource === 'imagetriggers' && !question.subresource) return this.triggers.answer(question);
       if (question.resource === 'deliveries') return this.deliveries.answer(question);
+      if (isWorkload(question.resource)) return this.workloads.answer(question);
       return { kind: 'refused', status: noSuchPath() };
     });
   }

@@ -7,7 +7,8 @@ CREATE TABLE change (
   type text NOT NULL,
   object text NOT NULL,
   old_labels jsonb,
-  recorded timestamp with time zone NOT NULL DEFAULT now()
+  recorded timestamp with time zone NOT NULL DEFAULT now(),
+  resource text NOT NULL DEFAULT 'imagetriggers'::text
 );
 
 CREATE TABLE dead_fact (
@@ -68,6 +69,16 @@ CREATE TABLE firing (
   traceparent text NOT NULL,
   created timestamp with time zone NOT NULL
 );
+
+CREATE TABLE followed_tag (
+  namespace text NOT NULL,
+  stream text NOT NULL,
+  tag text NOT NULL,
+  stream_uid text,
+  generation bigint,
+  moved_at text,
+  move text
+) WITH (fillfactor=70);
 
 CREATE TABLE migrations (
   id integer NOT NULL DEFAULT nextval('migrations_id_seq'::regclass),
@@ -133,6 +144,26 @@ CREATE TABLE webhook (
   gone_at timestamp with time zone
 );
 
+CREATE TABLE workload (
+  uid uuid NOT NULL,
+  resource text NOT NULL,
+  namespace text NOT NULL,
+  name text NOT NULL,
+  created timestamp with time zone NOT NULL,
+  generation bigint NOT NULL,
+  resource_version bigint NOT NULL,
+  labels jsonb,
+  object text NOT NULL,
+  problem text
+) WITH (fillfactor=70);
+
+CREATE TABLE workload_tag (
+  workload_uid uuid NOT NULL,
+  namespace text NOT NULL,
+  stream text NOT NULL,
+  tag text NOT NULL
+);
+
 ALTER TABLE outbox ALTER COLUMN body SET STORAGE EXTERNAL;
 
 ALTER TABLE change ADD CONSTRAINT change_pkey PRIMARY KEY (revision);
@@ -145,6 +176,7 @@ ALTER TABLE delivery ADD CONSTRAINT delivery_of_firing FOREIGN KEY (firing_id) R
 ALTER TABLE delivery ADD CONSTRAINT delivery_state CHECK ((state = ANY (ARRAY['pending'::text, 'retrying'::text, 'delivered'::text, 'gone'::text, 'dead'::text, 'canceled'::text])));
 ALTER TABLE fact_position ADD CONSTRAINT fact_position_pkey PRIMARY KEY (event);
 ALTER TABLE firing ADD CONSTRAINT firing_pkey PRIMARY KEY (id);
+ALTER TABLE followed_tag ADD CONSTRAINT followed_tag_pkey PRIMARY KEY (namespace, stream, tag);
 ALTER TABLE migrations ADD CONSTRAINT "PK_8c82d7f526340ab734260ea46be" PRIMARY KEY (id);
 ALTER TABLE outbox ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
 ALTER TABLE outbox_stream ADD CONSTRAINT outbox_stream_pkey PRIMARY KEY (stream);
@@ -156,6 +188,10 @@ ALTER TABLE trigger_tag ADD CONSTRAINT trigger_tag_pkey PRIMARY KEY (trigger_uid
 ALTER TABLE trigger_tag ADD CONSTRAINT trigger_tag_of_trigger FOREIGN KEY (trigger_uid) REFERENCES trigger(uid) ON DELETE CASCADE;
 ALTER TABLE webhook ADD CONSTRAINT webhook_pkey PRIMARY KEY (trigger_uid, name);
 ALTER TABLE webhook ADD CONSTRAINT webhook_of_trigger FOREIGN KEY (trigger_uid) REFERENCES trigger(uid) ON DELETE CASCADE;
+ALTER TABLE workload ADD CONSTRAINT workload_name UNIQUE (resource, namespace, name);
+ALTER TABLE workload ADD CONSTRAINT workload_pkey PRIMARY KEY (uid);
+ALTER TABLE workload_tag ADD CONSTRAINT workload_tag_pkey PRIMARY KEY (workload_uid, namespace, stream, tag);
+ALTER TABLE workload_tag ADD CONSTRAINT workload_tag_of_workload FOREIGN KEY (workload_uid) REFERENCES workload(uid) ON DELETE CASCADE;
 
 CREATE INDEX change_recorded ON change USING brin (recorded);
 CREATE INDEX delivery_claimed ON delivery USING btree (claimed_by) WHERE (claimed_by IS NOT NULL);
@@ -167,3 +203,4 @@ CREATE INDEX firing_created ON firing USING btree (created);
 CREATE INDEX outbox_sent ON outbox USING btree (stream, sequence) WHERE (sequence IS NOT NULL);
 CREATE INDEX outbox_waiting ON outbox USING btree (id) WHERE (sequence IS NULL);
 CREATE INDEX trigger_from ON trigger USING btree (from_namespace, from_stream, from_tag);
+CREATE INDEX workload_tag_followers ON workload_tag USING btree (namespace, stream, tag);

@@ -8,4 +8,5 @@ describeTables(database, new URL('./schema.sql', import.meta.url), [
   'delivery_of_firing',
   'change_type',
   'delivery_state',
+  'workload_tag_of_workload',
 ]);

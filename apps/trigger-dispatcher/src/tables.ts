@@ -1,11 +1,13 @@
 import { Check, Column, Entity, Index, PrimaryColumn, Unique } from 'typeorm';
 import type { TriggerSpec } from '@millrace/domain/image-trigger';
 import { TriggersDeliveries1763700000000 } from './migrations/1763700000000-triggers-deliveries.ts';
+import { Workloads1763790000000 } from './migrations/1763790000000-workloads.ts';
 import { webhookKey } from './webhook-secrets.ts';
 
 /*
  * The rows of trigger-dispatcher. Who writes several of them in one transaction takes them in this order, so that no two writers
- * wait for each other in a circle: fact_position, trigger (by uid), webhook, firing, delivery, outbox, and last revision.
+ * wait for each other in a circle: fact_position, trigger (by uid), webhook, followed_tag (by name), workload (by uid),
+ * firing, delivery, outbox, and last revision.
  */
 
 /** The one counter of resourceVersions; see changes.ts for the promise that it carries. */
@@ -20,7 +22,7 @@ export class RevisionRow {
   pruned!: string;
 }
 
-/** The change feed of triggers: one row per changed trigger and transaction. */
+/** The change feed of triggers and workloads: one row per changed object and transaction. */
 @Entity('change')
 export class ChangeRow {
   @PrimaryColumn({ type: 'bigint', primaryKeyConstraintName: 'change_pkey' })
@@ -31,6 +33,8 @@ export class ChangeRow {
   name!: string;
   @Column({ type: 'text' })
   type!: 'ADDED' | 'MODIFIED' | 'DELETED';
+  @Column({ type: 'text', default: 'imagetriggers' })
+  resource!: string;
   @Column({ type: 'text', comment: 'The trigger as clients read it; its last state where it was deleted' })
   object!: string;
   @Column({ name: 'old_labels', type: 'jsonb', nullable: true, comment: 'What it was selected by before' })
@@ -213,6 +217,65 @@ export class DeliveryRow {
   finishedAt!: Date | null;
 }
 
+/** A workload, DeploymentConfig, BuildConfig or Build, as it was sent, with its images resolved. */
+@Entity('workload')
+@Unique('workload_name', ['resource', 'namespace', 'name'])
+export class WorkloadRow {
+  @PrimaryColumn({ type: 'uuid', primaryKeyConstraintName: 'workload_pkey' })
+  uid!: string;
+  @Column({ type: 'text', comment: 'Plural, as in the path' })
+  resource!: string;
+  @Column({ type: 'text' })
+  namespace!: string;
+  @Column({ type: 'text' })
+  name!: string;
+  @Column({ type: 'timestamptz' })
+  created!: Date;
+  @Column({ type: 'bigint' })
+  generation!: string;
+  @Column({ name: 'resource_version', type: 'bigint' })
+  resourceVersion!: string;
+  @Column({ type: 'jsonb', nullable: true })
+  labels!: Record<string, string> | null;
+  @Column({ type: 'text', comment: 'JSON as it was sent, with its images resolved, without what stands in the other columns' })
+  object!: string;
+  @Column({ type: 'text', nullable: true, comment: 'Why its triggers, or some of them, do nothing' })
+  problem!: string | null;
+}
+
+/** A tag that a workload follows, or did, as it was last heard of. */
+@Entity('followed_tag')
+export class FollowedTagRow {
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'followed_tag_pkey' })
+  namespace!: string;
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'followed_tag_pkey' })
+  stream!: string;
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'followed_tag_pkey' })
+  tag!: string;
+  @Column({ name: 'stream_uid', type: 'text', nullable: true, comment: 'Null while nothing was heard of the tag' })
+  streamUid!: string | null;
+  @Column({ type: 'bigint', nullable: true })
+  generation!: string | null;
+  @Column({ name: 'moved_at', type: 'text', nullable: true })
+  movedAt!: string | null;
+  @Column({ type: 'text', nullable: true, comment: 'The last tag.moved with what to pull now, as JSON; null while the tag means nothing' })
+  move!: string | null;
+}
+
+/** Which workload follows which tag. */
+@Entity('workload_tag')
+@Index('workload_tag_followers', ['namespace', 'stream', 'tag'])
+export class WorkloadTagRow {
+  @PrimaryColumn({ name: 'workload_uid', type: 'uuid', primaryKeyConstraintName: 'workload_tag_pkey' })
+  workloadUid!: string;
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'workload_tag_pkey' })
+  namespace!: string;
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'workload_tag_pkey' })
+  stream!: string;
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'workload_tag_pkey' })
+  tag!: string;
+}
+
 /** The webhooks, for who brings what is secret of them under another key. */
 export const sealedTable = {
   table: 'webhook',
@@ -223,6 +286,17 @@ export const sealedTable = {
 /** What a Store of this service is opened with. */
 export const database = {
   schema: 'trigger_dispatcher',
-  entities: [RevisionRow, ChangeRow, TriggerRow, TriggerTagRow, WebhookRow, FiringRow, DeliveryRow],
-  migrations: [TriggersDeliveries1763700000000],
+  entities: [
+    RevisionRow,
+    ChangeRow,
+    TriggerRow,
+    TriggerTagRow,
+    WebhookRow,
+    FiringRow,
+    DeliveryRow,
+    WorkloadRow,
+    FollowedTagRow,
+    WorkloadTagRow,
+  ],
+  migrations: [TriggersDeliveries1763700000000, Workloads1763790000000],
 };

@@ -6,11 +6,13 @@ import { Sealing } from '@millrace/platform/sealing';
 import { LOG } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
 import type { Registry } from 'prom-client';
+import { Builds } from './builds.ts';
 import { Changes } from './changes.ts';
 import { Deliveries } from './deliveries.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
 import { EventsController } from './events.controller.ts';
 import { Firings } from './firings.ts';
+import { FollowedTags } from './followed-tags.ts';
 import { ImageTriggers } from './image-triggers.ts';
 import { Outcomes } from './outcomes.ts';
 import { RequestsController } from './requests.controller.ts';
@@ -20,6 +22,8 @@ import { Timers } from './timers.ts';
 import { Triggers } from './triggers.ts';
 import { WebhookTable } from './webhook-table.ts';
 import { Webhooks } from './webhook.ts';
+import { WorkloadTriggers } from './workload-triggers.ts';
+import { Workloads } from './workloads.ts';
 
 const resealing = {
   provide: Resealing,
@@ -30,10 +34,12 @@ const resealing = {
 @Module({
   controllers: [EventsController, RequestsController],
   providers: [
+    Builds,
     Changes,
     Deliveries,
     DeliveryObjects,
     Firings,
+    FollowedTags,
     ImageTriggers,
     Outcomes,
     Retention,
@@ -43,6 +49,8 @@ const resealing = {
     Triggers,
     Webhooks,
     WebhookTable,
+    Workloads,
+    WorkloadTriggers,
   ],
 })
 export class TriggerDispatcherModule {}

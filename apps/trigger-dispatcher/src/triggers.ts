@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { TagMoved } from '@millrace/contracts/events';
+import { type PullSpecChanged, TagMoved } from '@millrace/contracts/events';
 import { CurrentTag } from '@millrace/contracts/requests';
 import { StatusError, unavailable } from '@millrace/domain/status';
 import { decideBaseline, decideFiring } from '@millrace/domain/trigger-matching';
@@ -10,6 +10,7 @@ import { currentTrace, freshTrace } from '@millrace/platform/trace';
 import { Changes } from './changes.ts';
 import { Firings, type Firing } from './firings.ts';
 import { heldBy, positionOf, standingOf, TRIGGER_COLUMNS, triggerObject, type TriggerRecord } from './trigger-record.ts';
+import { WorkloadTriggers } from './workload-triggers.ts';
 
 const ASK_MS = 2_000;
 
@@ -21,6 +22,7 @@ export class Triggers {
     private readonly bus: Bus,
     private readonly changes: Changes,
     private readonly firings: Firings,
+    private readonly workloads: WorkloadTriggers,
   ) {}
 
   /** Fires what the moves fire, each once: a repeat of a fact finds its generation planned. */
@@ -29,14 +31,26 @@ export class Triggers {
     await this.store.transaction(async (tx) => {
       // First, because it is also the lock against whoever begins to follow a tag; see holdFacts.
       await batch.settle(tx);
-      const followers = await followersOf(
-        tx,
-        moves.map(({ move }) => move),
-      );
+      const moved = moves.map(({ move }) => move);
+      const [followers, workloads] = await Promise.all([followersOf(tx, moved), this.workloads.find(tx, moved)]);
       const round = new Round();
       for (const { move, traceparent } of moves)
         for (const trigger of followers.get(tagOf(move)) ?? []) round.consider(trigger, move, traceparent);
       await this.write(tx, round);
+      await this.workloads.follow(tx, moves, workloads, { repeats: true });
+    });
+  }
+
+  /** A pull spec that is another text concerns workloads alone: no tag has moved. */
+  async pullOtherwise(batch: FactBatch<typeof PullSpecChanged>): Promise<void> {
+    const told = batch.read(({ data, traceparent }) => ({ move: data, traceparent: traceparent || freshTrace() })).map(({ made }) => made);
+    await this.store.transaction(async (tx) => {
+      await batch.settle(tx);
+      const found = await this.workloads.find(
+        tx,
+        told.map(({ move }) => move),
+      );
+      await this.workloads.follow(tx, told, found, { repeats: false });
     });
   }
 
@@ -130,7 +144,13 @@ export class Triggers {
     );
     await this.firings.write(tx, firings);
     for (const trigger of triggers)
-      this.changes.record(tx, { ...trigger, type: 'MODIFIED', object: triggerObject(trigger), oldLabels: trigger.labels });
+      this.changes.record(tx, {
+        resource: 'imagetriggers',
+        ...trigger,
+        type: 'MODIFIED',
+        object: triggerObject(trigger),
+        oldLabels: trigger.labels,
+      });
   }
 }
 

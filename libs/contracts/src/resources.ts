@@ -7,6 +7,20 @@ import { NamespaceObject, PROJECT_GROUP, ProjectRequest } from '@millrace/domain
 import { Secret, SecretList } from '@millrace/domain/secret';
 import { ServiceAccount } from '@millrace/domain/service-account';
 import { ImageStreamLayers } from '@millrace/domain/stream-layers';
+import {
+  Build,
+  BuildConfig,
+  BuildRequest,
+  CronJob,
+  DaemonSet,
+  Deployment,
+  DeploymentConfig,
+  Job,
+  Pod,
+  ReplicaSet,
+  ReplicationController,
+  StatefulSet,
+} from '@millrace/domain/workload-shapes';
 import type { z } from 'zod';
 import type { Owner } from './define.ts';
 
@@ -236,6 +250,70 @@ export const Deliveries: Resource = {
   subresources: [{ name: 'replay', kind: 'Delivery', verbs: ['create'] }],
 };
 
+/*
+ * Objects that teams have already, stored as they are sent: their images follow tags. The sender's fields are the sender's; the schemas say only what is
+ * read here, and let everything else through.
+ */
+const workload = (
+  group: string,
+  resource: string,
+  kind: string,
+  schema: z.ZodType,
+  more: Partial<Pick<Resource, 'shortNames' | 'categories' | 'subresources'>> = {},
+): Resource => ({
+  group,
+  version: 'v1',
+  owner: 'trigger-dispatcher',
+  resource,
+  singular: kind.toLowerCase(),
+  kind,
+  namespaced: true,
+  verbs: all,
+  keepsOwners: true,
+  schema,
+  categories: ['all'],
+  subresources: [{ name: 'status', kind, verbs: ['get', 'patch', 'update'] }],
+  ...more,
+});
+
+export const Deployments = workload('apps', 'deployments', 'Deployment', Deployment, { shortNames: ['deploy'] });
+export const StatefulSets = workload('apps', 'statefulsets', 'StatefulSet', StatefulSet, { shortNames: ['sts'] });
+export const DaemonSets = workload('apps', 'daemonsets', 'DaemonSet', DaemonSet, { shortNames: ['ds'] });
+export const ReplicaSets = workload('apps', 'replicasets', 'ReplicaSet', ReplicaSet, { shortNames: ['rs'] });
+export const CronJobs = workload('batch', 'cronjobs', 'CronJob', CronJob, { shortNames: ['cj'] });
+export const Jobs = workload('batch', 'jobs', 'Job', Job);
+export const ReplicationControllers = workload('', 'replicationcontrollers', 'ReplicationController', ReplicationController, {
+  shortNames: ['rc'],
+});
+export const Pods = workload('', 'pods', 'Pod', Pod, { shortNames: ['po'] });
+export const DeploymentConfigs = workload('apps.openshift.io', 'deploymentconfigs', 'DeploymentConfig', DeploymentConfig, {
+  shortNames: ['dc'],
+});
+export const BuildConfigs = workload('build.openshift.io', 'buildconfigs', 'BuildConfig', BuildConfig, {
+  shortNames: ['bc'],
+  subresources: [
+    { name: 'instantiate', kind: 'BuildRequest', verbs: ['create'], schema: BuildRequest },
+    { name: 'status', kind: 'BuildConfig', verbs: ['get', 'patch', 'update'] },
+  ],
+});
+/** Made by a BuildConfig, for whoever builds: who does tells the phase in its status. */
+export const Builds = workload('build.openshift.io', 'builds', 'Build', Build, { subresources: [] });
+
+/** The objects whose images follow tags, by the name of their resource. */
+export const workloads: readonly Resource[] = [
+  Deployments,
+  StatefulSets,
+  DaemonSets,
+  ReplicaSets,
+  CronJobs,
+  Jobs,
+  ReplicationControllers,
+  Pods,
+  DeploymentConfigs,
+  BuildConfigs,
+  Builds,
+];
+
 /** What a service could not use and kept: a notification or fact, with the reason; to be retried or dropped by an operator. */
 const letters = (owner: Owner, resource: string, singular: string, kind: string): Resource => ({
   group: 'ops.millrace.dev',
@@ -285,6 +363,7 @@ export const resources: readonly Resource[] = [
   ProjectRequests,
   ImageTriggers,
   Deliveries,
+  ...workloads,
   RegistryNotifications,
   DeadFacts,
   ScheduledImports,

@@ -101,12 +101,8 @@ export const buildName = (config: string, version: number): string => `${config}
  * resourceVersion of the build are for who stores it.
  */
 export function instantiate(config: Fields, request: BuildRequest, resolve: Resolve, at: string): Instantiated {
-  const {
-    name: configName = '',
-    namespace = '',
-    uid,
-    labels,
-  } = metadataOf(config) as Record<string, string | undefined> & { labels?: Fields };
+  const metadata = metadataOf(config);
+  const [configName, namespace] = [textIn(metadata, 'name'), textIn(metadata, 'namespace')];
   const from = request.from && tagOf(request.from, namespace);
   const image = textIn(request.triggeredByImage, 'name');
   const triggers = imageTriggers(config);
@@ -145,9 +141,11 @@ export function instantiate(config: Fields, request: BuildRequest, resolve: Reso
     metadata: {
       name,
       namespace,
-      labels: { ...labels, buildconfig: configName, 'openshift.io/build-config.name': configName },
+      labels: { ...fieldsIn(metadata, 'labels'), buildconfig: configName, 'openshift.io/build-config.name': configName },
       annotations: { 'openshift.io/build-config.name': configName, 'openshift.io/build.number': String(version) },
-      ownerReferences: [{ apiVersion: 'build.openshift.io/v1', kind: BUILD_CONFIG, name: configName, uid, controller: true }],
+      ownerReferences: [
+        { apiVersion: 'build.openshift.io/v1', kind: BUILD_CONFIG, name: configName, uid: metadata['uid'], controller: true },
+      ],
     },
     spec: { ...common, ...(request.triggeredBy?.length ? { triggeredBy: request.triggeredBy } : {}) },
     status: { phase: 'New', config: { kind: BUILD_CONFIG, namespace, name: configName } },

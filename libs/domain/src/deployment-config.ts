@@ -34,7 +34,7 @@ export type DeploymentConfigOutcome<T extends Fields = Fields> =
   /** Nothing is changed while a trigger waits for its first image. */
   | { kind: 'waiting'; for: TagName }
   /** `changes` may be empty: then only the bookkeeping is another. */
-  | { kind: 'changed'; object: T; changes: readonly ImageChange[]; bookkept: readonly { tag: TagName; image: string }[] };
+  | { kind: 'changed'; object: T; changes: readonly ImageChange[]; bookkept: readonly { tag: TagName; image: string; pointer: string }[] };
 
 /** Sets `lastTriggeredImage` and the images of the named containers to what the tags mean; all triggers together or none. */
 export function processDeploymentConfig<T extends Fields>(object: T, resolve: Resolve): DeploymentConfigOutcome<T> {
@@ -44,11 +44,11 @@ export function processDeploymentConfig<T extends Fields>(object: T, resolve: Re
   const waiting = triggers.find(({ image }) => !image);
   if (waiting) return { kind: 'waiting', for: waiting.tag };
   const changes: ImageChange[] = [];
-  const bookkept: { tag: TagName; image: string }[] = [];
-  for (const { tag, params, containers: names, image, last } of triggers) {
+  const bookkept: { tag: TagName; image: string; pointer: string }[] = [];
+  for (const { index, tag, params, containers: names, image, last } of triggers) {
     if (last !== image) {
       params['lastTriggeredImage'] = image;
-      bookkept.push({ tag, image });
+      bookkept.push({ tag, image, pointer: `/spec/triggers/${index}/imageChangeParams/lastTriggeredImage` });
     }
     for (const { container, name, pointer } of containers) {
       if (!names.includes(name) || container['image'] === image) continue;
@@ -68,6 +68,6 @@ export function deploymentConfigProblems(object: Fields): string[] {
     const kind = textIn(fieldsIn(params, 'from'), 'kind');
     if (kind !== 'ImageStreamTag') return [`spec.triggers[${i}]: kind ${JSON.stringify(kind)} is not followed: only ImageStreamTag is`];
     const missing = listIn(params, 'containerNames').filter((name) => typeof name !== 'string' || !names.includes(name));
-    return missing.map((name) => `spec.triggers[${i}]: no such container: ${String(name)}`);
+    return missing.map((name) => `spec.triggers[${i}]: no such container: ${typeof name === 'string' ? name : JSON.stringify(name)}`);
   });
 }

@@ -1,5 +1,5 @@
 import { changedFields, FieldSet, pathText, removeAll, valueAt, type FieldsV1 } from './field-sets.ts';
-import { isAtomic, isMergedSet, mergeKeyOf } from './merge-lists.ts';
+import { isAtomic, isMergedSet, itemKeyOf, mergeKeyOf } from './merge-lists.ts';
 import { badRequest, StatusError, type Status } from './status.ts';
 
 /** Who owns which fields: an entry of `metadata.managedFields`. */
@@ -153,15 +153,17 @@ function merge(live: unknown, change: unknown, at: string): unknown {
   if (!Array.isArray(change) || !(mergeKey || isMergedSet(at))) return structuredClone(change);
   const items: unknown[] = Array.isArray(live) ? live : [];
   if (!mergeKey) return [...new Set([...items, ...(change as unknown[])])];
-  const places = new Map(items.flatMap((one, i) => (isObject(one) ? [[one[mergeKey], i] as const] : [])).toReversed());
-  const names = new Set<unknown>();
+  const places = new Map(items.map((one, i) => [JSON.stringify(itemKeyOf(at, one)), i] as const).toReversed());
+  const names = new Set<string>();
   for (const [index, item] of (change as unknown[]).entries()) {
-    const name = isObject(item) ? item[mergeKey] : undefined;
-    if (name === undefined)
+    const key = itemKeyOf(at, item);
+    if (key[mergeKey] === undefined)
       throw new StatusError(
         badRequest(`.${at}: element ${index}: associative list with keys has an element that omits key field ${JSON.stringify(mergeKey)}`),
       );
-    if (names.has(name)) throw new StatusError(badRequest(`.${at}: duplicate entries for key [${mergeKey}=${JSON.stringify(name)}]`));
+    const name = JSON.stringify(key);
+    if (names.has(name))
+      throw new StatusError(badRequest(`.${at}: duplicate entries for key [${mergeKey}=${JSON.stringify(key[mergeKey])}]`));
     names.add(name);
     const place = places.get(name);
     if (place !== undefined) items[place] = merge(items[place], item, at);

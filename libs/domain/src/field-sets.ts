@@ -1,4 +1,4 @@
-import { isAtomic, isMergedSet, mergeKeyOf } from './merge-lists.ts';
+import { isAtomic, isMergedSet, itemKeyOf, mergeKeyOf } from './merge-lists.ts';
 
 /*
  * Sets of fields of an object, as Kubernetes writes them in `managedFields`: `{"f:spec": {"f:tags": {"k:{\"name\":\"v1\"}": {".": {}, "f:from": {}}}}}`.
@@ -169,7 +169,7 @@ function collect(value: unknown, at: string, path: Path, found: Field[]): void {
   const mergeKey = mergeKeyOf(at);
   if (Array.isArray(value) && mergeKey) {
     for (const item of value as unknown[]) {
-      const element = [...path, `k:${JSON.stringify({ [mergeKey]: isObject(item) ? item[mergeKey] : undefined })}`];
+      const element = [...path, `k:${JSON.stringify(itemKeyOf(at, item))}`];
       found.push({ path: element, value: item });
       collect(item, at, element, found);
     }

@@ -97,6 +97,13 @@ describe('what an annotation does to its object', () => {
     expect(processAnnotation('Deployment', deployment(annotation, image), resolve)).toEqual({ kind: 'unchanged' });
   });
 
+  it.each(['', ':v1', 'a'.repeat(256), `app:${'v'.repeat(256)}`])('a name that no tag has is told: %s', (name) => {
+    const object = deployment([trigger({ from: { kind: 'ImageStreamTag', name } })]);
+
+    expect(annotationProblems('Deployment', object)).toEqual([`${JSON.stringify(name)} names no tag of a stream`]);
+    expect(followedByAnnotation('Deployment', object)).toEqual([]);
+  });
+
   it('does not touch the object that it was given', () => {
     const object = deployment([trigger()]);
 

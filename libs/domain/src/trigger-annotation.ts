@@ -61,10 +61,14 @@ export const tagKey = ({ namespace, stream, tag }: TagName): string => `${namesp
 /** What to pull for a tag now; undefined where it means nothing yet. */
 export type Resolve = (tag: TagName) => string | undefined;
 
+/** No stream, tag or namespace has a longer name, and no index holds one. */
+const NAME_LENGTH_MAX = 255;
+
 /** The tag that a reference names; without a tag that is `latest`. Undefined where it names no stream. */
 export function tagOfReference(from: { name?: string; namespace?: string }, namespace: string): TagName | undefined {
   const { name, tag } = splitStreamTag(from.name ?? '');
-  return name ? { namespace: from.namespace || namespace, stream: name, tag } : undefined;
+  const found = { namespace: from.namespace || namespace, stream: name, tag };
+  return name && Object.values(found).every((part) => part.length <= NAME_LENGTH_MAX) ? found : undefined;
 }
 
 export type Triggers = { kind: 'triggers'; triggers: readonly AnnotationTrigger[] } | { kind: 'malformed'; reason: string };
@@ -166,12 +170,12 @@ export function indexTriggers(kind: string, object: Fields | undefined, old: Fie
   const read = triggersOf(object ?? old);
   const before = triggersOf(old);
   if (read.kind === 'malformed') return read;
-  const { name, namespace } = metadataOf(object ?? old);
+  const metadata = metadataOf(object ?? old);
   const cached = read.triggers.length > 0;
   return {
     kind: 'indexed',
     cached,
-    key: cached ? `${RESOURCES[kind] ?? kind}/${String(namespace)}/${String(name)}` : '',
+    key: cached ? `${RESOURCES[kind] ?? kind}/${textIn(metadata, 'namespace')}/${textIn(metadata, 'name')}` : '',
     change: changeOf(),
   };
 

@@ -1,5 +1,5 @@
-import { TagMoved } from '@millrace/contracts/events';
-import { CurrentTag } from '@millrace/contracts/requests';
+import { PullSpecChanged, TagMoved } from '@millrace/contracts/events';
+import { CurrentTag, KnownTags } from '@millrace/contracts/requests';
 import { aPeer } from './service.ts';
 
 type Peer = Awaited<ReturnType<typeof aPeer>>;
@@ -11,10 +11,29 @@ export class TagMoves {
   answer: (question: { namespace: string; stream: string; tag: string }) => TagMoved | null = ({ namespace, stream, tag }) =>
     this.last.get(`${namespace}/${stream}:${tag}`) ?? null;
 
+  /** Streams that may be named by name alone: `demo/web`. */
+  readonly local = new Set<string>();
+
   constructor(private readonly peer: Peer) {}
 
   serve(): void {
     this.peer.answer(CurrentTag, async (question) => ({ move: this.answer(question) }));
+    this.peer.answer(KnownTags, async ({ tags }) => ({
+      at: new Date().toISOString(),
+      tags: tags.map((tag) => {
+        const move = this.answer(tag);
+        const known = move ?? [...this.last.values()].find(({ namespace, stream }) => namespace === tag.namespace && stream === tag.stream);
+        if (!known) return null;
+        const repository = `registry.example.com/${tag.namespace}/${tag.stream}`;
+        return {
+          streamUid: known.streamUid,
+          local: this.local.has(`${tag.namespace}/${tag.stream}`),
+          repository,
+          moves: move?.generation ?? 0,
+          move,
+        };
+      }),
+    }));
   }
 
   /** The next move of a tag, without telling it: `demo/web:latest`. */
@@ -43,6 +62,16 @@ export class TagMoves {
       id: `${move.streamUid}.${move.tag}.${move.generation}`,
       ...(traceparent ? { traceparent } : {}),
     });
+  }
+
+  /** Its image stays and is pulled by another text. */
+  async pullBy(tag: string, pullSpec: string): Promise<TagMoved> {
+    const before = this.last.get(tag);
+    if (!before) throw new Error(`${tag} has never moved`);
+    const move = { ...before, pullSpec };
+    this.last.set(tag, move);
+    await this.peer.tell(PullSpecChanged, move, { id: `${move.streamUid}.${move.tag}.${move.generation}.${pullSpec}` });
+    return move;
   }
 
   async push(tag: string, over: Partial<TagMoved> = {}): Promise<TagMoved> {
