@@ -58,6 +58,17 @@ describe('the limits of a registry', () => {
     expect(await one.headManifest('team/app', 'v1')).toMatchObject({ digest });
   });
 
+  it('are waited for no longer when the client is closed', async () => {
+    registry.on(manifestPath, { status: 429, headers: { 'retry-after': '60' } });
+    const one = client(alice);
+    await failure(one.headManifest('team/app', 'v1'));
+    const waiting = failure(one.headManifest('team/app', 'v1', { maxWaitMs: 100_000 }));
+
+    await one.close();
+
+    expect(await waiting).toMatchObject({ code: 'closed' });
+  });
+
   it('of one account are not those of another', async () => {
     registry.on(manifestPath, (request, response) => {
       if (request.headers.authorization === basic(bob)) response.writeHead(200, { ...manifestHeaders(), 'content-length': 9 }).end();
