@@ -137,7 +137,7 @@ describe('a proxy', () => {
       (thrown: Error) => thrown,
     );
 
-    expect(error.message).toContain('the proxy cannot be read (ERR_INVALID_URL)');
+    expect(error.message).toContain('the proxy cannot be read (UND_ERR_INVALID_ARG)');
     expect(inspect(error)).not.toContain('secret');
   });
 
