@@ -131,6 +131,42 @@ describe('requests at the same time', () => {
     registry.breakConnections();
     await Promise.allSettled(checks);
   });
+
+  it('all come to an end, and leave room for others, whatever the registry does', async () => {
+    const answers: Script[] = [
+      good(),
+      { status: 401, headers: { 'www-authenticate': 'Basic realm="r"' } },
+      { status: 403 },
+      { status: 404 },
+      { status: 307, headers: { location: manifestPath } },
+      { status: 500 },
+      (request) => request.socket.destroy(),
+      () => undefined,
+      (_request, response) => response.writeHead(200, { 'content-length': '1000' }).write('{', () => response.destroy()),
+    ];
+    let asked = 0;
+    registry.on(manifestPath, (request, response) => {
+      const script = answers[asked++ % answers.length] as Script;
+      if (typeof script === 'function') script(request, response);
+      else
+        response
+          .writeHead(script.status ?? 200, script.headers)
+          .end(request.method === 'HEAD' ? undefined : JSON.stringify(script.body ?? {}));
+    });
+    const one = client([alice, bob, undefined], { timeoutMs: 150, connections: 4, circuit: { failures: Infinity } });
+    const calls = [
+      () => one.checkTag('team/app', 'v1', digest, { tenant: 'a' }),
+      () => one.headManifest('team/app', 'v1'),
+      () => one.getManifest('team/app', 'v1', { tenant: 'b' }),
+    ];
+    await Promise.allSettled(Array.from({ length: 120 }, (_, n) => calls[n % calls.length]?.()));
+
+    registry.on(manifestPath, good());
+    const after = await Promise.all(
+      Array.from({ length: 40 }, (_, n) => one.checkTag('team/app', 'v1', digest, { purpose: n % 2 ? 'check' : 'import' })),
+    );
+    expect(after).toEqual(Array(40).fill({ kind: 'unchanged', digest }));
+  });
 });
 
 describe('a registry that fails', () => {
