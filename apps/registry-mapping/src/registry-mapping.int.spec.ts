@@ -396,7 +396,8 @@ describe('the door', () => {
     await send(service, JSON.stringify({ events: [aPush(image!)] }), { ...bearer, traceparent });
 
     await eventually(() => expect(heard.map(({ header }) => header('traceparent'))).toEqual([traceparent]));
-    expect(service.lines('push.mapped')).toMatchObject([{ repository: 'demo/web', tag: 'latest', digest: image!.digest }]);
+    const mappedLine = { repository: 'demo/web', tag: 'latest', digest: image!.digest };
+    await eventually(() => expect(service.lines('push.mapped')).toMatchObject([mappedLine]));
   });
 });
 

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import http from 'node:http';
 import { type AddressInfo, connect as dial, createServer, type LookupFunction } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { inspect } from 'node:util';
 import type { AddressPolicy } from '@millrace/domain/address';
 import { guardedConnector } from '@millrace/platform/guarded-connector';
 import { certificate, type Certified } from '@millrace/testing/certificates';
@@ -57,6 +58,16 @@ describe('TLS', () => {
 
     await expect(look(registry)).rejects.toMatchObject({ name: 'RegistryError' });
     expect(await look({ ...registry, clientCertificate: mine })).toMatchObject({ digest });
+  });
+
+  it('with a certificate, a key or an authority that is none is an error that says so', async () => {
+    for (const options of [
+      { ca: 'none' },
+      { clientCertificate: { ...mine, key: 'none' } },
+      { clientCertificate: { ...mine, cert: authority.cert } },
+    ]) {
+      await expect(look({ registry: server.address, ...options })).rejects.toMatchObject({ name: 'RegistryError', code: 'tls' });
+    }
   });
 
   it('is not verified where the registry is insecure', async () => {
@@ -118,6 +129,16 @@ describe('a proxy', () => {
     await proxy.close();
 
     await expect(through({ http: url })).rejects.toMatchObject({ code: 'unreachable', retryable: true });
+  });
+
+  it('that is no URL is an error that does not repeat it', async () => {
+    const error: Error = await through({ http: 'me:secret@proxy' }).then(
+      () => new Error('no error'),
+      (thrown: Error) => thrown,
+    );
+
+    expect(error.message).toContain('the proxy cannot be read (UND_ERR_INVALID_ARG)');
+    expect(inspect(error)).not.toContain('secret');
   });
 
   it('is never taken from the environment', async () => {

@@ -230,7 +230,7 @@ export class Connection {
     const sent = { ...this.#headers, ...headers };
     if (authorization) sent['authorization'] = authorization;
     if (form) sent['content-type'] = 'application/x-www-form-urlencoded';
-    const dispatcher = (this.#dispatcher ??= dispatcherOf(this.#options, this.#timeoutMs));
+    const dispatcher = this.#open(subject);
     const request = {
       origin: url.origin,
       path: url.pathname + url.search,
@@ -260,6 +260,19 @@ export class Connection {
       if (!body) throw new RegistryError({ code: 'too-large', message: `${subject}: the answer is longer than ${maxBytes} bytes` });
     }
     return { status, headers: answered, body: body ?? nothing, url };
+  }
+
+  #open(subject: string): Dispatcher {
+    try {
+      return (this.#dispatcher ??= dispatcherOf(this.#options, this.#timeoutMs));
+    } catch (error) {
+      // Without the cause: it repeats what it was given, which may be a password.
+      const { code = 'unknown' } = error as { code?: string };
+      throw new RegistryError({
+        code: 'tls',
+        message: `${subject}: not sent, the authority, the client certificate or the proxy cannot be read (${code})`,
+      });
+    }
   }
 }
 

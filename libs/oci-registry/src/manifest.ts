@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
+import { isDigest } from '@millrace/domain/image-reference';
 import { z } from 'zod';
 import { RegistryError } from './error.ts';
+import type { Headers } from './rate-limit.ts';
 
 export const mediaTypes = {
   ociIndex: 'application/vnd.oci.image.index.v1+json',
@@ -61,6 +63,50 @@ export interface Manifest {
   content: ManifestContent;
 }
 
+/** What a registry tells of a manifest without sending it. */
+export interface ManifestHead {
+  digest: string;
+  mediaType: string;
+  size: number;
+}
+
+/** From a good answer to HEAD; undefined where it lacks digest, type or length, as some registries' do. */
+export function readHead(subject: string, reference: string, headers: Headers): ManifestHead | undefined {
+  const mediaType = headerOf(headers, 'content-type');
+  const digest = headerOf(headers, 'docker-content-digest');
+  const size = Number(headerOf(headers, 'content-length') || Number.NaN);
+  const kind = kindOf(mediaType);
+  if (kind === 'schema1') throw unsupported(subject, schema1);
+  if (!isDigest(digest) || kind === 'unknown' || !Number.isSafeInteger(size) || size <= 0) return undefined;
+  const isSameAlgorithm = reference.split(':')[0] === digest.split(':')[0];
+  if (isDigest(reference) && isSameAlgorithm && reference !== digest) throw mismatch(subject, reference, digest);
+  return { digest: isDigest(reference) ? reference : digest, mediaType: mediaType.split(';')[0]?.trim() ?? '', size };
+}
+
+/** From a good answer to GET; fails with `digest-mismatch` where the bytes are not what was asked for, or what the registry says. */
+export function readManifest(subject: string, reference: string, body: Buffer, headers: Headers): Manifest {
+  // Read first: the digest of a schema 1 manifest is not that of its bytes, and the error should say what is wrong.
+  const manifest = parseManifest(subject, body, headerOf(headers, 'content-type'));
+  const claims = [reference, headerOf(headers, 'docker-content-digest')].filter(isDigest);
+  for (const claim of claims) {
+    const actual = digestOf(body, claim);
+    if (actual !== claim) throw mismatch(subject, claim, actual);
+  }
+  return { digest: claims[0] ?? digestOf(body), ...manifest };
+}
+
+export function mismatch(subject: string, expected: string, actual: string): RegistryError {
+  return new RegistryError({
+    code: 'digest-mismatch',
+    message: `${subject}: content integrity error: expected ${expected}, the content is ${actual}`,
+  });
+}
+
+export function headerOf(headers: Headers, name: string): string {
+  const value = headers[name];
+  return (Array.isArray(value) ? value.join(', ') : value) ?? '';
+}
+
 /**
  * Reads the bytes of a manifest that the registry served as `contentType`. Fails with `unsupported-manifest` for schema 1 and
  * other formats, `malformed` for what is no manifest, or one that could be read as two kinds.
@@ -74,11 +120,7 @@ export function parseManifest(subject: string, body: Buffer, contentType: string
   const named = typeof json.mediaType === 'string' && json.mediaType !== '' ? kindOf(json.mediaType) : undefined;
   const kind = named ?? (served === 'unknown' ? kindByContent(json) : served);
   if (kind === 'schema1' || kind === 'unknown') {
-    const what =
-      kind === 'schema1'
-        ? 'Docker schema 1, push the image again with a newer tool'
-        : `"${String(json.mediaType ?? contentType).slice(0, 200)}"`;
-    throw new RegistryError({ code: 'unsupported-manifest', message: `${subject}: unsupported image manifest type: ${what}` });
+    throw unsupported(subject, kind === 'schema1' ? schema1 : `"${String(json.mediaType ?? contentType).slice(0, 200)}"`);
   }
   // Bytes that one reader takes for an index and another for an image pass checks as one and run as the other.
   if (served !== 'unknown' && served !== kind) throw malformed(`served as ${contentType}, but the manifest says ${String(json.mediaType)}`);
@@ -92,6 +134,12 @@ export function parseManifest(subject: string, body: Buffer, contentType: string
     const first = error.issues[0];
     throw malformed(`the manifest is not valid at ${first?.path.join('.')}: ${first?.message}`, error);
   }
+}
+
+const schema1 = 'Docker schema 1, push the image again with a newer tool';
+
+function unsupported(subject: string, what: string): RegistryError {
+  return new RegistryError({ code: 'unsupported-manifest', message: `${subject}: unsupported image manifest type: ${what}` });
 }
 
 /** The bytes as a JSON object, or undefined. */

@@ -58,6 +58,17 @@ describe('the limits of a registry', () => {
     expect(await one.headManifest('team/app', 'v1')).toMatchObject({ digest });
   });
 
+  it('are waited for no longer when the client is closed', async () => {
+    registry.on(manifestPath, { status: 429, headers: { 'retry-after': '60' } });
+    const one = client(alice);
+    await failure(one.headManifest('team/app', 'v1'));
+    const waiting = failure(one.headManifest('team/app', 'v1', { maxWaitMs: 100_000 }));
+
+    await one.close();
+
+    expect(await waiting).toMatchObject({ code: 'closed' });
+  });
+
   it('of one account are not those of another', async () => {
     registry.on(manifestPath, (request, response) => {
       if (request.headers.authorization === basic(bob)) response.writeHead(200, { ...manifestHeaders(), 'content-length': 9 }).end();
@@ -119,6 +130,42 @@ describe('requests at the same time', () => {
     registry.on(manifestPath, good());
     registry.breakConnections();
     await Promise.allSettled(checks);
+  });
+
+  it('all come to an end, and leave room for others, whatever the registry does', async () => {
+    const answers: Script[] = [
+      good(),
+      { status: 401, headers: { 'www-authenticate': 'Basic realm="r"' } },
+      { status: 403 },
+      { status: 404 },
+      { status: 307, headers: { location: manifestPath } },
+      { status: 500 },
+      (request) => request.socket.destroy(),
+      () => undefined,
+      (_request, response) => response.writeHead(200, { 'content-length': '1000' }).write('{', () => response.destroy()),
+    ];
+    let asked = 0;
+    registry.on(manifestPath, (request, response) => {
+      const script = answers[asked++ % answers.length] as Script;
+      if (typeof script === 'function') script(request, response);
+      else
+        response
+          .writeHead(script.status ?? 200, script.headers)
+          .end(request.method === 'HEAD' ? undefined : JSON.stringify(script.body ?? {}));
+    });
+    const one = client([alice, bob, undefined], { timeoutMs: 150, connections: 4, circuit: { failures: Infinity } });
+    const calls = [
+      () => one.checkTag('team/app', 'v1', digest, { tenant: 'a' }),
+      () => one.headManifest('team/app', 'v1'),
+      () => one.getManifest('team/app', 'v1', { tenant: 'b' }),
+    ];
+    await Promise.allSettled(Array.from({ length: 120 }, (_, n) => calls[n % calls.length]?.()));
+
+    registry.on(manifestPath, good());
+    const after = await Promise.all(
+      Array.from({ length: 40 }, (_, n) => one.checkTag('team/app', 'v1', digest, { purpose: n % 2 ? 'check' : 'import' })),
+    );
+    expect(after).toEqual(Array(40).fill({ kind: 'unchanged', digest }));
   });
 });
 

@@ -65,6 +65,7 @@ export class RegistryHost {
   #hasApi = false;
   #underWay = 0;
   #ended?: () => void;
+  readonly #closing = new AbortController();
   #closed?: Promise<void>;
 
   constructor(options: ConnectionOptions) {
@@ -92,7 +93,7 @@ export class RegistryHost {
   }
 
   get isClosed(): boolean {
-    return this.#closed !== undefined;
+    return this.#closing.signal.aborted;
   }
 
   state(): HostState {
@@ -106,7 +107,7 @@ export class RegistryHost {
 
   /** Sends, and again with what a 401 asks for. Any other answer is the caller's, also one that is no success. */
   async send(request: HostRequest, candidate: Candidate, call: CallOptions): Promise<Answer> {
-    if (this.#closed) throw new RegistryError({ code: 'closed', message: `${request.subject}: the registry client is closed` });
+    if (this.#closing.signal.aborted) throw closed(request.subject);
     this.#underWay++;
     try {
       return await this.#authenticated(request, candidate, call);
@@ -119,8 +120,9 @@ export class RegistryHost {
     }
   }
 
-  /** Waits for the requests under way; no further ones are sent. */
+  /** Waits for the requests under way; those that wait for the registry's limits fail, and no further ones are sent. */
   close(): Promise<void> {
+    this.#closing.abort();
     this.#closed ??= new Promise<void>((resolve) => {
       this.#ended = resolve;
       if (this.#underWay === 0) resolve();
@@ -193,7 +195,9 @@ export class RegistryHost {
 
       this.#turns.end(purpose);
       if (this.#now() + waitMs > deadline) throw tooEarly(subject, waitMs);
-      await pause(waitMs);
+      await pause(waitMs, undefined, { signal: this.#closing.signal }).catch(() => {
+        throw closed(subject);
+      });
     }
   }
 
@@ -227,6 +231,10 @@ export class RegistryHost {
     const make = () => ({ account: accountName(candidate), budget: new Budget({ countsHeads }) });
     return this.#budgets.getOrMake(candidate.key, make).budget;
   }
+}
+
+function closed(subject: string): RegistryError {
+  return new RegistryError({ code: 'closed', message: `${subject}: the registry client is closed` });
 }
 
 function isRefusal(answer: Answer, now: number): boolean {

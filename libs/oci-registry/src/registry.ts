@@ -4,22 +4,28 @@ import type { Cost, Purpose } from './budget.ts';
 import { type Answer, type ConnectionOptions, placeOf } from './connection.ts';
 import { type Candidate, type CandidateCredentials, candidatesOf } from './credentials.ts';
 import { RegistryError, statusError } from './error.ts';
-import { acceptedManifests, digestOf, kindOf, type Manifest, maxManifestBytes, parseManifest, parseObject } from './manifest.ts';
+import {
+  acceptedManifests,
+  digestOf,
+  headerOf,
+  type Manifest,
+  type ManifestHead,
+  maxManifestBytes,
+  mismatch,
+  parseObject,
+  readHead,
+  readManifest,
+} from './manifest.ts';
 import { RecentMap } from './recent-map.ts';
 import { type CallOptions, RegistryHost } from './registry-host.ts';
 
 export type { Purpose } from './budget.ts';
 export type { CandidateCredentials, Credentials } from './credentials.ts';
+export type { ManifestHead } from './manifest.ts';
 export type { CallOptions } from './registry-host.ts';
 
 export interface RegistryOptions extends ConnectionOptions {
   credentials?: CandidateCredentials;
-}
-
-export interface ManifestHead {
-  digest: string;
-  mediaType: string;
-  size: number;
 }
 
 /** What a check of a tag found. */
@@ -132,7 +138,7 @@ export class RegistryClient {
     const subject = this.#subject('HEAD', repository, digest);
     const answer = await this.#request({ method: 'HEAD', repository, path: `blobs/${digest}`, subject, cost: 'other' }, call);
     this.#ensureOk(subject, answer);
-    const size = Number(header(answer, 'content-length'));
+    const size = Number(headerOf(answer.headers, 'content-length'));
     if (!Number.isSafeInteger(size) || size <= 0) return 0;
     this.#host.blobSizes.set(digest, size);
     return size;
@@ -245,36 +251,16 @@ export class RegistryClient {
     return this.#request({ method, repository, path: `manifests/${reference}`, subject, headers, maxBytes: maxManifestBytes, cost }, call);
   }
 
-  /** Undefined where GET has to tell: some registries answer HEAD without digest, type or length, and some not at all. */
+  /** Undefined where GET has to tell. */
   #readHead(subject: string, reference: string, answer: Answer): ManifestHead | undefined {
-    const { status } = answer;
-    if (status === 405 || status === 501) return undefined;
+    if (answer.status === 405 || answer.status === 501) return undefined;
     this.#ensureOk(subject, answer);
-    const mediaType = header(answer, 'content-type');
-    const digest = header(answer, 'docker-content-digest');
-    const size = Number(header(answer, 'content-length') || Number.NaN);
-    const kind = kindOf(mediaType);
-    if (kind === 'schema1') {
-      throw new RegistryError({
-        code: 'unsupported-manifest',
-        message: `${subject}: unsupported image manifest type: Docker schema 1, push the image again with a newer tool`,
-      });
-    }
-    if (!isDigest(digest) || kind === 'unknown' || !Number.isSafeInteger(size) || size <= 0) return undefined;
-    if (isDigest(reference) && sameAlgorithm(reference, digest) && reference !== digest) throw mismatch(subject, reference, digest);
-    return { digest: isDigest(reference) ? reference : digest, mediaType: mediaType.split(';')[0]?.trim() ?? '', size };
+    return readHead(subject, reference, answer.headers);
   }
 
   #readManifest(subject: string, reference: string, answer: Answer): Manifest {
     this.#ensureOk(subject, answer);
-    // Read first: the digest of a schema 1 manifest is not that of its bytes, and the error should say what is wrong.
-    const manifest = parseManifest(subject, answer.body, header(answer, 'content-type'));
-    const claims = [reference, header(answer, 'docker-content-digest')].filter(isDigest);
-    for (const claim of claims) {
-      const actual = digestOf(answer.body, claim);
-      if (actual !== claim) throw mismatch(subject, claim, actual);
-    }
-    return { digest: claims[0] ?? digestOf(answer.body), ...manifest };
+    return readManifest(subject, reference, answer.body, answer.headers);
   }
 
   #ensureOk(subject: string, answer: Answer): void {
@@ -302,26 +288,10 @@ const TagPage = z.object({ tags: z.array(z.string()).nullish() });
  * should lead to another server.
  */
 function nextQuery(answer: Answer): string | undefined {
-  const link = /<([^<>]*)>\s*;[^<]*\brel\s*=\s*"?next\b/i.exec(header(answer, 'link'))?.[1];
+  const link = /<([^<>]*)>\s*;[^<]*\brel\s*=\s*"?next\b/i.exec(headerOf(answer.headers, 'link'))?.[1];
   return link !== undefined && URL.canParse(link, answer.url.href) ? new URL(link, answer.url).search : undefined;
-}
-
-function header(answer: Answer, name: string): string {
-  const value = answer.headers[name];
-  return (Array.isArray(value) ? value.join(', ') : value) ?? '';
 }
 
 function isRefusal(error: unknown): error is RegistryError {
   return error instanceof RegistryError && refusalCodes.has(error.code);
-}
-
-function sameAlgorithm(one: string, other: string): boolean {
-  return one.split(':')[0] === other.split(':')[0];
-}
-
-function mismatch(subject: string, expected: string, actual: string): RegistryError {
-  return new RegistryError({
-    code: 'digest-mismatch',
-    message: `${subject}: content integrity error: expected ${expected}, the content is ${actual}`,
-  });
 }
