@@ -278,6 +278,8 @@ describe('the door', () => {
     };
 
     expect(await send(service, JSON.stringify(event), bearer, 'events')).toBe(202);
+    const untagged = { ...event, id: 'f', subject: 'registry.example.com/demo/web' };
+    expect(await send(service, JSON.stringify(untagged), bearer, 'events')).toBe(202);
     expect(await send(service, `${'['.repeat(20_000)}${']'.repeat(20_000)}`, bearer, 'events')).toBe(202);
 
     await eventually(async () =>
