@@ -158,8 +158,8 @@ const metric = async (of: StartedService, registry: string, outcome: string): Pr
     .find((one) => one.startsWith(`millrace_notifications_total{registry="${registry}",`) && one.includes(`outcome="${outcome}"`));
   return Number(line?.split(' ').at(-1) ?? 0);
 };
-async function sql(text: string): Promise<Record<string, unknown>[]> {
-  const client = new pg.Client({ connectionString: database.url });
+async function sql(text: string, url = database.url): Promise<Record<string, unknown>[]> {
+  const client = new pg.Client({ connectionString: url });
   await client.connect();
   try {
     return (await client.query<Record<string, unknown>>(text)).rows;
@@ -372,6 +372,22 @@ describe('a push', () => {
     await eventually(() => expect(told()).toHaveLength(2));
   });
 
+  it('is forgotten when it is so old that a repeat would not be listened to', async () => {
+    const own = await aDatabase();
+    const env = { DATABASE_URL: own.url, HINT_RETENTION_HOURS: '1' };
+    await (await start(env)).stop();
+    await sql(
+      `INSERT INTO registry_mapping.hint VALUES ('hub', 'old', now() - interval '3 hours'), ('hub', 'young', now() - interval '1 hour')`,
+      own.url,
+    );
+
+    const again = await start(env);
+
+    await eventually(async () => expect(await sql('SELECT event_id FROM registry_mapping.hint', own.url)).toEqual([{ event_id: 'young' }]));
+    await again.stop();
+    await own.drop();
+  });
+
   it('is not lost while the database is away', async () => {
     await sql('ALTER TABLE registry_mapping.hint RENAME TO gone');
 
@@ -442,6 +458,19 @@ describe('a sender that is not who it says', () => {
     expect((await send(service, 'gar', pubSub({}), { authorization })).status).toBe(401);
     expect((await send(service, 'gar', pubSub({}), { authorization: `Bearer ${await keys.token()}` })).status).toBe(202);
     expect(keys.fetched).toBe(1);
+  });
+});
+
+describe('the keys of tokens', () => {
+  it('are not fetched from where registries may not be', async () => {
+    const guarded = await start({ REGISTRY_ALLOW_ADDRESSES: 'public' });
+    const before = keys.fetched;
+
+    expect((await send(guarded, 'gar', pubSub({}), { authorization: `Bearer ${await keys.token()}` })).status).toBe(401);
+    expect(guarded.lines('notification.refused').map(({ reason }) => reason)).toEqual([
+      expect.stringMatching(/^the keys of 127.0.0.1:\d+ cannot be fetched$/),
+    ]);
+    expect(keys.fetched).toBe(before);
   });
 });
 

@@ -278,6 +278,8 @@ describe('the door', () => {
     };
 
     expect(await send(service, JSON.stringify(event), bearer, 'events')).toBe(202);
+    const untagged = { ...event, id: 'f', subject: 'registry.example.com/demo/web' };
+    expect(await send(service, JSON.stringify(untagged), bearer, 'events')).toBe(202);
     expect(await send(service, `${'['.repeat(20_000)}${']'.repeat(20_000)}`, bearer, 'events')).toBe(202);
 
     await eventually(async () =>
@@ -553,7 +555,7 @@ describe('a registry', () => {
     const made = images(5);
     registry.answer = (_digest, response) => void response.writeHead(500).end();
     for (const [n, image] of made.entries()) await notify(service, aPush(image, { tag: `t${n}` }));
-    await eventually(() => expect(service.lines('push.retrying')).toHaveLength(5));
+    await eventually(() => expect(new Set(service.lines('push.retrying').map(({ eventId }) => eventId)).size).toBe(5));
     // As after a long outage: the next tries are minutes away.
     await sql(`UPDATE registry_mapping.push SET next_attempt_at = now() + interval '10 minutes'`);
 

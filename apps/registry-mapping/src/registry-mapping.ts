@@ -41,7 +41,12 @@ export class RegistryMapping {
   /** Pushes wait to be looked up; what could not be read is kept with the reason. */
   private async keep(registry: KnownRegistry, outcomes: readonly Outcome[]): Promise<void> {
     const traceparent = currentTrace() ?? freshTrace();
-    const pushes = outcomes.flatMap((outcome, index) => (outcome.kind === 'ignored' ? [] : [newPush(outcome, index, traceparent)]));
+    const pushes = outcomes.flatMap((outcome, index) => {
+      if (outcome.kind === 'ignored') return [];
+      if (outcome.kind === 'malformed' || outcome.push.tag !== undefined) return [newPush(outcome, index, traceparent)];
+      this.measures.count(registry, 'by-digest');
+      return [];
+    });
     if (!pushes.length) return;
 
     const { name } = registry;
@@ -104,7 +109,7 @@ function newPush(outcome: Kept, index: number, traceparent: string): NewPush {
 
 /** The first thing that a mapping needs and a push lacks. */
 const missingIn = (push: Push): string | undefined =>
-  (['eventId', 'tag', 'digest', 'occurredAt'] as const).find((part) => push[part] === undefined);
+  (['eventId', 'digest', 'occurredAt'] as const).find((part) => push[part] === undefined);
 
 /** Something nested too deeply to be written again is not kept. */
 function jsonOf(event: unknown): string {

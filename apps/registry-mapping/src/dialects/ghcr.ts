@@ -28,7 +28,8 @@ const Package = z.object({
   package_version: z.object({
     version: z.string(),
     container_metadata: z.object({
-      tag: z.object({ name: TagName }),
+      // Empty for the parts of an index, but sometimes for the index too: then any tag may have moved.
+      tag: z.object({ name: z.literal('').or(TagName) }),
       manifest: Maybe(z.object({ digest: Maybe(Digest), media_type: Remark })),
     }),
   }),
@@ -48,8 +49,6 @@ export const ghcr: Dialect = {
     const told = field(payload, event);
     const kinds = [textField(told, 'package_type'), textField(told, 'ecosystem')];
     if (!kinds.some((kind) => IMAGES.has(kind.toLowerCase()))) return [ignored('no-image')];
-    // The parts of an index, and what only a digest names.
-    if (field(told, 'package_version', 'container_metadata', 'tag', 'name') === '') return [ignored('by-digest')];
 
     const parsed = Package.safeParse(told);
     if (!parsed.success) return [malformed(parsed.error, payload, headers['x-github-delivery'])];
@@ -57,13 +56,12 @@ export const ghcr: Dialect = {
     const repository = lowerCase.pipe(RepositoryName).safeParse(`${owner.login}/${name}`);
     if (!repository.success) return [malformed(repository.error, payload, headers['x-github-delivery'])];
     const { tag, manifest } = version.container_metadata;
+    const image = { digest: manifest?.digest ?? Digest.safeParse(version.version).data, mediaType: manifest?.media_type };
     return [
       pushed({
         eventId: madeId(`${repository.data}:${tag.name}`, version.version, occurredAt ?? headers['x-github-delivery'] ?? ''),
         repository: repository.data,
-        tag: tag.name,
-        digest: manifest?.digest ?? Digest.safeParse(version.version).data,
-        mediaType: manifest?.media_type,
+        ...(tag.name ? { tag: tag.name, ...image } : {}),
         occurredAt,
         actor: Remark.parse(field(payload, 'sender', 'login')),
       }),
