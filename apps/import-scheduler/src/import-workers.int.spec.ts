@@ -1,9 +1,13 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { eventually } from '@millrace/testing/eventually';
 import { makeImage } from '@millrace/testing/images';
-import { aBed, aRegistry, type Bed, type ToldRegistry } from './testbed.ts';
+import { anImportBed, type ImportBed } from '@millrace/testing/import-bed';
+import { aToldRegistry, type ToldRegistry } from '@millrace/testing/told-registry';
+import { service } from './main.ts';
 
-let bed: Bed;
+const aBed = (env: Record<string, string>) => anImportBed(service as never, env);
+
+let bed: ImportBed;
 let registry: ToldRegistry;
 
 beforeAll(async () => {
@@ -11,7 +15,7 @@ beforeAll(async () => {
 });
 afterAll(() => bed.stop());
 beforeEach(async () => {
-  registry = await aRegistry();
+  registry = await aToldRegistry();
   registry.has('team/app', { latest: makeImage('latest'), v1: makeImage('v1') });
 });
 afterEach(() => registry.close());

@@ -1,18 +1,22 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { makeImage, makeIndex } from '@millrace/testing/images';
-import { aBed, aRegistry, type Bed, type ToldRegistry } from './testbed.ts';
+import { anImportBed, type ImportBed } from '@millrace/testing/import-bed';
+import { aToldRegistry, type ToldRegistry } from '@millrace/testing/told-registry';
+import { service } from './main.ts';
 
-let bed: Bed;
+const aBed = (env: Record<string, string>) => anImportBed(service as never, env);
+
+let bed: ImportBed;
 let registry: ToldRegistry;
 /** With another configuration. */
-let other: Bed | undefined;
+let other: ImportBed | undefined;
 
 beforeAll(async () => {
   bed = await aBed({ IMPORT_TIMEOUT_MS: '400', IMPORT_IMAGES_MAX: '20', IMPORT_TAGS_PER_REPOSITORY: '3' });
 });
 afterAll(() => bed.stop());
 beforeEach(async () => {
-  registry = await aRegistry();
+  registry = await aToldRegistry();
   bed.applied.length = 0;
 });
 afterEach(async () => {

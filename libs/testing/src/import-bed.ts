@@ -1,80 +1,19 @@
 import { randomUUID } from 'node:crypto';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import type { EventData, Question } from '@millrace/contracts/define';
 import { ImportCompleted, ImportWanted, type WantedTag } from '@millrace/contracts/imports';
 import { ApplyImport, ImportObjects, PullSecrets, TagStoreObjects } from '@millrace/contracts/requests';
 import { notFound } from '@millrace/domain/status';
 import { Sealing } from '@millrace/platform/sealing';
-import type { MadeImage, MadeIndex } from '@millrace/testing/images';
-import { aDatabase, aNatsServer } from '@millrace/testing/servers';
-import { aPeer, aService, type StartedService } from '@millrace/testing/service';
+import type { ServiceDefinition } from '@millrace/platform/service';
+import { aDatabase, aNatsServer } from './servers.ts';
+import { aPeer, aService, type StartedService } from './service.ts';
 import pg from 'pg';
-import { service as definition } from './main.ts';
-
-/* What the specs of this room start from: the service, whoever it speaks with over NATS, and a registry that does as it is told. */
-
-/** A registry over plain HTTP. */
-export interface ToldRegistry {
-  /** `127.0.0.1:PORT` */
-  host: string;
-  /** Method and path of each request, in order. */
-  asked: string[];
-  /** What happens to a request; it is answered as it should be unless said otherwise. */
-  answer: (request: IncomingMessage, response: ServerResponse, proceed: () => void) => void;
-  has: (repository: string, tags: Record<string, MadeImage | MadeIndex>) => void;
-  close: () => Promise<void>;
-}
-
-export async function aRegistry(): Promise<ToldRegistry> {
-  const content = new Map<string, { body: Buffer; type: string }>();
-  const tagsOf = new Map<string, Map<string, string>>();
-  const server = createServer((request, response) => {
-    const [path = ''] = (request.url ?? '').split('?');
-    registry.asked.push(`${request.method} ${path}`);
-    const [, repository = '', kind, name = ''] = /^\/v2\/(.+)\/(manifests|blobs|tags)\/(.+)$/.exec(path) ?? [];
-    const proceed = () => {
-      const tags = tagsOf.get(repository);
-      if (kind === 'tags' && tags) return response.writeHead(200).end(JSON.stringify({ name: repository, tags: [...tags.keys()] }));
-      const found = content.get(tags?.get(name) ?? name);
-      if (found) return response.writeHead(200, { 'content-type': found.type }).end(request.method === 'HEAD' ? undefined : found.body);
-      return response
-        .writeHead(404)
-        .end(JSON.stringify({ errors: [{ code: tags ? 'MANIFEST_UNKNOWN' : 'NAME_UNKNOWN', message: 'not here' }] }));
-    };
-    registry.answer(request, response, () => void proceed());
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const put = (image: MadeImage | MadeIndex): void => {
-    content.set(image.digest, { body: image.manifest, type: image.mediaType });
-    if ('images' in image) image.images.forEach(put);
-    else content.set(image.config.digest, { body: image.config.body, type: 'application/octet-stream' });
-  };
-  const registry: ToldRegistry = {
-    host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
-    asked: [],
-    answer: (_request, _response, proceed) => proceed(),
-    has: (repository, tags) => {
-      tagsOf.set(
-        repository,
-        new Map([...(tagsOf.get(repository) ?? []), ...Object.entries(tags).map(([tag, image]) => [tag, image.digest] as const)]),
-      );
-      Object.values(tags).forEach(put);
-    },
-    close: () =>
-      new Promise((resolve) => {
-        server.closeAllConnections();
-        server.close(() => resolve());
-      }),
-  };
-  return registry;
-}
 
 const KEY = Buffer.alloc(32, 7);
 const USER = { name: 'dev', groups: ['system:authenticated'] };
 
-/** The service with its neighbours. */
-export interface Bed {
+/** import-scheduler among those it speaks with over NATS, which do as they are told. */
+export interface ImportBed {
   service: StartedService;
   peer: Awaited<ReturnType<typeof aPeer>>;
   sql: (text: string, parameters?: unknown[]) => Promise<Record<string, unknown>[]>;
@@ -92,11 +31,11 @@ export interface Bed {
   stop: () => Promise<void>;
 }
 
-export async function aBed(env: Record<string, string> = {}): Promise<Bed> {
+export async function anImportBed(definition: ServiceDefinition<never>, env: Record<string, string> = {}): Promise<ImportBed> {
   const [database, nats] = await Promise.all([aDatabase(), aNatsServer()]);
   const peer = await aPeer(nats.url);
-  const applied: Bed['applied'] = [];
-  const streams: Bed['streams'] = new Map();
+  const applied: ImportBed['applied'] = [];
+  const streams: ImportBed['streams'] = new Map();
   const sealing = new Sealing({ SECRETS_KEY: [KEY] });
   let secrets: object[] = [];
   peer.answer(PullSecrets, () => Promise.resolve({ revision: randomUUID(), secrets } as never));
@@ -111,7 +50,7 @@ export async function aBed(env: Record<string, string> = {}): Promise<Bed> {
     return Promise.resolve({ kind: 'applied', stream: { metadata: { name: question.stream } }, images: [] } as never);
   });
   const completed = peer.hear(ImportCompleted);
-  const service = await aService(definition as never, {
+  const service = await aService(definition, {
     DATABASE_URL: database.url,
     NATS_URL: nats.url,
     SECRETS_KEY: KEY.toString('base64'),
