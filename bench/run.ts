@@ -3,10 +3,11 @@ import { machine, meets, table, type Figure } from './figures.ts';
 import { history } from './history.ts';
 import { latency } from './latency.ts';
 import { memory } from './memory.ts';
+import { schedule } from './schedule.ts';
 import { start } from './start.ts';
 import { throughput } from './throughput.ts';
 
-const benches = { start, latency, throughput, history, memory };
+const benches = { start, latency, throughput, history, memory, schedule };
 
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !(name in benches));

@@ -11,7 +11,8 @@ import {
 } from '@millrace/domain/image-reference';
 import { RegistryAllowList, type AllowedRegistry, type Transport } from '@millrace/domain/allowed-registries';
 import type { ImageStream, TagEvent } from '@millrace/domain/image-stream';
-import { planStream } from '@millrace/domain/import-plan';
+import { planStream, type StreamPlan } from '@millrace/domain/import-plan';
+import { planScheduled } from '@millrace/domain/import-schedule';
 import { candidatesFor, keyringOf, lookupText } from '@millrace/domain/keyring';
 import { followTag, resolvePullSpec } from '@millrace/domain/pull-spec';
 import { parseStreamImage, parseStreamTag, splitStreamTag } from '@millrace/domain/stream-names';
@@ -25,10 +26,7 @@ const streamOf = (input: StreamInput): ImageStream => ({
   status: input.status ?? { dockerImageRepository: '' },
 });
 
-const planned = (stream: ImageStream) => {
-  const { tags, ...plan } = planStream(stream);
-  return { ...plan, tags: tags.map((tag) => tag.name) };
-};
+const planned = ({ tags, ...plan }: StreamPlan) => ({ ...plan, tags: tags.map((tag) => tag.name) });
 
 /** Where a secret of a type keeps its registries. */
 const DATA_KEYS: Record<string, string> = {
@@ -76,7 +74,11 @@ export default {
     const error = new RegistryAllowList(allowed).refusalOf(pullSpec, transport);
     return { admitted: error === undefined, error };
   },
-  'import.plan': (stream: StreamInput) => planned(streamOf(stream)),
+  'import.plan': (stream: StreamInput) => planned(planStream(streamOf(stream))),
+  'import.scheduledPlan': (stream: StreamInput) => {
+    const plan = planScheduled(streamOf(stream));
+    return plan ? { scheduled: true, ...planned(plan) } : { scheduled: false };
+  },
   'tag.follow': ({ stream, tag }: { stream: StreamInput; tag: string }) => {
     const followed = followTag(streamOf(stream), tag);
     const { finalTag, multiple } = followed;
