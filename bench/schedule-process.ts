@@ -2,7 +2,7 @@
 import { pino } from 'pino';
 import { PullSecrets } from '@millrace/contracts/requests';
 import { Clock } from '@millrace/import-scheduler/clock';
-import { anInstance, aStream } from '@millrace/import-scheduler/schedule-testbed';
+import { anInstance } from '@millrace/import-scheduler/schedule-testbed';
 import { Bus } from '@millrace/platform/bus';
 
 /** What is to be followed: `tags` tags each of `repositories` repositories at `registry`, as named by {@link repositoryOf}. */
@@ -27,8 +27,9 @@ export interface Took {
   latestMs: number;
 }
 
-export const repositoryOf = (n: number): string => `bench/app-${n}`;
+export const repositoryOf = (n: number | ''): string => `bench/app-${n}`;
 const POLL_MS = 500;
+const PERIOD_MS = 900_000;
 
 /** Runs as fast as the real one between ticks. */
 class SkippingClock extends Clock {
@@ -57,10 +58,20 @@ tagStore.serve(PullSecrets, () => Promise.resolve({ revision: '0', secrets: [] }
 async function follow({ registry, repositories, tags, digest }: Followed): Promise<void> {
   await one.store.query('DELETE FROM wanted_stream');
   await one.store.query('DELETE FROM scheduled_import');
-  for (let n = 0; n < repositories; n++) {
-    const from = `${registry}/${repositoryOf(n)}`;
-    await one.want(aStream(`s${n}`, Object.fromEntries(Array.from({ length: tags }, (_, t) => [`t${t}`, { from: `${from}:t${t}` }]))));
-  }
+  // As a fact of each stream does, at once.
+  await one.store.query(
+    `INSERT INTO wanted_stream (stream_uid, namespace, name, resource_version) SELECT md5('s' || n)::uuid, 'bench', 's' || n, 1 FROM generate_series(0, $1 - 1) n`,
+    [repositories],
+  );
+  await one.store.query(
+    `INSERT INTO wanted_tag (stream_uid, tag, source, generation, insecure, scheduled, import_mode, reference_policy)
+     SELECT md5('s' || n)::uuid, 't' || t, $1 || n || ':t' || t, 1, true, true, 'Legacy', 'Source' FROM generate_series(0, $2 - 1) n, generate_series(0, $3 - 1) t`,
+    [`${registry}/${repositoryOf('')}`, repositories, tags],
+  );
+  await one.store.query(
+    `INSERT INTO scheduled_tag (stream_uid, tag, namespace, interval_ms) SELECT stream_uid, tag, 'bench', $1 FROM wanted_tag`,
+    [PERIOD_MS],
+  );
   while ((await one.followers.seat()) > 0);
   await one.store.query('UPDATE scheduled_import SET digest = $1', [digest]);
   await one.store.query('UPDATE scheduled_tag SET digest = $1', [digest]);

@@ -30,7 +30,7 @@ const REPOSITORIES = 1_000;
 const CHECKED = { repositories: 10, tags: 100 };
 const SERVED = makeImage('scheduled');
 const IN_FLIGHT = 12;
-const ROUNDS = 3;
+const ROUNDS = 5;
 const PUSHES = 200;
 const PER_SECOND = 5;
 
@@ -68,7 +68,7 @@ export async function schedule(): Promise<Figure[]> {
       kind: 'follow',
       followed: { registry: standIn.host, digest: SERVED.digest, repositories: REPOSITORIES, tags: TAGS / REPOSITORIES },
     });
-    // One to come into step, one to be measured.
+    // The first look comes after a quarter of the period.
     await scheduler.do({ kind: 'period', intervalMs: PERIOD_MS * 0.25 });
     standIn.asked.clear();
     const took = await scheduler.do({ kind: 'period', intervalMs: PERIOD_MS });

@@ -41,5 +41,10 @@ export const config = {
     .default(3 * 1024 * 1024)
     .describe('Largest request body; NATS must carry as much (max_payload).'),
   WATCH_LIMIT: integer(1, 100_000).default(1_000).describe('Watches that one api process serves at a time; more are answered 429.'),
+  WATCH_BACKLOG_BYTES: integer(64 * 1024, 1024 * 1024 * 1024)
+    .default(4 * 1024 * 1024)
+    .describe(
+      'How far the client of a watch may be behind, in bytes of changes of its resource; one that is further behind is sent away with 410.',
+    ),
 } as const satisfies ConfigShape;
 export type ApiConfig = Config<typeof config>;

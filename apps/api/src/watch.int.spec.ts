@@ -19,7 +19,7 @@ let streams: string;
 beforeAll(async () => {
   nats = await aNatsServer();
   ({ owner, service } = await anOwner('tag-store', nats.url));
-  api = await anApi(nats.url, { WATCH_LIMIT: '3' });
+  api = await anApi(nats.url, { WATCH_LIMIT: '3', WATCH_BACKLOG_BYTES: '65536' });
 });
 afterAll(async () => {
   await api?.stop();
@@ -38,20 +38,27 @@ interface Event {
 }
 
 /** An open watch: its events so far, and whether the server has ended it. */
-async function watch(path: string, headers: Record<string, string> = {}) {
+async function watch(path: string, headers: Record<string, string> = {}, { reads = true } = {}) {
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
     const sent = httpsRequest(api.options(path, { headers }), resolve);
     sent.on('error', reject);
     sent.end();
   });
-  const open = { events: [] as Event[], ended: false, status: response.statusCode, close: () => response.destroy() };
+  const open = {
+    events: [] as Event[],
+    ended: false,
+    status: response.statusCode,
+    close: () => response.destroy(),
+    read: () => response.on('data', read),
+  };
   let rest = '';
   response.setEncoding('utf8');
-  response.on('data', (text: string) => {
+  const read = (text: string) => {
     const lines = (rest + text).split('\n');
     rest = lines.pop() ?? '';
     for (const line of lines) open.events.push(JSON.parse(line) as Event);
-  });
+  };
+  if (reads) response.on('data', read);
   response.on('error', () => undefined);
   response.on('close', () => (open.ended = true));
   return open;
@@ -162,6 +169,77 @@ describe('a watch', () => {
     owner.put(Images, { metadata: { name: `sha256:${ns}` } });
     await eventually(() => expect(seen(open)).toContain(`ADDED sha256:${ns}`));
     open.close();
+  });
+
+  it('is fed with others of its kind from one question to the owner', async () => {
+    const open = [await watch(`${streams}?watch=true`), await watch(`${streams}?watch=true`)];
+    const questions = owner.asked.length;
+
+    put('a');
+    put('a', { labels: { x: 'y' } });
+
+    for (const one of open) await eventually(() => expect(seen(one)).toEqual(['ADDED a', 'MODIFIED a']));
+    const changes = owner.asked.slice(questions).filter(({ verb, resource }) => verb === 'changes' && resource === 'imagestreams');
+    expect(changes.length).toBeLessThanOrEqual(3);
+    for (const one of open) one.close();
+  });
+
+  it('of one namespace tells nothing of another', async () => {
+    const [here, everywhere] = [await watch(`${streams}?watch=true`), await watch(`/apis/image.openshift.io/v1/imagestreams?watch=true`)];
+
+    owner.put(ImageStreams, { metadata: { name: 'there', namespace: `${ns}-b` } });
+    put('here');
+
+    await eventually(() => expect(seen(everywhere)).toEqual(expect.arrayContaining(['ADDED there', 'ADDED here'])));
+    await eventually(() => expect(seen(here)).toEqual(['ADDED here']));
+    for (const one of [here, everywhere]) one.close();
+  });
+
+  it('from a version before what the api has kept is told by the owner what came since', async () => {
+    const { metadata } = put('a');
+    for (let n = 0; n < 5; n++) put('filler', { annotations: { text: 'x'.repeat(30_000) } });
+    const keeps = await watch(`${streams}?watch=true`);
+    for (let n = 0; n < 5; n++) put('filler', { annotations: { text: 'y'.repeat(30_000) } });
+    await eventually(() => expect(keeps.events.length).toBeGreaterThan(5));
+
+    const open = await watch(`${streams}?watch=true&resourceVersion=${metadata.resourceVersion}`);
+
+    put('last');
+    await eventually(() => expect(seen(open).at(-1)).toBe('ADDED last'));
+    expect(seen(open).filter((one) => one.endsWith(' filler'))).toHaveLength(10);
+    for (const one of [keeps, open]) one.close();
+  });
+
+  it('whose client does not read is sent away with the reason, and others go on', async () => {
+    const slow = await watch(`${streams}?watch=true`, {}, { reads: false });
+    const quick = await watch(`${streams}?watch=true`);
+
+    for (let n = 0; n < 80; n++) put('large', { annotations: { n: String(n), text: 'x'.repeat(200_000) } });
+    await eventually(() => expect(quick.events.at(-1)?.object.metadata.annotations.n).toBe('79'), 20_000);
+
+    expect(quick.events).toHaveLength(80);
+    slow.read();
+    await eventually(() => expect(slow.ended).toBe(true));
+    expect(slow.events.length).toBeLessThan(80);
+    expect(slow.events.at(-1)).toMatchObject({ type: 'ERROR', object: { kind: 'Status', code: 410, reason: 'Expired' } });
+    expect(slow.events.at(-1)?.object.message).toContain('the watch was too slow');
+    quick.close();
+  });
+
+  it('is ended with 410 when the owner has forgotten what its followers have not heard', async () => {
+    put('a');
+    const open = await watch(`${streams}?watch=true`);
+    await eventually(() => expect(seen(open)).toEqual(['ADDED a']));
+
+    owner.forgotten = 1_000_000;
+    put('b');
+    await eventually(() => expect(open.ended).toBe(true));
+    owner.forgotten = 0;
+
+    expect(open.events.at(-1)).toMatchObject({ type: 'ERROR', object: { code: 410, reason: 'Expired' } });
+    const again = await watch(`${streams}?watch=true`);
+    await eventually(() => expect(seen(again)).toEqual(['ADDED a', 'ADDED b']));
+    again.close();
   });
 
   it('prints rows, with the columns once', async () => {

@@ -1,28 +1,23 @@
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
-import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
-import type { ObjectQuestion } from '@millrace/contracts/requests';
-import { StatusError, type Status } from '@millrace/domain/status';
-import { pause } from '@millrace/platform/backoff';
-import { CONFIG } from '@millrace/platform/service';
+import type { Resource } from '@millrace/contracts/resources';
+import { gone, StatusError, type Status } from '@millrace/domain/status';
+import type { Log } from '@millrace/platform/log';
+import { CONFIG, LOG } from '@millrace/platform/service';
 import type { ApiConfig } from './config.ts';
+import { asTold, Follower, type Listener, type Told } from './follower.ts';
 import type { Representation } from './media.ts';
 import { Objects, type ObjectRequest } from './objects.ts';
 import { positive, selectionOf, type Selection, type Target } from './protocol.ts';
-import { metadataOf, tableOf, type Included, type Printed } from './table.ts';
+import { selectorOf, type Attributes } from './selector.ts';
+import type { Included } from './table.ts';
+import { WatchClient } from './watch-client.ts';
+import { EventLines, SelectedView } from './watch-events.ts';
 
-/** The longest a change is waited for in one question. An owner that is killed meanwhile is noticed this late, and a little. */
-const POLL_MS = 8_000;
-const POLL_GRACE_MS = 4_000;
-const BATCH = 500;
 const PAGE = 500;
 const BOOKMARK_EVERY_MS = 60_000;
 /** A last bookmark comes this long before the end, so that the client continues from there. */
 const BOOKMARK_BEFORE_END_MS = 2_000;
-/** How long a client may leave what it was sent unread. */
-const STALLED_MS = 30_000;
-/** How long an owner may be away before the watch ends and the client starts over. */
-const OWNER_AWAY_MS = 30_000;
 const DEFAULT_TIMEOUT_MS = 30 * 60_000;
 
 /** A watch that has begun: nothing can be refused any more. */
@@ -31,14 +26,16 @@ export interface Watch {
   stream(response: ServerResponse, headers: Record<string, string>): Promise<void>;
 }
 
-/** Serves watches: what is there first where that is wanted, then changes as their owner tells them. */
+/** Serves watches: what is there first where that is wanted, then changes, which all watches of a resource get from one follower. */
 @Injectable()
 export class Watches implements OnModuleDestroy {
-  private readonly running = new Set<AbortController>();
+  private readonly running = new Set<OpenWatch>();
+  private readonly followers = new Map<Resource, Follower>();
 
   constructor(
     private readonly objects: Objects,
     @Inject(CONFIG) private readonly config: ApiConfig,
+    @Inject(LOG) private readonly log: Log,
   ) {}
 
   get count(): number {
@@ -46,96 +43,206 @@ export class Watches implements OnModuleDestroy {
   }
 
   onModuleDestroy(): void {
-    for (const one of this.running) one.abort();
+    for (const one of this.running) one.end();
+    for (const one of this.followers.values()) one.stop();
   }
 
   /**
    * Asks the owner for what comes first, so that what it refuses is refused with an HTTP status.
-   * @throws StatusError 429 when too many watches run, and whatever the owner refuses but `Expired`, which is told as an event
+   * @throws StatusError 400 for selectors, 429 when too many watches run, and whatever the owner refuses but `Expired`, which is told as an event
    */
   async begin(request: ObjectRequest, form: Representation, included: Included): Promise<Watch> {
     if (this.running.size >= this.config.WATCH_LIMIT) throw new StatusError(tooManyWatches(this.config.WATCH_LIMIT));
     const { target, query } = request;
     const selection = watchSelection(target, query);
-    const feed = new Feed(this.objects, target, selection);
-    const fresh = selection.resourceVersion === undefined;
-    const initialEventsEnd = query.get('sendInitialEvents') === 'true';
-    const first = fresh || initialEventsEnd ? await feed.existing() : await feed.changes(0).catch(expiredEvent);
+    const follower = this.followerOf(target.resource);
+    const watch = new OpenWatch(this.objects, follower, target, selection, {
+      lines: new EventLines(target.resource, form, included, follower),
+      bookmarks: /^(true|1)$/i.test(query.get('allowWatchBookmarks') ?? ''),
+      initialEventsEnd: query.get('sendInitialEvents') === 'true',
+      timeoutMs: timeoutIn(query),
+    });
+    this.running.add(watch);
+    try {
+      await watch.begin();
+    } catch (error) {
+      this.running.delete(watch);
+      throw error;
+    }
     return {
-      stream: async (response, headers) => {
-        const abort = new AbortController();
-        this.running.add(abort);
-        response.once('close', () => abort.abort());
-        try {
-          const events = new EventStream(response, target, form, included, abort);
-          response.writeHead(200, headers);
-          response.flushHeaders();
-          await run(feed, events, first, { bookmarks: bookmarksIn(query), initialEventsEnd, timeoutMs: timeoutIn(query) }, abort.signal);
-        } finally {
-          this.running.delete(abort);
-          response.end();
-        }
-      },
+      stream: (response, headers) => watch.stream(response, headers).finally(() => this.running.delete(watch)),
     };
   }
-}
 
-interface Event {
-  type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'ERROR';
-  object: unknown;
-}
-
-async function run(
-  feed: Feed,
-  events: EventStream,
-  first: readonly Event[],
-  { bookmarks, initialEventsEnd, timeoutMs }: { bookmarks: boolean; initialEventsEnd: boolean; timeoutMs: number },
-  signal: AbortSignal,
-): Promise<void> {
-  const end = Date.now() + timeoutMs;
-  let lastBookmark = Date.now();
-  let goodbye = bookmarks;
-  if (!(await events.send(first))) return;
-  if (initialEventsEnd && bookmarks) await events.bookmark(feed.version, true);
-  while (!signal.aborted && Date.now() < end) {
-    const nextBookmark = !bookmarks
-      ? end
-      : goodbye
-        ? Math.min(lastBookmark + BOOKMARK_EVERY_MS, Math.max(end - BOOKMARK_BEFORE_END_MS, lastBookmark))
-        : end;
-    const waitMs = Math.min(POLL_MS, Math.max(0, Math.min(nextBookmark, end) - Date.now()));
-    const changes = await feed.changesPatiently(waitMs, signal);
-    if (changes === undefined || signal.aborted) return;
-    if (!(await events.send(changes))) return;
-    if (bookmarks && goodbye && Date.now() >= nextBookmark) {
-      goodbye = Date.now() < end - BOOKMARK_BEFORE_END_MS;
-      lastBookmark = Date.now();
-      await events.bookmark(feed.version, false);
-    }
+  private followerOf(resource: Resource): Follower {
+    const known = this.followers.get(resource);
+    if (known) return known;
+    const follower = new Follower(resource, this.objects, this.config.WATCH_BACKLOG_BYTES, this.log);
+    this.followers.set(resource, follower);
+    return follower;
   }
 }
 
-/** The changes of one selection of objects, in order; keeps how far it has come. */
-class Feed {
-  version: string;
-  private readonly view?: SelectedView;
+interface WatchOptions {
+  lines: EventLines;
+  bookmarks: boolean;
+  initialEventsEnd: boolean;
+  timeoutMs: number;
+}
 
+/** One watch, from its first event to its end. */
+class OpenWatch implements Listener {
+  private readonly selects: (attributes: Attributes) => boolean;
+  private readonly view: SelectedView | undefined;
+  private readonly over = Promise.withResolvers<void>();
+  private client: WatchClient | undefined;
+  /** The first of the follower's changes that it has not seen otherwise is above this. */
+  private floor: bigint;
+  /** Everything of the selection up to here has been sent. */
+  private version: bigint;
+  /** What comes before the follower's changes, and is not sent yet. */
+  private first: Told[] = [];
+  /** Where it stands among the follower's changes; undefined until it has caught up with them. */
+  private place: number | undefined;
+  private catchingUp = false;
+  private finished = false;
+  private refusal: Status | undefined;
+
+  /** @throws StatusError 400 for a selector that is none */
   constructor(
     private readonly objects: Objects,
+    private readonly follower: Follower,
     private readonly target: Target,
     private readonly selection: Selection,
+    private readonly options: WatchOptions,
   ) {
-    this.version = selection.resourceVersion ?? '0';
-    if (selection.labelSelector || selection.fieldSelector) this.view = new SelectedView();
+    this.selects = selectorOf(target.resource, { ...selection, namespace: target.namespace });
+    this.view = selection.labelSelector || selection.fieldSelector ? new SelectedView() : undefined;
+    this.version = this.floor = BigInt(selection.resourceVersion ?? 0);
+  }
+
+  get behind(): boolean {
+    return this.client?.open === true && !this.client.ready;
+  }
+
+  /** Begins to listen, and gets what comes first. Throws what the owner refuses. */
+  async begin(): Promise<void> {
+    await this.follower.join(this);
+    try {
+      if (this.selection.resourceVersion === undefined || this.options.initialEventsEnd) await this.listExisting();
+      else await this.catchUp();
+    } catch (error) {
+      this.follower.leave(this);
+      throw error;
+    }
+  }
+
+  async stream(response: ServerResponse, headers: Record<string, string>): Promise<void> {
+    const timers = new Set<NodeJS.Timeout>();
+    try {
+      response.writeHead(200, headers);
+      response.flushHeaders();
+      const client = new WatchClient(response, {
+        ready: () => {
+          this.advance();
+          this.follower.ready();
+        },
+        stalled: () => this.tooSlow(),
+        gone: () => this.over.resolve(),
+      });
+      this.client = client;
+      if (this.finished) return this.ended(this.refusal);
+      if (response.destroyed) return;
+      const { timeoutMs, bookmarks } = this.options;
+      timers.add(setTimeout(() => this.end(), timeoutMs).unref());
+      if (bookmarks) this.keepBookmarking(timers, Date.now() + timeoutMs);
+      this.advance();
+      await this.over.promise;
+    } finally {
+      for (const timer of timers) clearTimeout(timer);
+      this.follower.leave(this);
+      this.client?.close();
+    }
+  }
+
+  told(): void {
+    this.advance();
+  }
+
+  ended(refusal?: Status): void {
+    this.finished = true;
+    this.refusal = refusal;
+    if (!this.client) return;
+    this.client.close(refusal && this.options.lines.error(refusal));
+    this.over.resolve();
+  }
+
+  end(): void {
+    this.ended();
+  }
+
+  /** Sends what there is while the client takes it. */
+  private advance(): void {
+    const { client } = this;
+    if (!client?.open) return;
+    if (this.place !== undefined && !this.follower.holds(this.place)) return this.tooSlow();
+    if (client.ready) client.together(() => this.sendReady(client));
+    if (!client.ready || this.place !== undefined || this.catchingUp) return;
+    this.catchingUp = true;
+    this.catchUp()
+      .finally(() => (this.catchingUp = false))
+      .then(
+        () => this.advance(),
+        (error: unknown) => this.failed(error),
+      );
+  }
+
+  private sendReady(client: WatchClient): void {
+    while (client.ready && this.first.length) this.see(client, this.first.shift() as Told);
+    if (!client.ready) return;
+    if (this.options.initialEventsEnd) {
+      this.options.initialEventsEnd = false;
+      if (this.options.bookmarks) client.send(this.options.lines.bookmark(String(this.version), true));
+    }
+    while (client.ready && this.place !== undefined) {
+      const told = this.follower.at(this.place);
+      if (!told) break;
+      this.place++;
+      if (told.version <= this.floor) continue;
+      this.version = told.version;
+      this.see(client, told);
+    }
+  }
+
+  private see(client: WatchClient, told: Told): void {
+    const selected = this.selects(told.attributes);
+    if (this.view) {
+      const seen = this.view.see(told, selected);
+      if (seen) client.send(this.options.lines.of(seen));
+    } else if (selected) client.send(this.options.lines.of({ told, type: told.type }));
+  }
+
+  /** Takes its place among the follower's changes; where they do not go back so far, gets the next from the owner. */
+  private async catchUp(): Promise<void> {
+    this.place = this.follower.after(this.version);
+    if (this.place !== undefined) return;
+    try {
+      const { changes, version } = await this.follower.changesAfter(this.version, this.target.namespace);
+      this.first.push(...changes);
+      this.standAt(version);
+    } catch (error) {
+      if (!(error instanceof StatusError) || error.status.code !== 410) throw error;
+      this.ended(error.status);
+    }
   }
 
   /** Everything that is there now, as ADDED. */
-  async existing(): Promise<Event[]> {
+  private async listExisting(): Promise<void> {
     const { resource, namespace } = this.target;
     const { labelSelector, fieldSelector } = this.selection;
-    const events: Event[] = [];
     let next: string | undefined;
     let version: string | undefined;
+    this.view?.begin();
     do {
       const question = {
         verb: 'list',
@@ -150,153 +257,42 @@ class Feed {
       // Pages of one list may be read at different moments: changes since the first are told again rather than missed.
       version ??= answer.resourceVersion;
       next = answer.continue;
-      for (const object of answer.items) events.push({ type: 'ADDED', object });
+      for (const object of answer.items) this.first.push(asTold(resource, { type: 'ADDED', object }));
     } while (next);
-    this.version = version || '0';
-    return this.view?.begin(events) ?? events;
+    this.standAt(BigInt(version || 0));
   }
 
-  async changes(waitMs: number): Promise<Event[]> {
-    const { resource, namespace } = this.target;
-    const { labelSelector, fieldSelector } = this.selection;
-    const question: ObjectQuestion = {
-      verb: 'changes',
-      resource: resource.resource,
-      namespace,
-      labelSelector,
-      fieldSelector,
-      since: this.version,
-      waitMs: Math.round(waitMs),
-      limit: BATCH,
-    };
-    const answer = await this.objects.ask(resource, question, 'changes', waitMs + POLL_GRACE_MS);
-    this.version = answer.resourceVersion;
-    return this.view?.seen(answer.changes) ?? answer.changes;
+  private standAt(version: bigint): void {
+    this.version = this.floor = version;
+    this.place = this.follower.after(version);
   }
 
-  /** The same across a restart of the owner; what it refuses becomes an ERROR event. Undefined when it stays away or the watch ends. */
-  async changesPatiently(waitMs: number, signal: AbortSignal): Promise<Event[] | undefined> {
-    const giveUp = Date.now() + OWNER_AWAY_MS;
-    for (let tries = 0; ; tries++) {
-      try {
-        return await orAborted(this.changes(waitMs), signal);
-      } catch (error) {
-        if (!(error instanceof StatusError)) throw error;
-        if (error.status.code !== 503) return [{ type: 'ERROR', object: error.status }];
-        if (signal.aborted || Date.now() > giveUp) return undefined;
-        await pause(Math.min(100 * 2 ** tries, 2_000), signal);
-      }
-    }
-  }
-}
-
-/**
- * What a watch with a selector has shown. An object that comes to be selected is ADDED to who has not seen it; one that is not any more is
- * DELETED with the labels under which it was seen; one that was never shown is not told. A watch that goes on from a version knows of an
- * object only once it has told something of it.
- */
-class SelectedView {
-  private readonly shown = new Map<string, { labels: unknown } | 'not'>();
-  private complete = false;
-
-  begin(events: readonly Event[]): Event[] {
-    this.complete = true;
-    return this.seen(events);
+  private tooSlow(): void {
+    this.ended(tooSlow(this.version));
   }
 
-  seen(events: readonly Event[]): Event[] {
-    return events.flatMap((event): Event[] => {
-      const object = event.object as { metadata: { uid?: string; labels?: unknown } };
-      const { uid = '', labels } = object.metadata;
-      const before = this.shown.get(uid) ?? (this.complete ? 'not' : undefined);
-      if (event.type !== 'DELETED') {
-        this.shown.set(uid, { labels });
-        return [event.type === 'MODIFIED' && before === 'not' ? { ...event, type: 'ADDED' } : event];
-      }
-      if (this.complete) this.shown.delete(uid);
-      else this.shown.set(uid, 'not');
-      if (before === 'not') return [];
-      return before ? [{ ...event, object: { ...object, metadata: { ...object.metadata, labels: before.labels } } }] : [event];
-    });
-  }
-}
-
-/** Undefined as soon as the signal aborts: a client that has gone is not waited for as long as its last question. */
-function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
-  return new Promise((resolve, reject) => {
-    const done = () => resolve(undefined);
-    if (signal.aborted) done();
-    signal.addEventListener('abort', done, { once: true });
-    void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', done));
-  });
-}
-
-/** Newline-separated JSON to a client that must keep up. */
-class EventStream {
-  private columnsSent = false;
-  private readonly apiVersion: string;
-
-  constructor(
-    private readonly response: ServerResponse,
-    private readonly target: Target,
-    private readonly form: Representation,
-    private readonly included: Included,
-    private readonly abort: AbortController,
-  ) {
-    const { group, version } = target.resource;
-    this.apiVersion = group ? `${group}/${version}` : version;
+  private failed(error: unknown): void {
+    this.ended(error instanceof StatusError && error.status.code !== 503 ? error.status : undefined);
   }
 
-  /** False when the watch is over: an ERROR was sent, or the client has gone or does not read. */
-  async send(events: readonly Event[]): Promise<boolean> {
-    for (const { type, object } of events) {
-      if (this.abort.signal.aborted) return false;
-      if (!(await this.write(type, type === 'ERROR' ? object : this.formed(object as Printed)))) return false;
-      if (type === 'ERROR') return false;
-    }
-    return true;
+  /** Every minute, and shortly before the end. */
+  private keepBookmarking(timers: Set<NodeJS.Timeout>, end: number): void {
+    const last = end - BOOKMARK_BEFORE_END_MS;
+    const now = Date.now();
+    const at = Math.max(now, Math.min(now + BOOKMARK_EVERY_MS, last));
+    const timer = setTimeout(() => {
+      timers.delete(timer);
+      this.bookmark();
+      if (at < last) this.keepBookmarking(timers, end);
+    }, at - now).unref();
+    timers.add(timer);
   }
 
-  async bookmark(resourceVersion: string, initialEventsEnd: boolean): Promise<boolean> {
-    const annotations = initialEventsEnd ? { annotations: { 'k8s.io/initial-events-end': 'true' } } : {};
-    const { kind, schema } = this.target.resource;
-    const metadata = { resourceVersion, ...annotations };
-    // An object that has nothing but its version, with what its shape fills in: clients read it as one of the kind.
-    const blank = schema?.safeParse({ metadata: {} }).data as object | undefined;
-    const bookmark = { kind, apiVersion: this.apiVersion, ...blank, metadata };
-    return this.write('BOOKMARK', this.form.as === 'table' ? this.table([], metadata) : bookmark);
-  }
-
-  private formed(object: Printed): unknown {
-    const whole = object['kind'] ? object : { kind: this.target.resource.kind, apiVersion: this.apiVersion, ...object };
-    switch (this.form.as) {
-      case 'table': {
-        const { resourceVersion } = (whole['metadata'] ?? {}) as { resourceVersion?: string };
-        return this.table([whole], { resourceVersion });
-      }
-      case 'metadata':
-        return metadataOf(whole);
-      default:
-        return whole;
-    }
-  }
-
-  private table(objects: readonly Printed[], metadata: object): unknown {
-    const version = this.form.as === 'table' ? this.form.version : 'v1';
-    const columns = !this.columnsSent;
-    this.columnsSent = true;
-    return tableOf(this.target.resource, objects, { metadata, now: new Date(), version, included: this.included, columns });
-  }
-
-  private async write(type: string, object: unknown): Promise<boolean> {
-    if (this.response.write(`${JSON.stringify({ type, object })}\n`)) return true;
-    try {
-      await once(this.response, 'drain', { signal: AbortSignal.any([this.abort.signal, AbortSignal.timeout(STALLED_MS)]) });
-      return true;
-    } catch {
-      this.response.destroy();
-      return false;
-    }
+  /** Of a client that waits for what comes: it has seen everything of its selection up to where the follower stands. */
+  private bookmark(): void {
+    if (!this.client?.ready || this.place === undefined || this.place < this.follower.end) return;
+    if (this.follower.position > this.version) this.version = this.follower.position;
+    this.client.send(this.options.lines.bookmark(String(this.version), false));
   }
 }
 
@@ -330,12 +326,8 @@ const tooManyWatches = (limit: number): Status => ({
   code: 429,
 });
 
-function expiredEvent(error: unknown): Event[] {
-  if (error instanceof StatusError && error.status.code === 410) return [{ type: 'ERROR', object: error.status }];
-  throw error;
-}
-
-const bookmarksIn = (query: URLSearchParams): boolean => /^(true|1)$/i.test(query.get('allowWatchBookmarks') ?? '');
+const tooSlow = (version: bigint): Status =>
+  gone(`the watch was too slow: its client did not read what came after resourceVersion ${version}; watch again from there, or list`);
 
 /** As asked, else spread over half an hour to an hour, so that clients do not all come back at once. */
 const timeoutIn = (query: URLSearchParams): number => {

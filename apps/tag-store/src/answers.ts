@@ -7,9 +7,6 @@ import type { Listing } from './streams.ts';
 
 type List = Extract<ObjectQuestion, { verb: 'list' | 'deletecollection' }>;
 
-/** Fields of objects that have no more to be selected by. */
-export const NAME_FIELDS = ['metadata.name', 'metadata.namespace'];
-
 export function one(code: number, object: object, warnings: string[] = []): ObjectAnswer {
   return { kind: 'object', code, object, ...(warnings.length ? { warnings } : {}) };
 }

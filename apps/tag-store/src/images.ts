@@ -17,9 +17,6 @@ import { attempt, checkPreconditions, checkUpdate, type Preconditions, sameJson,
 export const IMAGES = { group: IMAGE_GROUP, resource: 'images' };
 const KIND = 'Image';
 
-/** Fields by which images can be selected. */
-export const IMAGE_FIELDS = ['metadata.name', 'metadata.namespace'];
-
 /** Images: what they hold never changes; only the recorded pull spec, labels and annotations may. */
 @Injectable()
 export class Images {

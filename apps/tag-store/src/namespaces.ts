@@ -19,8 +19,6 @@ const NAMESPACES = { group: '', resource: 'namespaces' };
 /** Streams that one transaction deletes with their namespace. */
 const STREAMS_AT_ONCE = 100;
 
-/** Fields by which namespaces can be selected. */
-export const NAMESPACE_FIELDS = ['metadata.name', 'status.phase'];
 const PHASE = 'Active';
 
 /** How a namespace is refused: as one, or as the project that it is for OpenShift's clients. */

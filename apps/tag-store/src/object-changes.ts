@@ -1,15 +1,21 @@
 import { Injectable } from '@nestjs/common';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
+import {
+  fieldsOf,
+  Images,
+  ImageStreams,
+  Namespaces as NamespacesResource,
+  ServiceAccounts as ServiceAccountsResource,
+} from '@millrace/contracts/resources';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
 import { matchesFields, matchesLabels, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
 import { badRequest, gone, StatusError } from '@millrace/domain/status';
 import type { Tx } from '@millrace/platform/store';
-import { NAME_FIELDS } from './answers.ts';
 import { type Change, Changes, type FeedEntry } from './changes.ts';
-import { IMAGE_FIELDS, readImages } from './images.ts';
-import { NAMESPACE_FIELDS, Namespaces } from './namespaces.ts';
+import { readImages } from './images.ts';
+import { Namespaces } from './namespaces.ts';
 import { ServiceAccounts } from './service-accounts.ts';
-import { STREAM_FIELDS, Streams } from './streams.ts';
+import { Streams } from './streams.ts';
 import { asObject, type Kind } from './views.ts';
 
 type Question = Extract<ObjectQuestion, { verb: 'changes' }>;
@@ -36,23 +42,23 @@ export class ObjectChanges {
 
   ofStreams(question: Question): Promise<ObjectAnswer> {
     const read = (tx: Tx, uids: string[]) => this.streams.read(tx, 'uid = ANY($2)', [uids]);
-    return this.answer(question, { resource: 'imagestreams', kind: 'ImageStream', fields: STREAM_FIELDS, read });
+    return this.answer(question, { resource: 'imagestreams', kind: 'ImageStream', fields: fieldsOf(ImageStreams), read });
   }
 
   ofImages(question: Question): Promise<ObjectAnswer> {
     const read = (tx: Tx, uids: string[]) => readImages(tx, 'uid = ANY($1)', [uids]);
-    return this.answer(question, { resource: 'images', kind: 'Image', fields: IMAGE_FIELDS, read });
+    return this.answer(question, { resource: 'images', kind: 'Image', fields: fieldsOf(Images), read });
   }
 
   /** Of those that somebody made. */
   ofNamespaces(question: Question, kind: 'Namespace' | 'Project'): Promise<ObjectAnswer> {
     const read = (tx: Tx, uids: string[]) => this.namespaces.read(tx, 'made AND uid = ANY($1)', [uids]);
-    return this.answer(question, { resource: 'namespaces', kind, fields: NAMESPACE_FIELDS, read });
+    return this.answer(question, { resource: 'namespaces', kind, fields: fieldsOf(NamespacesResource), read });
   }
 
   ofServiceAccounts(question: Question): Promise<ObjectAnswer> {
     const read = (tx: Tx, uids: string[]) => this.serviceAccounts.read(tx, 'uid = ANY($1)', [uids]);
-    return this.answer(question, { resource: 'serviceaccounts', kind: 'ServiceAccount', fields: NAME_FIELDS, read });
+    return this.answer(question, { resource: 'serviceaccounts', kind: 'ServiceAccount', fields: fieldsOf(ServiceAccountsResource), read });
   }
 
   /**

@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
 import {
   DeadFacts,
+  fieldsOf,
   Images as ImagesResource,
   ImageSignatures,
   ImageStreamImages,
@@ -20,11 +21,11 @@ import { ImageSignature } from '@millrace/domain/image-signature';
 import { ImageStream, ImageStreamTag, ImageTag } from '@millrace/domain/image-stream';
 import { methodNotAllowed, StatusError } from '@millrace/domain/status';
 import { answerOf } from '@millrace/platform/refusals';
-import { many, NAME_FIELDS, one, selection } from './answers.ts';
+import { many, one, selection } from './answers.ts';
 import { legacyWarnings, readBody } from './bodies.ts';
 import { DeadFactObjects } from './dead-facts.ts';
 import { ImageTags } from './image-tags.ts';
-import { IMAGE_FIELDS, Images } from './images.ts';
+import { Images } from './images.ts';
 import { Layers } from './layers.ts';
 import { Mappings } from './mappings.ts';
 import { ObjectChanges } from './object-changes.ts';
@@ -35,7 +36,7 @@ import { Signatures } from './signatures.ts';
 import { StreamImages } from './stream-images.ts';
 import { StreamStatus } from './stream-status.ts';
 import { StreamTags } from './stream-tags.ts';
-import { STREAM_FIELDS, Streams } from './streams.ts';
+import { Streams } from './streams.ts';
 import { asObject } from './views.ts';
 
 /** What a client sends of a stream outside its status subresource; a status that it sends along is not even read. */
@@ -110,7 +111,7 @@ export class Objects {
       case 'get':
         return one(200, asObject('ImageStream', await this.streams.get(namespace, question.name, question.historyLimit)));
       case 'list':
-        return many(await this.streams.list(selection(question, STREAM_FIELDS), question.historyLimit));
+        return many(await this.streams.list(selection(question, fieldsOf(ImageStreams)), question.historyLimit));
       case 'create': {
         const { object, warnings } = readBody(StreamBody, 'ImageStream', question.object, { namespace });
         return one(201, asObject('ImageStream', await this.streams.create(namespace, object, question)), warnings);
@@ -122,7 +123,7 @@ export class Objects {
       case 'delete':
         return one(200, await this.streams.remove(namespace, question.name, question.preconditions ?? {}, question));
       case 'deletecollection':
-        return many(await this.streams.removeAll(selection(question, STREAM_FIELDS), question));
+        return many(await this.streams.removeAll(selection(question, fieldsOf(ImageStreams)), question));
       case 'changes':
         return this.feed.ofStreams(question);
     }
@@ -156,7 +157,7 @@ export class Objects {
           asObject('ImageStreamTag', await this.streamTags[question.forUpdate ? 'toUpdate' : 'get'](namespace, question.name)),
         );
       case 'list':
-        return many(await this.streamTags.list(selection(question, NAME_FIELDS)));
+        return many(await this.streamTags.list(selection(question, fieldsOf(ImageStreamTags))));
       case 'create': {
         const { object, warnings } = readBody(ImageStreamTag, 'ImageStreamTag', question.object, { namespace });
         return one(201, asObject('ImageStreamTag', await this.streamTags.create(namespace, object, question)), warnings);
@@ -183,7 +184,7 @@ export class Objects {
         return one(200, asObject('ImageTag', tag));
       }
       case 'list':
-        return many(await imageTags.list(selection(question, NAME_FIELDS), question.historyLimit));
+        return many(await imageTags.list(selection(question, fieldsOf(ImageTagsResource)), question.historyLimit));
       case 'create': {
         const { object, warnings } = readBody(ImageTag, 'ImageTag', question.object, { namespace });
         return one(201, asObject('ImageTag', await imageTags.create(namespace, object, question)), warnings);
@@ -210,7 +211,7 @@ export class Objects {
       case 'get':
         return one(200, asObject('Image', await this.images.get(question.name)));
       case 'list':
-        return many(await this.images.list(selection(question, IMAGE_FIELDS)));
+        return many(await this.images.list(selection(question, fieldsOf(ImagesResource))));
       case 'create': {
         const { object, warnings } = readBody(Image, 'Image', question.object, {});
         return one(201, asObject('Image', await this.images.create(object, question)), warnings);
@@ -222,7 +223,7 @@ export class Objects {
       case 'delete':
         return one(200, await this.images.remove(question.name, question.preconditions ?? {}, question));
       case 'deletecollection':
-        return many(await this.images.removeAll(selection(question, IMAGE_FIELDS), question));
+        return many(await this.images.removeAll(selection(question, fieldsOf(ImagesResource)), question));
       case 'changes':
         return this.feed.ofImages(question);
     }

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
-import { Namespaces as NamespacesResource, ProjectRequests, Projects as ProjectsResource } from '@millrace/contracts/resources';
+import { fieldsOf, Namespaces as NamespacesResource, ProjectRequests, Projects as ProjectsResource } from '@millrace/contracts/resources';
 import {
   NamespaceObject,
   PROJECT_GROUP,
@@ -14,7 +14,7 @@ import {
 import { alreadyExists, invalid, methodNotAllowed, StatusError, success } from '@millrace/domain/status';
 import { many, one, selection } from './answers.ts';
 import { readBody } from './bodies.ts';
-import { NAMESPACE_FIELDS, type NamespaceRules, Namespaces } from './namespaces.ts';
+import { type NamespaceRules, Namespaces } from './namespaces.ts';
 import { ObjectChanges } from './object-changes.ts';
 import { asObject } from './views.ts';
 import type { WriteOptions } from './writes.ts';
@@ -46,7 +46,7 @@ export class Projects {
       case 'get':
         return one(200, asObject(kind, await this.namespaces.get(question.name)));
       case 'list':
-        return many(await this.namespaces.list(selection(question, NAMESPACE_FIELDS)));
+        return many(await this.namespaces.list(selection(question, fieldsOf(NamespacesResource))));
       case 'create': {
         const { object } = readBody(NamespaceObject, kind, question.object, {});
         return one(201, asObject(kind, await this.namespaces.create(object.metadata, question, rules)));

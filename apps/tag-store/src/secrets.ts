@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { Answer, Question } from '@millrace/contracts/define';
 import { type ObjectAnswer, type ObjectQuestion, PULL_SECRETS_BELL, type PullSecrets } from '@millrace/contracts/requests';
+import { fieldsOf, Secrets as SecretsResource } from '@millrace/contracts/resources';
 import { isRegistrySecret, REGISTRY_SECRET_TYPES, registriesOf } from '@millrace/domain/keyring';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
 import { isPullSecret, OPAQUE, Secret, validateSecret } from '@millrace/domain/secret';
@@ -9,7 +10,7 @@ import { alreadyExists, invalid, methodNotAllowed, notFound, type Status, Status
 import { Bus } from '@millrace/platform/bus';
 import { HEADER_BYTES, keyIdOf, Sealing } from '@millrace/platform/sealing';
 import { Store, type Tx } from '@millrace/platform/store';
-import { many, NAME_FIELDS, one, selection } from './answers.ts';
+import { many, one, selection } from './answers.ts';
 import { readBody } from './bodies.ts';
 import { type Change, Changes, type Recorded } from './changes.ts';
 import { jsonb } from './image-rows.ts';
@@ -227,7 +228,7 @@ export class Secrets {
   }
 }
 
-const FIELDS = [...NAME_FIELDS, 'type'];
+const FIELDS = fieldsOf(SecretsResource);
 
 /** A secret without what is sealed, but for the part that says under which key. */
 type SealedRow = Pick<SecretRow, 'uid' | 'name' | 'resourceVersion' | 'type' | 'annotations'> & { header: Buffer };

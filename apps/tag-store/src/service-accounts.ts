@@ -1,11 +1,12 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
+import { fieldsOf, ServiceAccounts as ServiceAccountsResource } from '@millrace/contracts/resources';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
 import { GIVEN_ACCOUNTS, ServiceAccount, validateServiceAccount } from '@millrace/domain/service-account';
 import { alreadyExists, invalid, methodNotAllowed, notFound, type Status, StatusError, success } from '@millrace/domain/status';
 import { Store, type Tx } from '@millrace/platform/store';
-import { many, NAME_FIELDS, one, selection } from './answers.ts';
+import { many, one, selection } from './answers.ts';
 import { readBody } from './bodies.ts';
 import { Changes, type Recorded } from './changes.ts';
 import { jsonb } from './image-rows.ts';
@@ -36,7 +37,7 @@ export class ServiceAccounts {
       case 'get':
         return one(200, asObject(KIND, await this.get(namespace, question.name)));
       case 'list':
-        return many(await this.list(selection(question, NAME_FIELDS)));
+        return many(await this.list(selection(question, fieldsOf(ServiceAccountsResource))));
       case 'create': {
         const { object } = readBody(ServiceAccount, KIND, question.object, { namespace });
         return one(201, asObject(KIND, await this.create(namespace, object, question)));
@@ -48,7 +49,7 @@ export class ServiceAccounts {
       case 'delete':
         return one(200, await this.remove(namespace, question.name, question.preconditions ?? {}, question));
       case 'deletecollection':
-        return many(await this.removeAll(selection(question, NAME_FIELDS), question));
+        return many(await this.removeAll(selection(question, fieldsOf(ServiceAccountsResource)), question));
       default:
         throw new StatusError(methodNotAllowed());
     }

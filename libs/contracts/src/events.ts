@@ -110,32 +110,71 @@ export const TagTarget = z
   .meta({ id: 'TagTarget' });
 export type TagTarget = z.infer<typeof TagTarget>;
 
+const Moved = z.object({
+  namespace: z.string(),
+  stream: z.string(),
+  streamUid: z.string(),
+  tag: z.string(),
+  generation: z.int().positive().describe('Counts the moves of this tag of this stream (by streamUid): 1, 2, 3 … without a gap'),
+  streamGeneration: z.int().describe('Generation that the history item records'),
+  previous: TagTarget.nullable(),
+  current: TagTarget,
+  pullSpec: z.string().describe("What to pull, by the tag's reference policy"),
+  labels: z.record(z.string(), z.string()).describe('Labels of the image config, such as commit and source URL'),
+  cause: MoveCause,
+  movedAt: Instant,
+});
+
 export const TagMoved = defineEvent({
   name: 'tag.moved',
   stream: 'MILLRACE_EVENTS',
   from: 'tag-store',
   to: ['trigger-dispatcher'],
   summary: 'A tag now points at another image.',
-  data: z
-    .object({
-      namespace: z.string(),
-      stream: z.string(),
-      streamUid: z.string(),
-      tag: z.string(),
-      generation: z.int().positive().describe('Counts the moves of this tag of this stream (by streamUid): 1, 2, 3 … without a gap'),
-      streamGeneration: z.int().describe('Generation that the history item records'),
-      previous: TagTarget.nullable(),
-      current: TagTarget,
-      pullSpec: z.string().describe("What to pull, by the tag's reference policy"),
-      labels: z.record(z.string(), z.string()).describe('Labels of the image config, such as commit and source URL'),
-      cause: MoveCause,
-      movedAt: Instant,
-    })
-    .meta({ id: 'TagMoved' }),
+  data: Moved.meta({ id: 'TagMoved' }),
   parameters: ['namespace', 'stream', 'tag'],
   address: (move) => [move.namespace, move.stream, move.tag],
 });
 export type TagMoved = z.infer<typeof TagMoved.data>;
+
+/** Of two of one generation the later one counts; a move of a newer generation says what to pull itself. */
+export const PullSpecChanged = defineEvent({
+  name: 'pullspec.changed',
+  stream: 'MILLRACE_EVENTS',
+  from: 'tag-store',
+  to: ['trigger-dispatcher'],
+  summary: 'A tag points at the image that it did, which is now pulled by another text: its last move, with the new pullSpec.',
+  data: Moved.meta({ id: 'PullSpecChanged' }),
+  parameters: ['namespace', 'stream', 'tag'],
+  address: (move) => [move.namespace, move.stream, move.tag],
+});
+
+/** A workload, DeploymentConfig or BuildConfig that a tag's image was put into. */
+export const TriggeredObject = z
+  .object({
+    apiVersion: z.string(),
+    kind: z.string(),
+    namespace: z.string(),
+    name: z.string(),
+    uid: z.string(),
+    generation: z.int().positive().describe('Generation of the object with the image in it'),
+    patch: z
+      .array(z.object({ op: z.enum(['add', 'replace']), path: z.string(), value: z.unknown() }))
+      .describe('What has changed in the object because of the tag: a JSON patch (RFC 6902)'),
+    containers: z
+      .array(z.object({ name: z.string(), image: z.string(), imagePullPolicy: z.string() }))
+      .optional()
+      .describe('Containers that got the image, with the pull policy that they have or get by default'),
+    build: z
+      .object({
+        name: z.string(),
+        triggeredBy: z.array(z.unknown()).describe('All causes of the build, as the Build has them'),
+      })
+      .optional()
+      .describe('Of a BuildConfig: the Build that was made'),
+  })
+  .meta({ id: 'TriggeredObject' });
+export type TriggeredObject = z.infer<typeof TriggeredObject>;
 
 const Triggered = z.object({
   trigger: z.object({ namespace: z.string(), name: z.string(), uid: z.string() }),
@@ -153,6 +192,7 @@ const Triggered = z.object({
     .object({ first: z.int().positive(), last: z.int().positive() })
     .optional()
     .describe('Moves of the tag before this one that did not fire: while the trigger was paused, or because they were never heard of'),
+  object: TriggeredObject.optional().describe('Where no ImageTrigger fired: the object that follows the tag. `trigger` names it too'),
 });
 
 export const BuildTriggered = defineEvent({
@@ -160,7 +200,7 @@ export const BuildTriggered = defineEvent({
   stream: 'MILLRACE_EVENTS',
   from: 'trigger-dispatcher',
   to: [],
-  summary: 'A trigger of kind Build fired: build with this image.',
+  summary: 'A trigger of kind Build fired, or a BuildConfig follows the tag: build with this image.',
   data: Triggered.meta({ id: 'BuildTriggered' }),
   parameters: ['namespace', 'stream', 'tag', 'trigger'],
   address: (fired) => [fired.namespace, fired.stream, fired.tag, `${fired.trigger.namespace}/${fired.trigger.name}`],
@@ -171,7 +211,7 @@ export const DeployTriggered = defineEvent({
   stream: 'MILLRACE_EVENTS',
   from: 'trigger-dispatcher',
   to: [],
-  summary: 'A trigger of kind Deploy fired: deploy this image.',
+  summary: 'A trigger of kind Deploy fired, or a workload follows the tag: deploy this image.',
   data: Triggered.meta({ id: 'DeployTriggered' }),
   parameters: ['namespace', 'stream', 'tag', 'trigger'],
   address: (fired) => [fired.namespace, fired.stream, fired.tag, `${fired.trigger.namespace}/${fired.trigger.name}`],
@@ -186,6 +226,7 @@ export const events = [
   ImportWanted,
   ImportCompleted,
   TagMoved,
+  PullSpecChanged,
   BuildTriggered,
   DeployTriggered,
 ] as const;

@@ -180,6 +180,30 @@ export const PullSecrets = defineRequest({
 /** A bell, best effort: a secret of some namespace has changed, so who keeps some asks again. */
 export const PULL_SECRETS_BELL = 'tag-store.pull-secrets';
 
+/** Asked once for all tags of an object that is written: those that it follows, and those by which it names images. */
+export const KnownTags = defineRequest({
+  name: 'known-tags',
+  to: 'tag-store',
+  summary: 'What tags mean now, and whether their streams may be named by name alone.',
+  question: z.object({ tags: z.array(z.object({ namespace: z.string(), stream: z.string(), tag: z.string() })).max(1_000) }),
+  answer: z.object({
+    at: z.string().describe('When tag-store looked, RFC 3339'),
+    tags: z
+      .array(
+        z
+          .object({
+            streamUid: z.string(),
+            local: z.boolean().describe('lookupPolicy.local of the stream'),
+            repository: z.string().describe('Repository of the stream; empty where it has none'),
+            moves: z.int().nonnegative().describe('How often the tag has moved, also before it was deleted'),
+            move: z.unknown().nullable().describe('The last tag.moved with what to pull now; null while the tag means nothing'),
+          })
+          .nullable(),
+      )
+      .describe('In the order of the question; null where there is no such stream'),
+  }),
+});
+
 /** Every request of the system. */
 export const requests: readonly RequestContract[] = [
   TagStoreObjects,
@@ -189,6 +213,7 @@ export const requests: readonly RequestContract[] = [
   ApplyImport,
   CurrentTag,
   PullSecrets,
+  KnownTags,
 ];
 
 /** The request that answers for a resource's owner. */

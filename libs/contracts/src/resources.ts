@@ -28,6 +28,8 @@ export interface Resource {
   readonly owner: Owner;
   /** How long its owner may take for an answer, in milliseconds, where that is more than usual. */
   readonly answersWithinMs?: number;
+  /** Paths by which objects can be selected; {@link NAME_FIELDS} when absent. */
+  readonly fields?: readonly string[];
   /** Whether `metadata.managedFields` is kept, so that server-side apply knows who owns which field. */
   readonly keepsOwners?: boolean;
   /** Shape of the object, for documents and for warnings about unknown fields; any object when absent. */
@@ -36,8 +38,12 @@ export interface Resource {
   readonly subresources?: readonly { name: string; kind: string; verbs: readonly Verb[]; schema?: z.ZodType }[];
 }
 
+/** Fields of objects that have no more to be selected by. */
+export const NAME_FIELDS: readonly string[] = ['metadata.name', 'metadata.namespace'];
+
 const all: readonly Verb[] = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update', 'watch'];
 const IMAGE = { group: 'image.openshift.io', version: 'v1', owner: 'tag-store' } as const;
+const NAMESPACE_FIELDS = ['metadata.name', 'status.phase'];
 /** Kubernetes' own group: as much of it as clients of image streams need. */
 const CORE = { group: '', version: 'v1', owner: 'tag-store' } as const;
 const PROJECT = { group: PROJECT_GROUP, version: 'v1', owner: 'tag-store' } as const;
@@ -52,6 +58,7 @@ export const ImageStreams: Resource = {
   kind: 'ImageStream',
   namespaced: true,
   verbs: all,
+  fields: [...NAME_FIELDS, 'spec.dockerImageRepository', 'status.dockerImageRepository'],
   keepsOwners: true,
   schema: ImageStream,
   subresources: [
@@ -138,6 +145,7 @@ export const Namespaces: Resource = {
   kind: 'Namespace',
   namespaced: false,
   verbs: ['create', 'delete', 'get', 'list', 'patch', 'update', 'watch'],
+  fields: NAMESPACE_FIELDS,
   schema: NamespaceObject,
 };
 /** Credentials of a namespace's registries, and other secrets of it; encrypted where they are kept. */
@@ -148,6 +156,7 @@ export const Secrets: Resource = {
   kind: 'Secret',
   namespaced: true,
   verbs: ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update'],
+  fields: [...NAME_FIELDS, 'type'],
   schema: Secret,
 };
 /** With the secrets that are linked to them; every namespace has some. */
@@ -169,6 +178,7 @@ export const Projects: Resource = {
   kind: 'Project',
   namespaced: false,
   verbs: ['create', 'delete', 'get', 'list', 'patch', 'update', 'watch'],
+  fields: NAMESPACE_FIELDS,
   schema: NamespaceObject,
 };
 /** A list of these has nothing in it: it answers whether one may ask for a project. */
@@ -221,6 +231,8 @@ export const RegistryNotifications = letters('registry-mapping', 'registrynotifi
 /** Facts that tag-store refused. */
 export const DeadFacts = letters('tag-store', 'deadfacts', 'deadfact', 'DeadFact');
 
+/** Paths by which objects of the resource can be selected. */
+export const fieldsOf = ({ fields = NAME_FIELDS }: Resource): readonly string[] => fields;
 /** References that scheduled tags follow: when each was looked at and will be, who follows it, and what is wrong; `check` has it looked at now. */
 export const ScheduledImports: Resource = {
   group: 'ops.millrace.dev',
