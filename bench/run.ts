@@ -6,12 +6,25 @@ import { memory } from './memory.ts';
 import { reads } from './reads.ts';
 import { reference } from './reference.ts';
 import { registryClient } from './registry-client.ts';
+import { schedule } from './schedule.ts';
 import { start } from './start.ts';
 import { throughput } from './throughput.ts';
 import { watch } from './watch.ts';
 import { workloads } from './workloads.ts';
 
-const benches = { start, latency, throughput, history, memory, reads, watch, reference, workloads, 'registry-client': registryClient };
+const benches = {
+  start,
+  latency,
+  throughput,
+  history,
+  memory,
+  reads,
+  watch,
+  reference,
+  schedule,
+  workloads,
+  'registry-client': registryClient,
+};
 
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !(name in benches));

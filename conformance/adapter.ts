@@ -13,8 +13,9 @@ import {
 } from '@millrace/domain/image-reference';
 import { RegistryAllowList, type AllowedRegistry, type Transport } from '@millrace/domain/allowed-registries';
 import type { ImageStream, TagEvent } from '@millrace/domain/image-stream';
+import { planStream, type StreamPlan } from '@millrace/domain/import-plan';
+import { planScheduled } from '@millrace/domain/import-schedule';
 import { candidatesFor, keyringOf, lookupText } from '@millrace/domain/keyring';
-import { planStream } from '@millrace/domain/import-plan';
 import { type NamedTag, RESOLVE_NAMES_ANNOTATION, withLocalNames } from '@millrace/domain/local-names';
 import { containersOf, type Fields } from '@millrace/domain/pod-template';
 import { followTag, resolvePullSpec } from '@millrace/domain/pull-spec';
@@ -29,6 +30,8 @@ const streamOf = (input: StreamInput): ImageStream => ({
   spec: input.spec ?? { lookupPolicy: { local: false } },
   status: input.status ?? { dockerImageRepository: '' },
 });
+
+const planned = ({ tags, ...plan }: StreamPlan) => ({ ...plan, tags: tags.map((tag) => tag.name) });
 
 /** Where a secret of a type keeps its registries. */
 const DATA_KEYS: Record<string, string> = {
@@ -116,7 +119,11 @@ export default {
     const error = new RegistryAllowList(allowed).refusalOf(pullSpec, transport);
     return { admitted: error === undefined, error };
   },
-  'import.plan': (stream: StreamInput) => planned(streamOf(stream)),
+  'import.plan': (stream: StreamInput) => planned(planStream(streamOf(stream))),
+  'import.scheduledPlan': (stream: StreamInput) => {
+    const plan = planScheduled(streamOf(stream));
+    return plan ? { scheduled: true, ...planned(plan) } : { scheduled: false };
+  },
   'trigger.annotation': ({ kind, object, tags }: TriggerInput & { kind: string }) => {
     const processed = processAnnotation(kind, object, resolveFrom(tags));
     if (processed.kind === 'refused') return { fires: false, error: processed.reason };

@@ -3,7 +3,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { ImportCompleted, type ImportedTag } from '@millrace/contracts/imports';
 import { afterCheck, type CheckContext } from '@millrace/domain/import-schedule';
 import type { Candidate } from '@millrace/domain/keyring';
-import { pause } from '@millrace/platform/backoff';
+import { Bell, pause } from '@millrace/platform/backoff';
 import { Bus } from '@millrace/platform/bus';
 import { Lease } from '@millrace/platform/lease';
 import type { Log } from '@millrace/platform/log';
@@ -54,6 +54,8 @@ interface Found {
 export class Schedule implements Worker {
   private readonly stopping = new AbortController();
   private readonly inFlight = new Set<Promise<void>>();
+  /** Rung when a check has ended. */
+  private readonly freed = new Bell();
   private ready: ClaimedCheck[] = [];
   private made: MadeCheck[] = [];
   private writing: Promise<void> | undefined;
@@ -119,7 +121,7 @@ export class Schedule implements Worker {
     while (!this.stopping.signal.aborted) {
       if (this.ready.length < this.config.IMPORT_CHECKS_IN_FLIGHT && !(await this.claim()) && !this.ready.length) return;
       while (this.ready.length && this.inFlight.size < this.config.IMPORT_CHECKS_IN_FLIGHT) this.begin(this.ready.shift() as ClaimedCheck);
-      if (this.inFlight.size >= this.config.IMPORT_CHECKS_IN_FLIGHT) await Promise.race(this.inFlight);
+      if (this.inFlight.size >= this.config.IMPORT_CHECKS_IN_FLIGHT) await this.freed.wait(POLL_MS);
     }
   }
 
@@ -155,7 +157,10 @@ export class Schedule implements Worker {
         this.log.error({ err: error, ...named(check) }, 'check.failed');
         await this.queue.release([check]).catch(() => undefined);
       })
-      .finally(() => this.inFlight.delete(work));
+      .finally(() => {
+        this.inFlight.delete(work);
+        this.freed.ring();
+      });
     this.inFlight.add(work);
   }
 

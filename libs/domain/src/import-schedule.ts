@@ -1,5 +1,6 @@
 import { isDigest, tryParseReference } from './image-reference.ts';
-import type { TagReference } from './image-stream.ts';
+import type { ImageStream, TagReference } from './image-stream.ts';
+import { planStream, type StreamPlan } from './import-plan.ts';
 
 /*
  * When a tag that follows an outside image is looked at again. One look (a HEAD) serves every tag that follows the same reference in the same
@@ -98,6 +99,16 @@ export function isScheduled(tag: Pick<TagReference, 'from' | 'reference' | 'impo
   if (!tag.importPolicy?.scheduled || tag.reference || tag.from?.kind !== 'DockerImage') return false;
   const reference = tryParseReference(tag.from.name ?? '');
   return reference !== undefined && !(imported && isDigest(reference.id));
+}
+
+/** What is imported of a stream when all its scheduled tags have changed; undefined where it has none. */
+export function planScheduled(stream: ImageStream): StreamPlan | undefined {
+  const imported = new Set((stream.status.tags ?? []).filter(({ items }) => items?.length).map(({ tag }) => tag));
+  const scheduled = (tag: TagReference) => isScheduled(tag, imported.has(tag.name));
+  const tags = stream.spec.tags ?? [];
+  if (!tags.some(scheduled)) return undefined;
+  const generation = (stream.metadata.generation ?? 0) + 1;
+  return planStream({ ...stream, spec: { ...stream.spec, tags: tags.map((tag) => (scheduled(tag) ? { ...tag, generation } : tag)) } });
 }
 
 /** A number in [0, 1) that is always the same for the same text, and spread evenly over texts. */
