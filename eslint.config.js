@@ -76,7 +76,7 @@ export default tseslint.config(
         'error',
         {
           enforceBuildableLibDependency: false,
-          allow: ['api', 'registry-mapping', 'tag-store', 'trigger-dispatcher'].map((app) => `@millrace/${app}/main`),
+          allow: ['api', 'import-scheduler', 'registry-mapping', 'tag-store', 'trigger-dispatcher'].map((app) => `@millrace/${app}/main`),
           depConstraints: rooms,
         },
       ],

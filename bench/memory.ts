@@ -17,7 +17,7 @@ export async function memory(): Promise<Figure[]> {
   product.remove();
 
   const constellation = await Constellation.start();
-  const names = ['api', 'registry-mapping', 'tag-store', 'trigger-dispatcher'] as const;
+  const names = ['api', 'import-scheduler', 'registry-mapping', 'tag-store', 'trigger-dispatcher'] as const;
   const apart = await idleAndLoaded(
     () => names.reduce((sum, name) => sum + residentOf(constellation.pid(name)), 0),
     constellation.nats.url,

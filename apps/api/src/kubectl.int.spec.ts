@@ -243,6 +243,19 @@ describe.runIf(hasTool('kubectl'))('kubectl', () => {
     expect(await kubectl('delete secrets creds keys app')).toContain('secret "app" deleted');
   });
 
+  it('makes service accounts, and links secrets to them by name', async () => {
+    const linked = () => kubectl('get sa robot -o jsonpath={.imagePullSecrets[*].name}');
+
+    expect(await kubectl('create serviceaccount robot')).toBe('serviceaccount/robot created\n');
+    expect(await kubectl('patch serviceaccount robot -p {"imagePullSecrets":[{"name":"quay"}]}')).toBe('serviceaccount/robot patched\n');
+    expect(await kubectl('patch sa robot -p {"imagePullSecrets":[{"name":"hub"}],"secrets":[{"name":"git"}]}')).toContain('patched');
+    expect((await linked()).split(' ').sort()).toEqual(['hub', 'quay']);
+    expect(await kubectl('patch sa robot -p {"imagePullSecrets":[{"$patch":"delete","name":"quay"}]}')).toContain('patched');
+    expect(await linked()).toBe('hub');
+    expect(await kubectl('get sa')).toMatch(/^NAME +SECRETS +AGE\nrobot +1 +\S+\n$/);
+    expect(await kubectl('delete sa robot')).toContain('serviceaccount "robot" deleted');
+  });
+
   it('is told who it is not', async () => {
     expect(await kubectl('get is --as=eve')).toContain(
       'Error from server (Forbidden): imagestreams.image.openshift.io is forbidden: User "eve" cannot list',

@@ -258,7 +258,7 @@ export class Objects {
     return this.bus.ask(request, { since }, { timeoutMs: TOUCHED_MS });
   }
 
-  private async askBytes({ owner }: Resource, question: ObjectQuestion, timeoutMs?: number): Promise<Buffer> {
+  private async askBytes({ owner, answersWithinMs }: Resource, question: ObjectQuestion, timeoutMs = answersWithinMs): Promise<Buffer> {
     try {
       return await this.bus.askBytes(objectsRequestOf(owner), question, { timeoutMs });
     } catch (error) {

@@ -63,6 +63,25 @@ describe('a protobuf body', () => {
     });
   });
 
+  it('is read as the ServiceAccount that it is', () => {
+    const raw = [
+      field(1, field(1, 'robot')),
+      field(2, Buffer.concat([field(1, 'Secret'), field(3, 'git')])),
+      field(3, field(1, 'quay')),
+      field(3, field(1, 'hub')),
+      Buffer.from([4 * 8, 0]),
+    ];
+
+    expect(parseProtobuf(body('ServiceAccount', ...raw), 'ServiceAccount')).toEqual({
+      apiVersion: 'v1',
+      kind: 'ServiceAccount',
+      metadata: { name: 'robot' },
+      secrets: [{ kind: 'Secret', name: 'git' }],
+      imagePullSecrets: [{ name: 'quay' }, { name: 'hub' }],
+      automountServiceAccountToken: false,
+    });
+  });
+
   it.each([
     ['without its magic', Buffer.from('hunter2')],
     ['that is empty', Buffer.alloc(0)],

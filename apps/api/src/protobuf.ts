@@ -1,15 +1,15 @@
 import { badRequest, StatusError } from '@millrace/domain/status';
 
 /*
- * Kubernetes' protobuf, as far as clients insist on it: `kubectl create namespace` and `kubectl create secret` send nothing else, whatever the
+ * Kubernetes' protobuf, as far as clients insist on it: `kubectl create namespace`, `secret` and `serviceaccount` send nothing else, whatever the
  * server answers. Everybody else sends JSON to a server that speaks JSON.
  */
 
 export const PROTOBUF = 'application/vnd.kubernetes.protobuf';
 
 type Reader = (bytes: Buffer) => unknown;
-/** How the field of a number is called and read; `many` fields make a list, `entries` an object. What is not named is skipped. */
-type Message = Record<number, { name: string; read: Reader; as?: 'many' | 'entries' }>;
+/** How the field of a number is called and read; `many` fields make a list, `entries` an object; a `flag` is a number. What is not named is skipped. */
+type Message = Record<number, { name: string; read: Reader; as?: 'many' | 'entries' } | { name: string; as: 'flag' }>;
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 const text: Reader = (bytes) => utf8.decode(bytes);
@@ -34,9 +34,24 @@ const metadata = {
     14: { name: 'finalizers', read: text, as: 'many' },
   }),
 };
+const reference = message({
+  1: { name: 'kind', read: text },
+  2: { name: 'namespace', read: text },
+  3: { name: 'name', read: text },
+  4: { name: 'uid', read: text },
+  5: { name: 'apiVersion', read: text },
+  6: { name: 'resourceVersion', read: text },
+  7: { name: 'fieldPath', read: text },
+});
 const KINDS: Record<string, Message> = {
   Namespace: { 1: metadata },
   Secret: { 1: metadata, 2: { name: 'data', read: entry(base64), as: 'entries' }, 3: { name: 'type', read: text }, 4: texts('stringData') },
+  ServiceAccount: {
+    1: metadata,
+    2: { name: 'secrets', read: reference, as: 'many' },
+    3: { name: 'imagePullSecrets', read: message({ 1: { name: 'name', read: text } }), as: 'many' },
+    4: { name: 'automountServiceAccountToken', as: 'flag' },
+  },
 };
 /** What every body begins with: then comes `Unknown`, which says what it holds. */
 const MAGIC = Buffer.from('k8s\0');
@@ -84,20 +99,22 @@ function readMessage(bytes: Buffer, fields: Message): Record<string, unknown> {
   while (at < bytes.length) {
     const tag = varint();
     const wire = tag % 8;
-    if (wire === VARINT) varint();
-    else if (wire === FIXED_64) take(8);
+    const field = fields[Math.floor(tag / 8)];
+    if (wire === VARINT) {
+      const value = varint();
+      if (field?.as === 'flag') found[field.name] = value !== 0;
+    } else if (wire === FIXED_64) take(8);
     else if (wire === FIXED_32) take(4);
     else if (wire !== BYTES) throw new RangeError(`a field of wire type ${wire}`);
     if (wire === BYTES) {
       const value = take(varint());
-      const field = fields[Math.floor(tag / 8)];
-      if (field) put(found, field, field.read(value));
+      if (field && field.as !== 'flag') put(found, field, field.read(value));
     }
   }
   return found;
 }
 
-function put(found: Record<string, unknown>, { name, as }: Message[number], value: unknown): void {
+function put(found: Record<string, unknown>, { name, as }: { name: string; as?: 'many' | 'entries' }, value: unknown): void {
   if (as === 'many') found[name] = [...((found[name] as unknown[] | undefined) ?? []), value];
   else if (as === 'entries') {
     const { key = '', value: held = '' } = value as { key?: string; value?: unknown };

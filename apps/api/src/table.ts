@@ -215,6 +215,13 @@ const COLUMNS: Record<string, readonly Column[]> = {
     column('Data', (secret) => Object.keys(at(secret, 'data') ?? {}).length, { description: 'How many keys the secret has.' }),
     AGE,
   ],
+  '/serviceaccounts': [
+    NAME,
+    column('Secrets', (account) => list(account, 'secrets').length, {
+      description: 'How many secrets are linked for mounting; those for pulling are not counted.',
+    }),
+    AGE,
+  ],
   'project.openshift.io/projects': [
     NAME,
     column('Display Name', displayName, { description: 'The name displayed by a UI when referencing a project.' }),

@@ -9,6 +9,7 @@ const definition = (loaded: { service: unknown }): ServiceDefinition => loaded.s
 const services = {
   'tag-store': async () => definition(await import('@millrace/tag-store/main')),
   'trigger-dispatcher': async () => definition(await import('@millrace/trigger-dispatcher/main')),
+  'import-scheduler': async () => definition(await import('@millrace/import-scheduler/main')),
   'registry-mapping': async () => definition(await import('@millrace/registry-mapping/main')),
   api: async () => definition(await import('@millrace/api/main')),
 } as const satisfies Record<string, Loader>;

@@ -107,6 +107,7 @@ export async function start(args: string[]): Promise<number> {
       INTERNAL_REGISTRY_HOST: values['internal-registry'] ?? registry.host,
       REGISTRIES: JSON.stringify([{ name: 'local', url: registry.url, secret: secrets.notifications }]),
       REGISTRY_ALLOW_ADDRESSES: LOOPBACK,
+      IMPORT_ALLOW_ADDRESSES: LOOPBACK,
       WEBHOOK_ALLOW_ADDRESSES: LOOPBACK,
       SECRETS_KEY: key,
       DATA_DIR: join(dataDir, 'api'),
@@ -115,6 +116,7 @@ export async function start(args: string[]): Promise<number> {
       REGISTRY_MAPPING_HTTP_PORT: String(notifyPort),
       TAG_STORE_HTTP_PORT: '0',
       TRIGGER_DISPATCHER_HTTP_PORT: '0',
+      IMPORT_SCHEDULER_HTTP_PORT: '0',
       // Who else may come in is for whoever starts it to say.
       ...(process.env['TOKENS'] === undefined ? {} : { TOKENS: process.env['TOKENS'] }),
     });

@@ -667,8 +667,7 @@ describe('what could not be used', () => {
   it('holds nobody up once it is dropped', async () => {
     const service = await start();
     const [one, two] = images(2);
-    registry.answer = (digest, response, proceed) =>
-      digest === one!.digest ? void response.writeHead(429, { 'retry-after': '300' }).end() : proceed();
+    registry.answer = (digest, response, proceed) => (digest === one!.digest ? void response.writeHead(500).end() : proceed());
     await notify(service, aPush(one!), aPush(two!));
     await eventually(() => expect(service.lines('push.retrying')).toHaveLength(1));
     expect((await list()).map(({ status }) => status.state)).toEqual(['pending', 'pending']);

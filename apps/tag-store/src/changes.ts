@@ -16,7 +16,7 @@ import type { TagStoreConfig } from './config.ts';
 
 /** An object that a transaction has changed; several changes of one object count as one. */
 export interface Change {
-  resource: 'imagestreams' | 'images' | 'namespaces' | 'secrets';
+  resource: 'imagestreams' | 'images' | 'namespaces' | 'secrets' | 'serviceaccounts';
   /** Absent for a resource without namespaces. */
   namespace?: string;
   name: string;
@@ -302,7 +302,7 @@ function asEntries({ uid, namespace, name, type, revision, object, created }: Fe
 }
 
 /** Rows of what is seldom changed: only a statement that numbers one of them names their table, so that pushes go on with the statement they have. */
-const SELDOM = { namespaces: 'namespace', secrets: 'secret' } as const;
+const SELDOM = { namespaces: 'namespace', secrets: 'secret', serviceaccounts: 'service_account' } as const;
 
 /** Numbers the changes of a transaction, one after the other in the order in which they were recorded. */
 function numbering(pending: Pending[]): Statement {

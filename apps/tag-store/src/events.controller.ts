@@ -1,13 +1,13 @@
 import { Controller } from '@nestjs/common';
 import type { Answer, Question } from '@millrace/contracts/define';
 import { MappingPublished, MappingSubmitted } from '@millrace/contracts/events';
-import { CurrentTag } from '@millrace/contracts/requests';
+import { CurrentTag, KnownTags } from '@millrace/contracts/requests';
 import { OnEvent, OnRequest } from '@millrace/platform/doors';
 import type { FactBatch } from '@millrace/platform/facts';
 import { Mappings } from './mappings.ts';
 import { Tags } from './tags.ts';
 
-/** Facts that registries told, and the question by which a consumer of tag.moved finds its beginning. */
+/** Facts that registries told, and the questions by which a consumer of tag.moved finds its beginning. */
 @Controller()
 export class EventsController {
   constructor(
@@ -28,5 +28,11 @@ export class EventsController {
   @OnRequest(CurrentTag)
   async currentTag(question: Question<typeof CurrentTag>): Promise<Answer<typeof CurrentTag>> {
     return { move: await this.tags.lastMove(question) };
+  }
+
+  @OnRequest(KnownTags)
+  async knownTags({ tags }: Question<typeof KnownTags>): Promise<Answer<typeof KnownTags>> {
+    const at = new Date().toISOString();
+    return { at, tags: await this.tags.known(tags) };
   }
 }

@@ -2,7 +2,7 @@ import { headers as natsHeaders } from '@nats-io/transport-node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { pino } from 'pino';
 import { MappingPublished, type TagMoved } from '@millrace/contracts/events';
-import { CurrentTag } from '@millrace/contracts/requests';
+import { CurrentTag, KnownTags } from '@millrace/contracts/requests';
 import { Bus } from '@millrace/platform/bus';
 import { startService, type RunningService } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
@@ -104,6 +104,21 @@ it('answers where a tag stands, for whoever begins to follow it', async () => {
     }),
   );
   expect(await registry.ask(CurrentTag, { namespace: 'demo', stream: 'asked', tag: 'other' })).toEqual({ move: null });
+});
+
+it('answers for several tags at once what they mean, and of which streams they are', async () => {
+  await aTagStore();
+  await publish([aPush('known', 'a', 1)]);
+  const tag = (stream: string, name: string) => ({ namespace: 'demo', stream, tag: name });
+
+  await eventually(async () => {
+    const { tags } = await registry.ask(KnownTags, { tags: [tag('known', 'latest'), tag('known', 'none'), tag('nowhere', 'latest')] });
+    expect(tags).toMatchObject([
+      { local: false, moves: 1, move: { generation: 1, pullSpec: `registry.example/demo/known@${digest('a')}`, labels: { commit: 'a' } } },
+      { local: false, moves: 0, move: null },
+      null,
+    ]);
+  });
 });
 
 describe('a registry that publishes to NATS', () => {

@@ -8,6 +8,7 @@ import { Changes, type Recorded } from './changes.ts';
 import { jsonb } from './image-rows.ts';
 import { type Listed, type ListRequest, pageOf } from './pages.ts';
 import { Secrets } from './secrets.ts';
+import { ServiceAccounts } from './service-accounts.ts';
 import { inSeconds } from './stream-rows.ts';
 import { type Listing, Streams } from './streams.ts';
 import type { NamespaceRow } from './tables.ts';
@@ -40,6 +41,7 @@ export class Namespaces {
     private readonly changes: Changes,
     private readonly streams: Streams,
     private readonly secrets: Secrets,
+    private readonly serviceAccounts: ServiceAccounts,
   ) {}
 
   async get(name: string): Promise<NamespaceObject> {
@@ -116,6 +118,7 @@ export class Namespaces {
     const all = { namespace, labels: [], fields: [], limit: STREAMS_AT_ONCE };
     for (let more = true; more;) more = (await this.streams.removeAll(all, options)).continue !== undefined;
     for (let more = true; more;) more = (await this.secrets.removeAll(all, options)).continue !== undefined;
+    await this.serviceAccounts.removeOwn(namespace);
   }
 
   private async insert(

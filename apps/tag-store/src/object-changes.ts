@@ -1,6 +1,12 @@
 import { Injectable } from '@nestjs/common';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
-import { fieldsOf, Images, ImageStreams, Namespaces as NamespacesResource } from '@millrace/contracts/resources';
+import {
+  fieldsOf,
+  Images,
+  ImageStreams,
+  Namespaces as NamespacesResource,
+  ServiceAccounts as ServiceAccountsResource,
+} from '@millrace/contracts/resources';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
 import { matchesFields, matchesLabels, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
 import { badRequest, gone, StatusError } from '@millrace/domain/status';
@@ -8,6 +14,7 @@ import type { Tx } from '@millrace/platform/store';
 import { type Change, Changes, type FeedEntry } from './changes.ts';
 import { readImages } from './images.ts';
 import { Namespaces } from './namespaces.ts';
+import { ServiceAccounts } from './service-accounts.ts';
 import { Streams } from './streams.ts';
 import { asObject, type Kind } from './views.ts';
 
@@ -30,6 +37,7 @@ export class ObjectChanges {
     private readonly changes: Changes,
     private readonly streams: Streams,
     private readonly namespaces: Namespaces,
+    private readonly serviceAccounts: ServiceAccounts,
   ) {}
 
   ofStreams(question: Question): Promise<ObjectAnswer> {
@@ -46,6 +54,11 @@ export class ObjectChanges {
   ofNamespaces(question: Question, kind: 'Namespace' | 'Project'): Promise<ObjectAnswer> {
     const read = (tx: Tx, uids: string[]) => this.namespaces.read(tx, 'made AND uid = ANY($1)', [uids]);
     return this.answer(question, { resource: 'namespaces', kind, fields: fieldsOf(NamespacesResource), read });
+  }
+
+  ofServiceAccounts(question: Question): Promise<ObjectAnswer> {
+    const read = (tx: Tx, uids: string[]) => this.serviceAccounts.read(tx, 'uid = ANY($1)', [uids]);
+    return this.answer(question, { resource: 'serviceaccounts', kind: 'ServiceAccount', fields: fieldsOf(ServiceAccountsResource), read });
   }
 
   /**

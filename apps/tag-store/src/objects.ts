@@ -14,6 +14,7 @@ import {
   ProjectRequests,
   Projects as ProjectsResource,
   Secrets as SecretsResource,
+  ServiceAccounts as ServiceAccountsResource,
 } from '@millrace/contracts/resources';
 import { Image } from '@millrace/domain/image';
 import { ImageSignature } from '@millrace/domain/image-signature';
@@ -30,6 +31,7 @@ import { Mappings } from './mappings.ts';
 import { ObjectChanges } from './object-changes.ts';
 import { Projects } from './projects.ts';
 import { Secrets } from './secrets.ts';
+import { ServiceAccounts } from './service-accounts.ts';
 import { Signatures } from './signatures.ts';
 import { StreamImages } from './stream-images.ts';
 import { StreamStatus } from './stream-status.ts';
@@ -56,6 +58,7 @@ export class Objects {
     private readonly feed: ObjectChanges,
     private readonly projects: Projects,
     private readonly secrets: Secrets,
+    private readonly serviceAccounts: ServiceAccounts,
     private readonly deadFacts: DeadFactObjects,
   ) {}
 
@@ -89,6 +92,8 @@ export class Objects {
         return this.projects.answer(question);
       case SecretsResource.resource:
         return this.secrets.answer(question);
+      case ServiceAccountsResource.resource:
+        return question.verb === 'changes' ? this.feed.ofServiceAccounts(question) : this.serviceAccounts.answer(question);
       case ImageStreamMappings.resource:
         return this.ofMappings(question);
       case DeadFacts.resource:

@@ -98,6 +98,17 @@ CREATE TABLE secret (
   sealed bytea NOT NULL
 );
 
+CREATE TABLE service_account (
+  uid uuid NOT NULL,
+  namespace text NOT NULL,
+  name text NOT NULL,
+  created timestamp with time zone NOT NULL,
+  resource_version bigint NOT NULL DEFAULT 0,
+  labels jsonb,
+  annotations jsonb,
+  content jsonb NOT NULL
+);
+
 CREATE TABLE stream (
   uid uuid NOT NULL,
   namespace text NOT NULL,
@@ -159,6 +170,8 @@ ALTER TABLE revision ADD CONSTRAINT revision_pkey PRIMARY KEY (single);
 ALTER TABLE revision ADD CONSTRAINT revision_single CHECK (single);
 ALTER TABLE secret ADD CONSTRAINT secret_name UNIQUE (namespace, name);
 ALTER TABLE secret ADD CONSTRAINT secret_pkey PRIMARY KEY (uid);
+ALTER TABLE service_account ADD CONSTRAINT service_account_name UNIQUE (namespace, name);
+ALTER TABLE service_account ADD CONSTRAINT service_account_pkey PRIMARY KEY (uid);
 ALTER TABLE stream ADD CONSTRAINT stream_name UNIQUE (namespace, name);
 ALTER TABLE stream ADD CONSTRAINT stream_pkey PRIMARY KEY (uid);
 ALTER TABLE tag ADD CONSTRAINT tag_pkey PRIMARY KEY (stream_uid, name);

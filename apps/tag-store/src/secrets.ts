@@ -1,15 +1,18 @@
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
+import type { Answer, Question } from '@millrace/contracts/define';
+import { type ObjectAnswer, type ObjectQuestion, PULL_SECRETS_BELL, type PullSecrets } from '@millrace/contracts/requests';
 import { fieldsOf, Secrets as SecretsResource } from '@millrace/contracts/resources';
+import { isRegistrySecret, REGISTRY_SECRET_TYPES, registriesOf } from '@millrace/domain/keyring';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
 import { isPullSecret, OPAQUE, Secret, validateSecret } from '@millrace/domain/secret';
 import { alreadyExists, invalid, methodNotAllowed, notFound, type Status, StatusError, success } from '@millrace/domain/status';
-import { Sealing } from '@millrace/platform/sealing';
+import { Bus } from '@millrace/platform/bus';
+import { HEADER_BYTES, keyIdOf, Sealing } from '@millrace/platform/sealing';
 import { Store, type Tx } from '@millrace/platform/store';
 import { many, one, selection } from './answers.ts';
 import { readBody } from './bodies.ts';
-import { Changes, type Recorded } from './changes.ts';
+import { type Change, Changes, type Recorded } from './changes.ts';
 import { jsonb } from './image-rows.ts';
 import { type Listed, type ListRequest, pageOf } from './pages.ts';
 import { inSeconds } from './stream-rows.ts';
@@ -28,6 +31,7 @@ export class Secrets {
     private readonly store: Store,
     private readonly changes: Changes,
     private readonly sealing: Sealing,
+    private readonly bus: Bus,
   ) {}
 
   async answer(question: ObjectQuestion): Promise<ObjectAnswer> {
@@ -72,6 +76,39 @@ export class Secrets {
     return { metadata: { resourceVersion }, items: items.filter(isPullSecret) };
   }
 
+  /** Those with which images are fetched, as they lie in the database, unless the asker has them; in one snapshot with their revision. */
+  sealedForPulling({ namespace, known }: Question<typeof PullSecrets>): Promise<Answer<typeof PullSecrets>> {
+    return this.store.transaction(
+      async (tx) => {
+        const rows = await tx.query<SealedRow>(
+          `SELECT uid, name, resource_version AS "resourceVersion", type, annotations, substring(sealed for ${HEADER_BYTES}) AS header
+             FROM secret WHERE namespace = $1 AND type = ANY ($2) ORDER BY name COLLATE "C"`,
+          [namespace, REGISTRY_SECRET_TYPES],
+        );
+        const chosen = rows.filter(({ name, type, annotations }) => isRegistrySecret({ metadata: metadataOf(name, annotations), type }));
+        const revision = createHash('sha256')
+          .update(JSON.stringify(chosen.map(({ uid, resourceVersion, header }) => [uid, resourceVersion, keyIdOf(header)])))
+          .digest('base64url');
+        if (revision === known) return { revision };
+        const full = await tx.query<Pick<SecretRow, 'uid' | 'sealed'>>('SELECT uid, sealed FROM secret WHERE uid = ANY ($1)', [
+          chosen.map(({ uid }) => uid),
+        ]);
+        const sealed = new Map(full.map((row) => [row.uid, row.sealed.toString('base64')]));
+        const secrets = chosen.map(({ uid, name, resourceVersion, type, annotations, header }) => ({
+          name,
+          uid,
+          resourceVersion,
+          type,
+          registries: registriesOf({ metadata: metadataOf(name, annotations), type }),
+          keyId: keyIdOf(header),
+          sealed: sealed.get(uid) ?? '',
+        }));
+        return { revision, secrets };
+      },
+      { isolation: 'REPEATABLE READ', readOnly: true },
+    );
+  }
+
   async create(namespace: string, submitted: Secret, { dryRun }: WriteOptions): Promise<Secret> {
     const metadata = withName(submitted.metadata);
     const wanted = { metadata: { ...metadata, namespace }, type: submitted.type || OPAQUE, data: dataOf(submitted) };
@@ -86,7 +123,7 @@ export class Secrets {
           [uid, namespace, name, jsonb(metadata.labels), jsonb(metadata.annotations), wanted.type, this.sealing.seal(wanted.data, uid)],
         );
         if (!inserted) throw new StatusError(alreadyExists(SECRETS, name));
-        const recorded = this.changes.record(tx, { resource: 'secrets', namespace, name, uid, type: 'ADDED' });
+        const recorded = this.record(tx, { namespace, name, uid, type: 'ADDED' });
         return { secret: await this.again(tx, namespace, name), recorded };
       }),
     );
@@ -109,7 +146,7 @@ export class Secrets {
           jsonb(metadata.annotations),
           this.sealing.seal(wanted.data, uid),
         ]);
-        const recorded = this.changes.record(tx, { resource: 'secrets', namespace, name, uid, type: 'MODIFIED' });
+        const recorded = this.record(tx, { namespace, name, uid, type: 'MODIFIED' });
         return { secret: await this.again(tx, namespace, name), recorded };
       }),
     );
@@ -159,7 +196,12 @@ export class Secrets {
   private async erase(tx: Tx, { namespace, name = '', uid = '' }: ObjectMeta): Promise<void> {
     const gone = await tx.run('DELETE FROM secret WHERE uid = $1', [uid]);
     // The feed is told that it is gone, not what it was.
-    if (gone) this.changes.record(tx, { resource: 'secrets', namespace, name, uid, type: 'DELETED' });
+    if (gone) this.record(tx, { namespace, name, uid, type: 'DELETED' });
+  }
+
+  private record(tx: Tx, change: Omit<Change, 'resource'>): Recorded {
+    tx.afterCommit(() => this.bus.nudge(PULL_SECRETS_BELL));
+    return this.changes.record(tx, { resource: 'secrets', ...change });
   }
 
   private async read(on: Pick<Tx, 'query'>, condition: string, parameters: unknown[]): Promise<Secret[]> {
@@ -187,6 +229,11 @@ export class Secrets {
 }
 
 const FIELDS = fieldsOf(SecretsResource);
+
+/** A secret without what is sealed, but for the part that says under which key. */
+type SealedRow = Pick<SecretRow, 'uid' | 'name' | 'resourceVersion' | 'type' | 'annotations'> & { header: Buffer };
+
+const metadataOf = (name: string, annotations: SecretRow['annotations']): ObjectMeta => ({ name, annotations: annotations ?? undefined });
 
 const LISTED: Listed = {
   table: 'secret',

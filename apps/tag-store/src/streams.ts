@@ -162,10 +162,12 @@ export class Streams {
     const recorded = this.record(tx, stream, old ? 'MODIFIED' : 'ADDED');
     const locked: LockedStream = { namespace, name, uid, generation: next.generation, spec: next.spec };
     const cause = { kind: 'tag' as const, id: randomUUID(), actor: user.name };
-    await this.tags.move(
+    const outcomes = await this.tags.move(
       tx,
       events.map(({ tag, event }) => ({ stream: locked, tag, event, cause })),
     );
+    const moved = events.filter((_, i) => outcomes[i] === 'moved').map(({ tag }) => tag);
+    if (old) await this.tags.tellPullSpecs(tx, old, locked, new Set(moved));
     return { stream: await this.again(tx, uid, historyLimit), recorded };
   }
 

@@ -1,13 +1,15 @@
 import { Check, Column, Entity, Index, PrimaryColumn, Unique } from 'typeorm';
 import type { TagEventCondition } from '@millrace/domain/image-stream';
+import type { ServiceAccount } from '@millrace/domain/service-account';
 import type { SourceMark } from '@millrace/domain/tag-history';
 import { StreamsTagsImages1763690000000 } from './migrations/1763690000000-streams-tags-images.ts';
 import { NamespacesSecrets1763690100000 } from './migrations/1763690100000-namespaces-secrets.ts';
+import { ServiceAccounts1763690300000 } from './migrations/1763690300000-service-accounts.ts';
 
 /*
  * The rows of tag-store. Who writes several of them in one transaction takes them in this order, so that no two writers wait
- * for each other in a circle: fact_position, stream (by namespace and name), image (by name), tag, outbox, secret, namespace, and last
- * revision.
+ * for each other in a circle: fact_position, stream (by namespace and name), image (by name), tag, outbox, secret, service_account, namespace,
+ * and last revision.
  * What a client wrote is kept as text where it may hold a NUL character, which jsonb refuses.
  */
 
@@ -185,6 +187,28 @@ export class SecretRow {
   sealed!: Buffer;
 }
 
+/** A service account that was made or changed; the view known_service_account has those too that every namespace is given. */
+@Entity('service_account')
+@Unique('service_account_name', ['namespace', 'name'])
+export class ServiceAccountRow {
+  @PrimaryColumn({ type: 'uuid', primaryKeyConstraintName: 'service_account_pkey' })
+  uid!: string;
+  @Column({ type: 'text' })
+  namespace!: string;
+  @Column({ type: 'text' })
+  name!: string;
+  @Column({ type: 'timestamptz' })
+  created!: Date;
+  @Column({ name: 'resource_version', type: 'bigint', default: 0, comment: 'Set just before commit, by changes.ts' })
+  resourceVersion!: string;
+  @Column({ type: 'jsonb', nullable: true })
+  labels!: Record<string, string> | null;
+  @Column({ type: 'jsonb', nullable: true })
+  annotations!: Record<string, string> | null;
+  @Column({ type: 'jsonb', comment: 'ServiceAccount as JSON, without metadata' })
+  content!: Omit<ServiceAccount, 'metadata'>;
+}
+
 /** The change feed: one row per changed object and transaction. */
 @Entity('change')
 export class ChangeRow {
@@ -209,6 +233,6 @@ export class ChangeRow {
 /** What a Store of this service is opened with. */
 export const database = {
   schema: 'tag_store',
-  entities: [RevisionRow, StreamRow, TagRow, TagItemRow, ImageRow, ImageChildRow, NamespaceRow, SecretRow, ChangeRow],
-  migrations: [StreamsTagsImages1763690000000, NamespacesSecrets1763690100000],
+  entities: [RevisionRow, StreamRow, TagRow, TagItemRow, ImageRow, ImageChildRow, NamespaceRow, SecretRow, ServiceAccountRow, ChangeRow],
+  migrations: [StreamsTagsImages1763690000000, NamespacesSecrets1763690100000, ServiceAccounts1763690300000],
 };

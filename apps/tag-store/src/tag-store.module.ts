@@ -13,6 +13,7 @@ import { Objects } from './objects.ts';
 import { Projects } from './projects.ts';
 import { RequestsController } from './requests.controller.ts';
 import { Secrets } from './secrets.ts';
+import { ServiceAccounts } from './service-accounts.ts';
 import { Signatures } from './signatures.ts';
 import { StreamImages } from './stream-images.ts';
 import { StreamStatus } from './stream-status.ts';
@@ -34,6 +35,7 @@ const nouns = [
   Signatures,
   Sealing,
   Secrets,
+  ServiceAccounts,
   Namespaces,
   Projects,
   ObjectChanges,

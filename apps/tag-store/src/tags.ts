@@ -1,13 +1,14 @@
 import { Inject, Injectable } from '@nestjs/common';
-import type { MoveCause, TagMoved } from '@millrace/contracts/events';
-import type { TagEvent } from '@millrace/domain/image-stream';
+import { type MoveCause, PullSpecChanged, type TagMoved } from '@millrace/contracts/events';
+import type { ImageStream, TagEvent } from '@millrace/domain/image-stream';
+import { pullSpecOf } from '@millrace/domain/pull-spec';
 import type { Log } from '@millrace/platform/log';
 import { CONFIG, LOG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
 import type { TagStoreConfig } from './config.ts';
 import { labelsOf } from './image-rows.ts';
-import { lockStreams, type LockedStream, type StreamKey } from './stream-rows.ts';
+import { lockStreams, type LockedStream, repositoryOf, type StreamKey } from './stream-rows.ts';
 import { TagMoves } from './tag-moves.ts';
 
 export { inSeconds, repositoryOf, streamKey, type LockedStream, type StreamKey } from './stream-rows.ts';
@@ -107,14 +108,89 @@ export class Tags {
     return true;
   }
 
-  /** The last tag.moved of a tag, or null where it has never moved or is deleted. */
-  async lastMove({ namespace, stream, tag }: { namespace: string; stream: string; tag: string }): Promise<TagMoved | null> {
-    const [row] = await this.store.query<{ last_move: string | null }>(
-      'SELECT t.last_move FROM stream s JOIN tag t ON t.stream_uid = s.uid WHERE s.namespace = $1 AND s.name = $2 AND t.name = $3',
-      [namespace, stream, tag],
-    );
-    if (!row?.last_move) return null;
-    const move = JSON.parse(row.last_move) as TagMoved;
-    return { ...move, labels: (await labelsOf(this.store, [move.current.image])).get(move.current.image) ?? {} };
+  /** The last tag.moved of a tag, with what to pull now, or null where it has never moved or is deleted. */
+  async lastMove(tag: { namespace: string; stream: string; tag: string }): Promise<TagMoved | null> {
+    const [known] = await this.known([tag]);
+    return known?.move ?? null;
   }
+
+  /** What tags mean, in the order of the question; null where there is no such stream. */
+  async known(
+    tags: readonly { namespace: string; stream: string; tag: string }[],
+    on: Pick<Tx, 'query'> = this.store,
+  ): Promise<(KnownTag | null)[]> {
+    const rows = await on.query<KnownRow>(
+      `SELECT k.n, s.uid, s.namespace, s.name, coalesce((s.spec -> 'lookupPolicy' ->> 'local')::boolean, false) AS local,
+              s.spec ->> 'dockerImageRepository' AS repository, coalesce(t.moves, 0) AS moves, t.last_move,
+              (SELECT e.spec -> 'referencePolicy' ->> 'type' FROM jsonb_array_elements(coalesce(s.spec -> 'tags', '[]')) AS e (spec)
+                WHERE e.spec ->> 'name' = k.tag LIMIT 1) AS policy
+         FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (namespace, stream, tag, n)
+         JOIN stream s ON s.namespace = k.namespace AND s.name = k.stream
+         LEFT JOIN tag t ON t.stream_uid = s.uid AND t.name = k.tag`,
+      [tags.map((one) => one.namespace), tags.map((one) => one.stream), tags.map((one) => one.tag)],
+    );
+    const moves = new Map(rows.flatMap((row) => (row.last_move ? [[row.n, JSON.parse(row.last_move) as TagMoved] as const] : [])));
+    const labels = moves.size
+      ? await labelsOf(
+          on,
+          [...moves.values()].map((move) => move.current.image),
+        )
+      : new Map<string, Record<string, string>>();
+    const known: (KnownTag | null)[] = tags.map(() => null);
+    for (const { n, uid, namespace, name, local, repository, moves: count, policy } of rows) {
+      const internal = this.config.INTERNAL_REGISTRY_HOST;
+      const own = internal ? `${internal}/${namespace}/${name}` : (repository ?? '');
+      const last = moves.get(n);
+      const move = last && {
+        ...last,
+        pullSpec: pullSpecOf(last.current, { policy: policy ?? undefined, repository: own }),
+        labels: labels.get(last.current.image) ?? {},
+      };
+      known[Number(n) - 1] = { streamUid: uid, local, repository: own, moves: Number(count), move: move ?? null };
+    }
+    return known;
+  }
+
+  /** Tells the tags of a changed stream whose image stays while what to pull for it becomes another text. */
+  async tellPullSpecs(tx: Tx, before: ImageStream, stream: LockedStream, moved: ReadonlySet<string>): Promise<void> {
+    const old = { namespace: stream.namespace, name: stream.name, spec: before.spec };
+    const textOf = (of: typeof old, tag: string, top: TagEvent) =>
+      pullSpecOf(top, {
+        policy: of.spec.tags?.find(({ name }) => name === tag)?.referencePolicy?.type,
+        repository: repositoryOf(of, this.config.INTERNAL_REGISTRY_HOST),
+      });
+    const tags = (before.status.tags ?? []).flatMap(({ tag, items }) => {
+      const [top] = items ?? [];
+      return top && !moved.has(tag) && textOf(old, tag, top) !== textOf(stream, tag, top) ? [tag] : [];
+    });
+    if (!tags.length) return;
+    const { namespace, name } = stream;
+    const known = await this.known(
+      tags.map((tag) => ({ namespace, stream: name, tag })),
+      tx,
+    );
+    for (const move of known.flatMap((one) => one?.move ?? []))
+      tx.publishLater(PullSpecChanged, move, { id: `${move.streamUid}.${move.tag}.${move.generation}.${stream.generation}` });
+  }
+}
+
+/** What is known of a tag of a stream that is there. */
+export interface KnownTag {
+  streamUid: string;
+  local: boolean;
+  repository: string;
+  moves: number;
+  move: TagMoved | null;
+}
+
+interface KnownRow {
+  n: string;
+  uid: string;
+  namespace: string;
+  name: string;
+  local: boolean;
+  repository: string | null;
+  moves: string;
+  last_move: string | null;
+  policy: string | null;
 }

@@ -37,6 +37,7 @@ export interface TagStoreObjectsBed {
 export async function aTagStore(
   database: { url: string; drop: () => Promise<void> },
   nats: { url: string; stop: () => Promise<void> },
+  env: Record<string, string> = {},
 ): Promise<TagStoreObjectsBed> {
   const running = await startService(service, {
     DATABASE_URL: database.url,
@@ -45,6 +46,7 @@ export async function aTagStore(
     LOG_LEVEL: 'silent',
     SECRETS_KEY: aSecretsKey(),
     INTERNAL_REGISTRY_HOST: INTERNAL,
+    ...env,
   });
   const write = { dryRun: false, user: ADMIN };
   const ask = (question: object) => running.app.get(Bus).ask(TagStoreObjects, ObjectQuestion.parse(question));

@@ -43,6 +43,7 @@ export type Kind =
 const OTHER_VERSIONS = {
   Namespace: 'v1',
   Secret: 'v1',
+  ServiceAccount: 'v1',
   Project: `${PROJECT_GROUP}/v1`,
   ProjectRequest: `${PROJECT_GROUP}/v1`,
 } as const;

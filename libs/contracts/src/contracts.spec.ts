@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { namedSchemas } from './async-document.ts';
 import { fromToken, toToken, type EventContract } from './define.ts';
 import { events } from './events.ts';
-import { requests } from './requests.ts';
+import { PullSecrets, requests } from './requests.ts';
 import { resources } from './resources.ts';
 
 interface Shape {
@@ -62,6 +62,15 @@ describe('tokens of subjects', () => {
 });
 
 describe('requests and resources', () => {
+  it.each([PullSecrets])('$name has an example whose question and answer parse', (request) => {
+    const { question, answer } = JSON.parse(
+      readFileSync(new URL(`../examples/${request.name}.v1.json`, import.meta.url), 'utf8'),
+    ) as Record<string, unknown>;
+
+    expect(request.question.parse(question)).toEqual(question);
+    expect(request.answer.parse(answer)).toEqual(answer);
+  });
+
   it('each request has a subject of its own', () => {
     expect(new Set(requests.map((request) => request.subject)).size).toBe(requests.length);
   });

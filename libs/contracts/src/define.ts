@@ -3,8 +3,8 @@ import type { z } from 'zod';
 /** The programs that own nouns; `registry` and `anyone` stand outside. */
 export type Owner = 'api' | 'registry-mapping' | 'import-scheduler' | 'tag-store' | 'trigger-dispatcher' | 'registry';
 
-/** JetStream streams: bulky mappings do not push events for build systems out of their retention. */
-export type StreamName = 'MILLRACE_MAPPINGS' | 'MILLRACE_EVENTS';
+/** JetStream streams: bulky mappings and imports do not push events for build systems out of their retention. */
+export type StreamName = 'MILLRACE_MAPPINGS' | 'MILLRACE_IMPORTS' | 'MILLRACE_EVENTS';
 
 /** A fact that one program tells and others hear: subject, shape and owner, written once. */
 export interface EventContract<S extends z.ZodType = z.ZodType> {

@@ -2,6 +2,7 @@ import { Image } from '@millrace/domain/image';
 import { ImageStreamMapping } from '@millrace/domain/image-stream';
 import { z } from 'zod';
 import { defineEvent } from './define.ts';
+import { ImportCompleted, ImportWanted } from './imports.ts';
 
 const Instant = z.string().describe('RFC 3339');
 
@@ -54,6 +55,37 @@ export const MappingPublished = defineEvent({
   address: (mapping) => [mapping.namespace, mapping.stream, mapping.tag],
 });
 
+export const RepositoryPushed = defineEvent({
+  name: 'repository.pushed',
+  stream: 'MILLRACE_EVENTS',
+  from: 'registry-mapping',
+  to: ['import-scheduler'],
+  summary:
+    'A registry says that it accepted a push: a hint to look at the tags that follow the repository. What they point at is what the look finds.',
+  data: z
+    .object({
+      id: z.string().describe('The same for every repeat of the same push'),
+      host: z
+        .string()
+        .describe('Of the registry as pull specs name it, with a port where they have one: docker.io, registry.example.com:5000'),
+      repository: z.string().describe('Path of the repository in its registry: library/ruby'),
+      tags: z.array(z.string()).describe('Which tags were pushed; empty where the registry does not say, then any may have been'),
+      digest: z.string().optional().describe('What was pushed, where the registry says and it is one thing'),
+      registry: z.string().describe('Name under which the registry is configured'),
+      eventId: z
+        .string()
+        .describe("The registry's own id of the event, or one made of what identifies the push; a repeat carries the same"),
+      observedAt: z
+        .string()
+        .describe('When the registry accepted the push by its own clock, or where it does not say, when it was heard of; RFC 3339'),
+      actor: z.string().optional().describe('Who pushed, as the registry says'),
+    })
+    .meta({ id: 'RepositoryPushed' }),
+  parameters: ['host', 'repository'],
+  address: (push) => [push.host, push.repository],
+});
+export type RepositoryPushed = z.infer<typeof RepositoryPushed.data>;
+
 /** Why a tag moved. */
 export const MoveCause = z
   .object({
@@ -78,32 +110,71 @@ export const TagTarget = z
   .meta({ id: 'TagTarget' });
 export type TagTarget = z.infer<typeof TagTarget>;
 
+const Moved = z.object({
+  namespace: z.string(),
+  stream: z.string(),
+  streamUid: z.string(),
+  tag: z.string(),
+  generation: z.int().positive().describe('Counts the moves of this tag of this stream (by streamUid): 1, 2, 3 … without a gap'),
+  streamGeneration: z.int().describe('Generation that the history item records'),
+  previous: TagTarget.nullable(),
+  current: TagTarget,
+  pullSpec: z.string().describe("What to pull, by the tag's reference policy"),
+  labels: z.record(z.string(), z.string()).describe('Labels of the image config, such as commit and source URL'),
+  cause: MoveCause,
+  movedAt: Instant,
+});
+
 export const TagMoved = defineEvent({
   name: 'tag.moved',
   stream: 'MILLRACE_EVENTS',
   from: 'tag-store',
   to: ['trigger-dispatcher'],
   summary: 'A tag now points at another image.',
-  data: z
-    .object({
-      namespace: z.string(),
-      stream: z.string(),
-      streamUid: z.string(),
-      tag: z.string(),
-      generation: z.int().positive().describe('Counts the moves of this tag of this stream (by streamUid): 1, 2, 3 … without a gap'),
-      streamGeneration: z.int().describe('Generation that the history item records'),
-      previous: TagTarget.nullable(),
-      current: TagTarget,
-      pullSpec: z.string().describe("What to pull, by the tag's reference policy"),
-      labels: z.record(z.string(), z.string()).describe('Labels of the image config, such as commit and source URL'),
-      cause: MoveCause,
-      movedAt: Instant,
-    })
-    .meta({ id: 'TagMoved' }),
+  data: Moved.meta({ id: 'TagMoved' }),
   parameters: ['namespace', 'stream', 'tag'],
   address: (move) => [move.namespace, move.stream, move.tag],
 });
 export type TagMoved = z.infer<typeof TagMoved.data>;
+
+/** Of two of one generation the later one counts; a move of a newer generation says what to pull itself. */
+export const PullSpecChanged = defineEvent({
+  name: 'pullspec.changed',
+  stream: 'MILLRACE_EVENTS',
+  from: 'tag-store',
+  to: ['trigger-dispatcher'],
+  summary: 'A tag points at the image that it did, which is now pulled by another text: its last move, with the new pullSpec.',
+  data: Moved.meta({ id: 'PullSpecChanged' }),
+  parameters: ['namespace', 'stream', 'tag'],
+  address: (move) => [move.namespace, move.stream, move.tag],
+});
+
+/** A workload, DeploymentConfig or BuildConfig that a tag's image was put into. */
+export const TriggeredObject = z
+  .object({
+    apiVersion: z.string(),
+    kind: z.string(),
+    namespace: z.string(),
+    name: z.string(),
+    uid: z.string(),
+    generation: z.int().positive().describe('Generation of the object with the image in it'),
+    patch: z
+      .array(z.object({ op: z.enum(['add', 'replace']), path: z.string(), value: z.unknown() }))
+      .describe('What has changed in the object because of the tag: a JSON patch (RFC 6902)'),
+    containers: z
+      .array(z.object({ name: z.string(), image: z.string(), imagePullPolicy: z.string() }))
+      .optional()
+      .describe('Containers that got the image, with the pull policy that they have or get by default'),
+    build: z
+      .object({
+        name: z.string(),
+        triggeredBy: z.array(z.unknown()).describe('All causes of the build, as the Build has them'),
+      })
+      .optional()
+      .describe('Of a BuildConfig: the Build that was made'),
+  })
+  .meta({ id: 'TriggeredObject' });
+export type TriggeredObject = z.infer<typeof TriggeredObject>;
 
 const Triggered = z.object({
   trigger: z.object({ namespace: z.string(), name: z.string(), uid: z.string() }),
@@ -121,6 +192,7 @@ const Triggered = z.object({
     .object({ first: z.int().positive(), last: z.int().positive() })
     .optional()
     .describe('Moves of the tag before this one that did not fire: while the trigger was paused, or because they were never heard of'),
+  object: TriggeredObject.optional().describe('Where no ImageTrigger fired: the object that follows the tag. `trigger` names it too'),
 });
 
 export const BuildTriggered = defineEvent({
@@ -128,7 +200,7 @@ export const BuildTriggered = defineEvent({
   stream: 'MILLRACE_EVENTS',
   from: 'trigger-dispatcher',
   to: [],
-  summary: 'A trigger of kind Build fired: build with this image.',
+  summary: 'A trigger of kind Build fired, or a BuildConfig follows the tag: build with this image.',
   data: Triggered.meta({ id: 'BuildTriggered' }),
   parameters: ['namespace', 'stream', 'tag', 'trigger'],
   address: (fired) => [fired.namespace, fired.stream, fired.tag, `${fired.trigger.namespace}/${fired.trigger.name}`],
@@ -139,7 +211,7 @@ export const DeployTriggered = defineEvent({
   stream: 'MILLRACE_EVENTS',
   from: 'trigger-dispatcher',
   to: [],
-  summary: 'A trigger of kind Deploy fired: deploy this image.',
+  summary: 'A trigger of kind Deploy fired, or a workload follows the tag: deploy this image.',
   data: Triggered.meta({ id: 'DeployTriggered' }),
   parameters: ['namespace', 'stream', 'tag', 'trigger'],
   address: (fired) => [fired.namespace, fired.stream, fired.tag, `${fired.trigger.namespace}/${fired.trigger.name}`],
@@ -147,4 +219,14 @@ export const DeployTriggered = defineEvent({
 export type Triggered = z.infer<typeof Triggered>;
 
 /** Every event of the system. */
-export const events = [MappingSubmitted, MappingPublished, TagMoved, BuildTriggered, DeployTriggered] as const;
+export const events = [
+  MappingSubmitted,
+  MappingPublished,
+  RepositoryPushed,
+  ImportWanted,
+  ImportCompleted,
+  TagMoved,
+  PullSpecChanged,
+  BuildTriggered,
+  DeployTriggered,
+] as const;

@@ -1,7 +1,10 @@
 import { Identity } from '@millrace/domain/access';
+import { Image } from '@millrace/domain/image';
+import { ImageStream } from '@millrace/domain/image-stream';
 import { Status } from '@millrace/domain/status';
 import { z } from 'zod';
 import { defineRequest, type Owner, type RequestContract } from './define.ts';
+import { ImportedTag } from './imports.ts';
 
 /** `table: true` asks for rows that the owner prints (see Table below) beside the objects. */
 const Selection = {
@@ -107,10 +110,34 @@ const objectsOf = (owner: Owner, summary: string) =>
 /** Who answers for which resources: one request per owner. */
 export const TagStoreObjects = objectsOf(
   'tag-store',
-  'Read or write image streams, their tags, images and mappings, namespaces and secrets.',
+  'Read or write image streams, their tags, images and mappings, namespaces, secrets and service accounts.',
 );
 export const TriggerObjects = objectsOf('trigger-dispatcher', 'Read or write image triggers and deliveries.');
 export const RegistryMappingObjects = objectsOf('registry-mapping', 'Read, retry or drop notifications that wait or could not be used.');
+export const ImportObjects = objectsOf('import-scheduler', 'Look at images in registries, and put them into the tags of a stream.');
+
+/** Whoever asked for an import waits for what came of it: the same as import.completed, with an answer. */
+export const ApplyImport = defineRequest({
+  name: 'apply-import',
+  to: 'tag-store',
+  summary: 'Put what was found in registries into the tags of a stream, which is made where it is missing.',
+  question: z.object({
+    id: z.string().describe('The same for every repeat'),
+    namespace: z.string(),
+    stream: z.string(),
+    tags: z.array(ImportedTag),
+    dryRun: z.boolean(),
+    user: Identity,
+  }),
+  answer: z.discriminatedUnion('kind', [
+    z.object({
+      kind: z.literal('applied'),
+      stream: ImageStream.describe('As it is now'),
+      images: z.array(Image).describe('Those of the import as they are stored: one that was there already stays as it was'),
+    }),
+    z.object({ kind: z.literal('refused'), status: Status }),
+  ]),
+});
 
 /**
  * Which objects have changed since a position in the owner's resourceVersions: small enough to be asked before every read that is answered with
@@ -147,6 +174,62 @@ export const CurrentTag = defineRequest({
   answer: z.object({ move: z.unknown().nullable().describe('The last tag.moved of the tag, or null') }),
 });
 
+/** A secret for registries as it lies in the database: only who has the key can read it, so that NATS never carries what is in it. */
+export const SealedSecret = z
+  .object({
+    name: z.string(),
+    uid: z.string().describe('What the sealed data are bound to'),
+    resourceVersion: z.string(),
+    type: z.string(),
+    registries: z.array(z.string()).describe('For types that do not say it inside: keys of the registries that it is for'),
+    keyId: z.string().optional().describe('Which SECRETS_KEY opens it; absent for what was sealed before keys had ids'),
+    sealed: z.base64(),
+  })
+  .meta({ id: 'SealedSecret' });
+export type SealedSecret = z.infer<typeof SealedSecret>;
+
+/** With what images are fetched for a namespace. Rung when any of it changes: {@link PULL_SECRETS_BELL}. */
+export const PullSecrets = defineRequest({
+  name: 'pull-secrets',
+  to: 'tag-store',
+  summary: 'The secrets of a namespace that images are fetched with, sealed.',
+  question: z.object({
+    namespace: z.string(),
+    known: z.string().optional().describe('The revision that the asker has'),
+  }),
+  answer: z.object({
+    revision: z.string().describe('Another one whenever one of them is made, changed, sealed anew or gone'),
+    secrets: z.array(SealedSecret).optional().describe('By name; absent while the known revision is the current one'),
+  }),
+});
+
+/** A bell, best effort: a secret of some namespace has changed, so who keeps some asks again. */
+export const PULL_SECRETS_BELL = 'tag-store.pull-secrets';
+
+/** Asked once for all tags of an object that is written: those that it follows, and those by which it names images. */
+export const KnownTags = defineRequest({
+  name: 'known-tags',
+  to: 'tag-store',
+  summary: 'What tags mean now, and whether their streams may be named by name alone.',
+  question: z.object({ tags: z.array(z.object({ namespace: z.string(), stream: z.string(), tag: z.string() })).max(1_000) }),
+  answer: z.object({
+    at: z.string().describe('When tag-store looked, RFC 3339'),
+    tags: z
+      .array(
+        z
+          .object({
+            streamUid: z.string(),
+            local: z.boolean().describe('lookupPolicy.local of the stream'),
+            repository: z.string().describe('Repository of the stream; empty where it has none'),
+            moves: z.int().nonnegative().describe('How often the tag has moved, also before it was deleted'),
+            move: z.unknown().nullable().describe('The last tag.moved with what to pull now; null while the tag means nothing'),
+          })
+          .nullable(),
+      )
+      .describe('In the order of the question; null where there is no such stream'),
+  }),
+});
+
 /** Every request of the system. */
 export const requests: readonly RequestContract[] = [
   TagStoreObjects,
@@ -154,12 +237,16 @@ export const requests: readonly RequestContract[] = [
   RegistryMappingObjects,
   TagStoreTouched,
   TriggersTouched,
+  ImportObjects,
+  ApplyImport,
   CurrentTag,
+  PullSecrets,
+  KnownTags,
 ];
 
 /** The request that answers for a resource's owner. */
 export function objectsRequestOf(owner: Owner): RequestContract<typeof ObjectQuestion, typeof ObjectAnswer> {
-  const found = [TagStoreObjects, TriggerObjects, RegistryMappingObjects].find((request) => request.to === owner);
+  const found = [TagStoreObjects, TriggerObjects, RegistryMappingObjects, ImportObjects].find((request) => request.to === owner);
   if (!found) throw new Error(`${owner} answers for no resource`);
   return found;
 }

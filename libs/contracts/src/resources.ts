@@ -2,8 +2,10 @@ import { Image } from '@millrace/domain/image';
 import { ImageSignature } from '@millrace/domain/image-signature';
 import { ImageTrigger } from '@millrace/domain/image-trigger';
 import { ImageStream, ImageStreamMapping, ImageStreamTag, ImageTag } from '@millrace/domain/image-stream';
+import { ImageStreamImport } from '@millrace/domain/image-stream-import';
 import { NamespaceObject, PROJECT_GROUP, ProjectRequest } from '@millrace/domain/namespace';
 import { Secret, SecretList } from '@millrace/domain/secret';
+import { ServiceAccount } from '@millrace/domain/service-account';
 import { ImageStreamLayers } from '@millrace/domain/stream-layers';
 import type { z } from 'zod';
 import type { Owner } from './define.ts';
@@ -24,6 +26,8 @@ export interface Resource {
   readonly namespaced: boolean;
   readonly verbs: readonly Verb[];
   readonly owner: Owner;
+  /** How long its owner may take for an answer, in milliseconds, where that is more than usual. */
+  readonly answersWithinMs?: number;
   /** Paths by which objects can be selected; {@link NAME_FIELDS} when absent. */
   readonly fields?: readonly string[];
   /** What an answer about the resource is made of: it holds until one of these is touched. Absent where its owner is asked each time. */
@@ -117,6 +121,18 @@ export const ImageStreamMappings: Resource = {
   schema: ImageStreamMapping,
   verbs: ['create'],
 };
+/** Asks registries while the client waits. */
+export const ImageStreamImports: Resource = {
+  ...IMAGE,
+  owner: 'import-scheduler',
+  answersWithinMs: 150_000,
+  resource: 'imagestreamimports',
+  singular: 'imagestreamimport',
+  kind: 'ImageStreamImport',
+  namespaced: true,
+  schema: ImageStreamImport,
+  verbs: ['create'],
+};
 export const Images: Resource = {
   ...IMAGE,
   resource: 'images',
@@ -159,6 +175,17 @@ export const Secrets: Resource = {
   verbs: ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', 'update'],
   fields: [...NAME_FIELDS, 'type'],
   schema: Secret,
+};
+/** With the secrets that are linked to them; every namespace has some. */
+export const ServiceAccounts: Resource = {
+  ...CORE,
+  resource: 'serviceaccounts',
+  singular: 'serviceaccount',
+  shortNames: ['sa'],
+  kind: 'ServiceAccount',
+  namespaced: true,
+  verbs: all,
+  schema: ServiceAccount,
 };
 /** Namespaces as OpenShift's clients see them. */
 export const Projects: Resource = {
@@ -236,6 +263,7 @@ export const resources: readonly Resource[] = [
   ImageTags,
   Namespaces,
   Secrets,
+  ServiceAccounts,
   Projects,
   ProjectRequests,
   ImageTriggers,

@@ -9,6 +9,8 @@ const MERGE_KEYS: Record<string, string> = {
   'signatures.conditions': 'type',
   'image.signatures': 'name',
   'metadata.ownerReferences': 'uid',
+  secrets: 'name',
+  imagePullSecrets: 'name',
 };
 /** Lists of texts that are merged as sets. */
 const MERGED_SETS = new Set(['metadata.finalizers']);

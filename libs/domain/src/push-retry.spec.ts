@@ -11,6 +11,7 @@ describe('a registry that may answer later is asked again', () => {
   it.each([
     'unreachable',
     'timeout',
+    'circuit-open',
     'server-error',
     'rate-limited',
     'unauthorized',
@@ -42,6 +43,7 @@ describe('a registry that may answer later is asked again', () => {
     ['unreachable', true],
     ['timeout', true],
     ['server-error', true],
+    ['circuit-open', true],
     ['rate-limited', false],
     ['forbidden', false],
     ['not-found', false],

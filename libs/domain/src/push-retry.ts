@@ -24,7 +24,7 @@ const UNEXPECTED_ATTEMPTS_MAX = 5;
 
 /** The content itself is what is wrong: it stays so. */
 const LASTING = new Set(['digest-mismatch', 'unsupported-manifest', 'malformed', 'too-large', 'invalid-reference']);
-const OUTAGES = new Set(['unreachable', 'timeout', 'server-error', 'tls', 'plain-http']);
+const OUTAGES = new Set(['unreachable', 'timeout', 'circuit-open', 'server-error', 'tls', 'plain-http']);
 
 /** `attempts` counts the one that failed; `ageMs` is since the push was told, or was last replayed. */
 export function afterFailure(failure: PushFailure, attempts: number, ageMs: number): AfterFailure {

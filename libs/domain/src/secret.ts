@@ -40,9 +40,11 @@ const PULL_KEYS: Record<string, string> = {
 /** Annotation of a secret that is not used to pull images. */
 const EXCLUDED = 'openshift.io/image.excludeSecret';
 
+export const isExcluded = ({ metadata }: Pick<Secret, 'metadata'>): boolean => metadata.annotations?.[EXCLUDED] === 'true';
+
 /** Whether images of the secret's namespace are pulled with it. */
-export const isPullSecret = ({ metadata, type = '' }: Pick<Secret, 'metadata' | 'type'>): boolean =>
-  Object.hasOwn(PULL_KEYS, type) && metadata.annotations?.[EXCLUDED] !== 'true';
+export const isPullSecret = (secret: Pick<Secret, 'metadata' | 'type'>): boolean =>
+  Object.hasOwn(PULL_KEYS, secret.type ?? '') && !isExcluded(secret);
 
 const KEY = '[-._a-zA-Z0-9]+';
 const KEY_PATTERN = new RegExp(`^${KEY}$`);

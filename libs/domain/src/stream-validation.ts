@@ -11,10 +11,7 @@ import { namespaceProblems, streamNameProblems } from './stream-names.ts';
 
 /** Everything that is wrong with a stream's metadata and spec, as it is about to be stored (with its defaults). */
 export function validateStream(stream: ImageStream, { namespace }: { namespace: string }): FieldError[] {
-  const { name = '' } = stream.metadata;
-  const errors = validateName(stream.metadata, namespace);
-  if (`${namespace}/${name}`.length > NAME_LENGTH_MAX)
-    errors.push(invalidValue('metadata.name', name, `'namespace/name' cannot be longer than ${NAME_LENGTH_MAX} characters`));
+  const errors = validateStreamName(stream.metadata, namespace);
   const repository = stream.spec.dockerImageRepository;
   if (repository) errors.push(...validateRepository(repository));
   for (const tag of stream.spec.tags ?? []) errors.push(...validateTag(tag, `spec.tags[${tag.name}]`));
@@ -87,7 +84,8 @@ export function validatePullSpec(pullSpec: string, path: string): FieldError[] {
   }
 }
 
-function validateName(metadata: ObjectMeta, namespace: string): FieldError[] {
+/** What is wrong with the name of a stream, and with its namespace. */
+export function validateStreamName(metadata: ObjectMeta, namespace: string): FieldError[] {
   const { name = '', generateName = '' } = metadata;
   const errors: FieldError[] = [];
   // The prefix must be a name by itself: that is stricter than what it generates, and what the reference does.
@@ -97,6 +95,8 @@ function validateName(metadata: ObjectMeta, namespace: string): FieldError[] {
   else errors.push(...streamNameProblems(name).map((problem) => invalidValue('metadata.name', name, problem)));
   if (!namespace) errors.push(required('metadata.namespace'));
   else errors.push(...namespaceProblems(namespace).map((problem) => invalidValue('metadata.namespace', namespace, problem)));
+  if (`${namespace}/${name}`.length > NAME_LENGTH_MAX)
+    errors.push(invalidValue('metadata.name', name, `'namespace/name' cannot be longer than ${NAME_LENGTH_MAX} characters`));
   return errors;
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { exchangeError, retryAfter, statusError } from './error.ts';
+import { exchangeError, statusError } from './error.ts';
 
 const now = Date.parse('2026-11-21T12:00:00Z');
 const failed = (status: number, body: unknown = '', headers = {}) => ({
@@ -40,19 +40,6 @@ describe('an answer that is no success', () => {
     [{ errors: [{ code: 'A', message: 'm'.repeat(300) }] }, `GET a.test/b:c: 404 A: ${'m'.repeat(200)}...`],
   ])('%j says %s', (body, message) => {
     expect(statusError('GET a.test/b:c', failed(404, body), now).message).toBe(message);
-  });
-
-  it.each([
-    ['0', 0],
-    ['120', 120_000],
-    [' 7 ', 7_000],
-    ['Sat, 21 Nov 2026 12:01:30 GMT', 90_000],
-    ['Sat, 21 Nov 2026 11:00:00 GMT', 0],
-    ['soon', undefined],
-    ['', undefined],
-    [undefined, undefined],
-  ])('Retry-After %j is %s ms', (header, ms) => {
-    expect(retryAfter(header, now)).toBe(ms);
   });
 });
 

@@ -1,7 +1,10 @@
+import { retryAfter } from './rate-limit.ts';
+
 /** What went wrong with a request to a registry. */
 export type RegistryErrorCode =
   | 'unreachable' // no connection, or it broke
   | 'timeout'
+  | 'circuit-open' // the host failed several times in a row and is left alone for a moment; nothing was sent
   | 'tls' // the certificate cannot be verified, or TLS cannot be agreed on
   | 'plain-http' // the registry speaks plain HTTP and the client may only use HTTPS
   | 'blocked-address' // the host, a redirect or the token server is at an address that requests may not reach
@@ -10,7 +13,7 @@ export type RegistryErrorCode =
   | 'credentials-refused' // wrong user name or password, said by the token server or to basic authentication
   | 'forbidden'
   | 'not-found'
-  | 'rate-limited'
+  | 'rate-limited' // the registry said so, or its quota is known to be spent and nothing was sent
   | 'server-error'
   | 'redirect-loop'
   | 'digest-mismatch' // the content is not what its digest says
@@ -20,7 +23,7 @@ export type RegistryErrorCode =
   | 'invalid-reference' // the repository, tag or digest is not one; nothing was sent
   | 'closed'; // the client was closed
 
-const retryableCodes = new Set<RegistryErrorCode>(['unreachable', 'timeout', 'rate-limited', 'server-error']);
+const retryableCodes = new Set<RegistryErrorCode>(['unreachable', 'timeout', 'circuit-open', 'rate-limited', 'server-error']);
 
 interface RegistryErrorDetails {
   code: RegistryErrorCode;
@@ -42,7 +45,7 @@ export class RegistryError extends Error {
   readonly status?: number;
   /** The registry's own code (`NAME_UNKNOWN`, `TOOMANYREQUESTS`, ...), where it gave one. */
   readonly registryCode?: string;
-  /** How long the registry asks to be left alone. */
+  /** How long the registry asks to be left alone, or is left alone without being asked. */
   readonly retryAfterMs?: number;
 
   constructor({ code, message, status, registryCode, retryAfterMs, cause }: RegistryErrorDetails) {
@@ -103,14 +106,6 @@ function registrySaid(body: Buffer): { code?: string; message?: string } {
   } catch {
     return {};
   }
-}
-
-/** `Retry-After` is a number of seconds or a date. */
-export function retryAfter(header: string | string[] | undefined, now: number): number | undefined {
-  const text = (Array.isArray(header) ? header[0] : header)?.trim();
-  if (!text) return undefined;
-  const ms = /^\d{1,9}$/.test(text) ? Number(text) * 1000 : Date.parse(text) - now;
-  return Number.isNaN(ms) ? undefined : Math.max(0, ms);
 }
 
 /** The error for an exchange that brought no answer, or half of one. */

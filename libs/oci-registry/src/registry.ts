@@ -1,17 +1,19 @@
 import { isDigest, RepositoryName, TagName } from '@millrace/domain/image-reference';
 import { z } from 'zod';
-import { type Authorization, Authorizer, type Credentials } from './authorization.ts';
-import { type Challenge, parseChallenges } from './challenge.ts';
-import { type Answer, Connection, type ConnectionOptions } from './connection.ts';
+import type { Cost, Purpose } from './budget.ts';
+import { type Answer, type ConnectionOptions, placeOf } from './connection.ts';
+import { type Candidate, type CandidateCredentials, candidatesOf } from './credentials.ts';
 import { RegistryError, statusError } from './error.ts';
 import { acceptedManifests, digestOf, kindOf, type Manifest, maxManifestBytes, parseManifest, parseObject } from './manifest.ts';
+import { RecentMap } from './recent-map.ts';
+import { type CallOptions, RegistryHost } from './registry-host.ts';
 
-export type { Credentials } from './authorization.ts';
+export type { Purpose } from './budget.ts';
+export type { CandidateCredentials, Credentials } from './credentials.ts';
+export type { CallOptions } from './registry-host.ts';
 
 export interface RegistryOptions extends ConnectionOptions {
-  credentials?: Credentials;
-  /** Milliseconds since 1970. */
-  now?: () => number;
+  credentials?: CandidateCredentials;
 }
 
 export interface ManifestHead {
@@ -20,15 +22,34 @@ export interface ManifestHead {
   size: number;
 }
 
+/** What a check of a tag found. */
+export type TagCheck = { kind: 'unchanged'; digest: string } | { kind: 'moved'; head: ManifestHead };
+
 export interface TagList {
   tags: string[];
   /** There are more tags than were asked for, or the registry's pages lead in a circle. */
   truncated: boolean;
 }
 
-const maxRepositoriesKnown = 2_000;
-/** Without a token, with one that turns out to be stale, with a fresh one. */
-const maxSends = 3;
+export interface ListOptions extends CallOptions {
+  maxTags?: number;
+  maxPages?: number;
+  pageSize?: number;
+  withinMs?: number;
+}
+
+interface ClientRequest {
+  method: 'GET' | 'HEAD';
+  repository: string;
+  path: string;
+  subject: string;
+  headers?: Record<string, string>;
+  maxBytes?: number;
+  cost: Cost;
+}
+
+const maxRepositoriesKnown = 5_000;
+const refusalCodes = new Set<RegistryError['code']>(['unauthorized', 'credentials-missing', 'credentials-refused', 'forbidden']);
 
 /**
  * Reads from one OCI or Docker registry: manifests, small blobs, tags. Every answer is bounded in time and size and checked
@@ -36,37 +57,46 @@ const maxSends = 3;
  * the caller's decision, and `retryable` and `retryAfterMs` say what the registry thinks of it.
  */
 export class RegistryClient {
-  readonly #connection: Connection;
-  readonly #authorizer: Authorizer;
-  readonly #credentials?: Credentials;
+  /** The registry as pull specs name it: `quay.io`, `docker.io`, `registry:5000`. */
+  readonly host: string;
+  readonly #host: RegistryHost;
+  readonly #candidates: Candidate[];
+  /** Which candidate each repository took last, where it was not the first. */
+  readonly #taken = new RecentMap<Candidate>(maxRepositoriesKnown);
   readonly #now: () => number;
-  /** How each repository wants to be authenticated to, so that only the first request to it costs a 401. */
-  readonly #challenges = new Map<string, Challenge>();
   readonly #options: RegistryOptions;
 
-  /** `shared` is what `withCredentials` passes on. */
-  constructor(options: RegistryOptions, shared?: { connection: Connection; authorizer: Authorizer }) {
+  /** `host` is what clients of one registry share; `Registries` keeps it. */
+  constructor(options: RegistryOptions, host = new RegistryHost(options)) {
     this.#now = options.now ?? Date.now;
-    this.#connection = shared?.connection ?? new Connection(options);
-    this.#authorizer = shared?.authorizer ?? new Authorizer(this.#connection, this.#now);
-    this.#credentials = options.credentials;
+    this.host = placeOf(options.registry).host;
+    this.#host = host;
+    this.#candidates = candidatesOf(options.credentials);
     this.#options = options;
   }
 
-  /** The registry as pull specs name it: `quay.io`, `docker.io`, `registry:5000`. */
-  get host(): string {
-    return this.#connection.host;
+  /** A client for the same registry that shares connections and tokens with this one; closing either closes both. */
+  withCredentials(credentials: CandidateCredentials): RegistryClient {
+    return new RegistryClient({ ...this.#options, credentials }, this.#host);
   }
 
-  /** A client for the same registry that shares connections and tokens with this one; closing either closes both. */
-  withCredentials(credentials: Credentials | undefined): RegistryClient {
-    return new RegistryClient({ ...this.#options, credentials }, { connection: this.#connection, authorizer: this.#authorizer });
+  /**
+   * How many milliseconds from now the registry's limits allow the next look at a tag of the repository; 0: at once. Without a
+   * repository, by the first candidate's budget.
+   */
+  nextTurnMs(purpose: Purpose, repository?: string): number {
+    const candidate = (repository !== undefined && this.#taken.get(repository)) || (this.#candidates[0] as Candidate);
+    return this.#host.waitMs(candidate, purpose, purpose === 'check' ? 'manifest-head' : 'manifest');
   }
 
   /** What a tag or digest points at, with one HEAD where the registry says enough, otherwise with the GET that `getManifest` makes. */
-  async headManifest(repository: string, reference: string): Promise<ManifestHead> {
+  async headManifest(repository: string, reference: string, call: CallOptions = {}): Promise<ManifestHead> {
     const subject = this.#subject('HEAD', repository, reference);
-    const answer = await this.#request('HEAD', repository, `manifests/${reference}`, subject, { accept: acceptedManifests }, 0);
+    const headers = { accept: acceptedManifests };
+    const answer = await this.#request(
+      { method: 'HEAD', repository, path: `manifests/${reference}`, subject, headers, cost: 'manifest-head' },
+      call,
+    );
     const mediaType = header(answer, 'content-type');
     const digest = header(answer, 'docker-content-digest');
     const size = Number(header(answer, 'content-length') || Number.NaN);
@@ -80,7 +110,7 @@ export class RegistryClient {
     // Some registries answer HEAD without digest, type or length, and some not at all.
     const enough = answer.status === 200 && isDigest(digest) && kind !== 'unknown' && Number.isSafeInteger(size) && size > 0;
     if (!enough && (answer.status === 200 || answer.status === 405 || answer.status === 501)) {
-      const manifest = await this.getManifest(repository, reference);
+      const manifest = await this.getManifest(repository, reference, call);
       return { digest: manifest.digest, mediaType: manifest.mediaType, size: manifest.body.length };
     }
     this.#ensureOk(subject, answer);
@@ -89,15 +119,12 @@ export class RegistryClient {
   }
 
   /** The manifest itself, at most 4 MiB, its bytes checked against the reference if that is a digest, and against what the registry says. */
-  async getManifest(repository: string, reference: string): Promise<Manifest> {
+  async getManifest(repository: string, reference: string, call: CallOptions = {}): Promise<Manifest> {
     const subject = this.#subject('GET', repository, reference);
+    const headers = { accept: acceptedManifests };
     const answer = await this.#request(
-      'GET',
-      repository,
-      `manifests/${reference}`,
-      subject,
-      { accept: acceptedManifests },
-      maxManifestBytes,
+      { method: 'GET', repository, path: `manifests/${reference}`, subject, headers, maxBytes: maxManifestBytes, cost: 'manifest' },
+      call,
     );
     this.#ensureOk(subject, answer);
     // Read first: the digest of a schema 1 manifest is not that of its bytes, and the error should say what is wrong.
@@ -112,10 +139,10 @@ export class RegistryClient {
   }
 
   /** A blob that fits in memory, such as an image's config, checked against its digest. */
-  async getBlob(repository: string, digest: string, maxBytes = maxManifestBytes): Promise<Buffer> {
+  async getBlob(repository: string, digest: string, maxBytes = maxManifestBytes, call: CallOptions = {}): Promise<Buffer> {
     const subject = this.#subject('GET', repository, digest);
     if (!isDigest(digest)) throw new RegistryError({ code: 'invalid-reference', message: `${subject}: "${digest}" is no digest` });
-    const answer = await this.#request('GET', repository, `blobs/${digest}`, subject, {}, maxBytes);
+    const answer = await this.#request({ method: 'GET', repository, path: `blobs/${digest}`, subject, maxBytes, cost: 'other' }, call);
     this.#ensureOk(subject, answer);
     const actual = digestOf(answer.body, digest);
     if (actual !== digest) throw mismatch(subject, digest, actual);
@@ -123,7 +150,10 @@ export class RegistryClient {
   }
 
   /** Tags in the registry's order, page by page, until there are no more, or `maxTags`, or `maxPages`, or `withinMs` are over. */
-  async listTags(repository: string, { maxTags = 100_000, maxPages = 1_000, pageSize = 1_000, withinMs = 120_000 } = {}): Promise<TagList> {
+  async listTags(
+    repository: string,
+    { maxTags = 100_000, maxPages = 1_000, pageSize = 1_000, withinMs = 120_000, ...call }: ListOptions = {},
+  ): Promise<TagList> {
     const subject = `GET tags of ${this.host}/${repository}`;
     const end = this.#now() + withinMs;
     const tags = new Set<string>();
@@ -131,7 +161,12 @@ export class RegistryClient {
     let query = `?n=${pageSize}`;
     for (let page = 0; page < maxPages && !seen.has(query) && this.#now() < end; page++) {
       seen.add(query);
-      const answer = await this.#request('GET', repository, `tags/list${query}`, subject, { accept: 'application/json' }, maxManifestBytes);
+      const path = `tags/list${query}`;
+      const headers = { accept: 'application/json' };
+      const answer = await this.#request(
+        { method: 'GET', repository, path, subject, headers, maxBytes: maxManifestBytes, cost: 'other' },
+        call,
+      );
       this.#ensureOk(subject, answer);
       const list = TagPage.safeParse(parseObject(answer.body));
       if (!list.success)
@@ -148,59 +183,45 @@ export class RegistryClient {
   }
 
   close(): Promise<void> {
-    return this.#connection.close();
+    return this.#host.close();
   }
 
-  /** Sends, and again with what a 401 asks for. Any other answer is the caller's, also one that is no success. */
+  /** Sends as the candidate that the repository took last, and as the others while it is refused. Any other answer is the caller's. */
   async #request(
-    method: 'GET' | 'HEAD',
-    repository: string,
-    path: string,
-    subject: string,
-    headers: Record<string, string>,
-    maxBytes: number,
+    { method, repository: named, path, subject, headers = {}, maxBytes = 0, cost }: ClientRequest,
+    call: CallOptions,
   ): Promise<Answer> {
-    if (!RepositoryName.safeParse(repository).success) {
-      throw new RegistryError({ code: 'invalid-reference', message: `${subject}: "${repository}" is no repository name` });
+    if (!RepositoryName.safeParse(named).success) {
+      throw new RegistryError({ code: 'invalid-reference', message: `${subject}: "${named}" is no repository name` });
     }
-    const known = this.#challenges.get(repository);
-    let authorization: Authorization | undefined = known && (await this.#authorizer.answer(known, this.#credentials, subject));
-    for (let sends = 1; ; sends++) {
-      const request = { method, headers, authorization: authorization?.header, maxBytes, subject };
-      const answer = await this.#connection.toRegistry(`/v2/${repository}/${path}`, request);
-      if (answer.status !== 401) return answer;
-      if (sends === maxSends) throw statusError(subject, answer, this.#now());
-      authorization = await this.#answerChallenge(answer, repository, subject, authorization);
+    const repository = this.#host.isDockerHub && !named.includes('/') ? `library/${named}` : named;
+    const request = { method, repository, path, subject, headers, maxBytes, cost };
+    const [first, ...others] = this.#candidates as [Candidate, ...Candidate[]];
+    if (others.length === 0) return this.#host.send(request, first, call);
+
+    const refusals = new Map<Candidate, RegistryError>();
+    for (const candidate of this.#inOrder(repository)) {
+      try {
+        const answer = await this.#host.send(request, candidate, call);
+        const error = answer.status === 403 ? statusError(subject, answer, this.#now()) : undefined;
+        if (!error || !isRefusal(error)) {
+          this.#taken.set(repository, candidate);
+          return answer;
+        }
+        refusals.set(candidate, error);
+      } catch (error) {
+        if (!isRefusal(error)) throw error;
+        refusals.set(candidate, error);
+      }
     }
+    this.#taken.delete(repository);
+    // What the first says is what its owner should hear.
+    throw refusals.get(first);
   }
 
-  async #answerChallenge(
-    answer: Answer & { base: URL },
-    repository: string,
-    subject: string,
-    sent: Authorization | undefined,
-  ): Promise<Authorization> {
-    // Whoever the registry redirected to does not get to ask for credentials.
-    const challenges = answer.url.origin === answer.base.origin ? parseChallenges(answer.headers['www-authenticate']) : [];
-    const challenge = challenges.find(({ scheme }) => scheme === 'bearer') ?? challenges[0];
-    if (!challenge || (sent?.fresh && sameScheme(sent, challenge))) {
-      const error = statusError(subject, answer, this.#now());
-      const refused = challenge?.scheme === 'basic';
-      throw refused
-        ? new RegistryError({ code: 'credentials-refused', message: error.message, status: 401, registryCode: error.registryCode })
-        : error;
-    }
-    const complete =
-      challenge.scheme === 'bearer' ? { ...challenge, scope: challenge.scope ?? `repository:${repository}:pull` } : challenge;
-    const authorization = await this.#authorizer.answer(complete, this.#credentials, subject, sent?.header);
-    this.#remember(repository, complete);
-    return authorization;
-  }
-
-  #remember(repository: string, challenge: Challenge): void {
-    const oldest = this.#challenges.size >= maxRepositoriesKnown ? this.#challenges.keys().next().value : undefined;
-    if (oldest !== undefined) this.#challenges.delete(oldest);
-    this.#challenges.set(repository, challenge);
+  #inOrder(repository: string): Iterable<Candidate> {
+    const taken = this.#taken.get(repository);
+    return taken ? new Set([taken, ...this.#candidates]) : this.#candidates;
   }
 
   #ensureOk(subject: string, answer: Answer): void {
@@ -237,8 +258,8 @@ function header(answer: Answer, name: string): string {
   return (Array.isArray(value) ? value.join(', ') : value) ?? '';
 }
 
-function sameScheme(sent: Authorization, challenge: Challenge): boolean {
-  return sent.header.toLowerCase().startsWith(`${challenge.scheme} `);
+function isRefusal(error: unknown): error is RegistryError {
+  return error instanceof RegistryError && refusalCodes.has(error.code);
 }
 
 function sameAlgorithm(one: string, other: string): boolean {

@@ -78,12 +78,21 @@ export const commonConfig = {
 const KEY_BYTES = 32;
 const KEY_RULE = `must be ${KEY_BYTES} random bytes in base64, as from \`openssl rand -base64 ${KEY_BYTES}\``;
 
-/** The key of a service that keeps credentials of others, see sealing.ts; several services may have the same. */
+/** One key, or several separated by white space or commas. */
+const SecretsKey = z
+  .base64({ error: KEY_RULE })
+  .transform((text) => Buffer.from(text, 'base64'))
+  .refine((key) => key.length === KEY_BYTES, KEY_RULE);
+
+/**
+ * The keys of a service that keeps credentials of others, see sealing.ts; several services may have the same. The first seals, all of them
+ * open: so a key is replaced while everything stays readable (docs/credentials.md).
+ */
 export const SECRETS_KEY = secret(
   z
-    .base64({ error: KEY_RULE })
-    .transform((text) => Buffer.from(text, 'base64'))
-    .refine((key) => key.length === KEY_BYTES, KEY_RULE),
+    .string({ error: KEY_RULE })
+    .transform((text) => text.split(/[\s,]+/).filter(Boolean))
+    .pipe(z.array(SecretsKey).min(1, KEY_RULE)),
 );
 
 /** Keys of every service with a database. */

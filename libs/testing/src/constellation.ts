@@ -13,7 +13,7 @@ import { eventually } from './eventually.ts';
 import { nodeEnvironment, nodeFlags } from './product.ts';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
-const names = ['tag-store', 'trigger-dispatcher', 'registry-mapping', 'api'] as const;
+const names = ['tag-store', 'trigger-dispatcher', 'import-scheduler', 'registry-mapping', 'api'] as const;
 export type ServiceName = (typeof names)[number];
 
 /** The product as a team runs it: each service a process of its own, its servers beside it; everything can be killed and started again. */
@@ -83,6 +83,7 @@ export class Constellation {
         INTERNAL_REGISTRY_HOST: this.registry.host,
         REGISTRIES: JSON.stringify([{ name: 'local', url: this.registry.url, secret: this.secret }]),
         REGISTRY_ALLOW_ADDRESSES: 'loopback',
+        IMPORT_ALLOW_ADDRESSES: 'loopback',
         WEBHOOK_ALLOW_ADDRESSES: 'loopback',
         SECRETS_KEY: this.key,
         DATA_DIR: join(this.dataDir, 'api'),

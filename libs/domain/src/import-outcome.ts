@@ -1,0 +1,161 @@
+import { CHECKED_ANNOTATION } from './import-plan.ts';
+import type { ImageManifest } from './image.ts';
+import type { ImageStream, ImageStreamSpec, NamedTagEventList, TagEvent, TagEventCondition, TagReference } from './image-stream.ts';
+import { bringsTheSame } from './index-platforms.ts';
+
+/*
+ * What a finished import does to a stream. It is decided for all tags at once, in memory; whoever stores it lets the stream's spec have its
+ * generations, puts the events on the tags and sets the conditions.
+ */
+
+/** What was found for one tag, or why nothing was. */
+export interface Imported {
+  tag: string;
+  /** Pull spec for which it was looked. */
+  from: string;
+  /**
+   * Of the spec tag that it was done for: it takes effect only while that is what the spec says. null: somebody asked for it, or the
+   * repository was imported as a whole, and it takes effect anyway.
+   */
+  generation: number | null;
+  importPolicy: TagReference['importPolicy'];
+  referencePolicy: TagReference['referencePolicy'];
+  /** What a failure does to a tag that is not in the spec: make it, as for an image that was asked for by itself, or leave it. */
+  makesTag: boolean;
+  result:
+    | { kind: 'found'; image: string; pullSpec: string; manifests?: readonly ImageManifest[] }
+    | { kind: 'failed'; reason: string; message: string };
+}
+
+/** Why an import of a tag has no effect. */
+export type Ignored = 'tag-gone' | 'source-changed' | 'newer-spec';
+
+export interface Outcome {
+  /** The spec that the stream is to have. Tags of generation 0 are to get the next one. */
+  spec: ImageStreamSpec;
+  /** What is put on tags, in order. `counterpart`: another digest of what the tag has already, which moves nothing. */
+  events: { tag: string; event: TagEvent; counterpart: boolean }[];
+  /** Conditions of tags: those that fail have one, those that were found none. */
+  conditions: { tag: string; condition: TagEventCondition | null }[];
+  ignored: { tag: string; reason: Ignored }[];
+  /** Of the stream; undefined where nothing is to be written at all. */
+  annotations: Record<string, string> | undefined;
+}
+
+export interface OutcomeOptions {
+  /** RFC 3339 in whole seconds. */
+  now: string;
+  /** Manifests of the index that is on top of a tag, by its digest, as far as they are known. */
+  manifestsOf: (image: string) => readonly ImageManifest[];
+}
+
+/** `stream` is undefined where the import makes it. Its status needs no more than the newest item of each tag. */
+export function decideImport(
+  stream: ImageStream | undefined,
+  imported: readonly Imported[],
+  { now, manifestsOf }: OutcomeOptions,
+): Outcome {
+  const specTags = new Map((stream?.spec.tags ?? []).map((tag) => [tag.name, tag]));
+  const lists = new Map((stream?.status.tags ?? []).map((list) => [list.tag, list]));
+  const generation = (stream?.metadata.generation ?? 0) + 1;
+  const outcome: Outcome = {
+    spec: stream?.spec ?? { lookupPolicy: { local: false } },
+    events: [],
+    conditions: [],
+    ignored: [],
+    annotations: undefined,
+  };
+  for (const one of imported) {
+    const ignored = whyIgnored(one, specTags.get(one.tag));
+    if (ignored) {
+      outcome.ignored.push({ tag: one.tag, reason: ignored });
+      continue;
+    }
+    const { tag, result } = one;
+    const specTag = specTags.get(tag);
+    const list = lists.get(tag);
+    // In the background it is the spec that says how a tag is imported: it may have changed since.
+    const importPolicy = one.generation === null ? one.importPolicy : (specTag?.importPolicy ?? one.importPolicy);
+    const made = { ...one, importPolicy };
+    if (result.kind === 'failed') {
+      const condition = failed(result, { generation, now });
+      if (!hasCondition(list, condition)) {
+        outcome.conditions.push({ tag, condition });
+        lists.set(tag, { tag, items: list?.items ?? null, conditions: [condition] });
+        if (specTag) specTags.set(tag, { ...specTag, generation: 0 });
+      }
+      if (!specTag && one.makesTag) specTags.set(tag, specTagFor(undefined, made));
+      continue;
+    }
+    const top = list?.items?.[0];
+    const counterpart = isCounterpart(top, result, manifestsOf);
+    const isSame = counterpart || (top?.image === result.image && top.dockerImageReference === result.pullSpec);
+    const event = { created: now, dockerImageReference: result.pullSpec, image: result.image, generation };
+    const changed = !isSame || specTag?.generation == null || specTag.generation > (top?.generation ?? 0);
+    if (changed || counterpart) {
+      outcome.events.push({ tag, event, counterpart });
+      lists.set(tag, { tag, items: [event] });
+    }
+    if (list?.conditions?.length) outcome.conditions.push({ tag, condition: null });
+    const next = changed ? specTagFor(specTag, made) : (specTag as TagReference);
+    specTags.set(tag, { ...next, importPolicy });
+  }
+  outcome.spec = { ...outcome.spec, tags: [...specTags.values()] };
+  const before = stream?.metadata.annotations;
+  const written = outcome.events.length > 0 || outcome.conditions.length > 0 || specChanged(stream, specTags);
+  if (written || !before?.[CHECKED_ANNOTATION]) outcome.annotations = { ...before, [CHECKED_ANNOTATION]: now };
+  return outcome;
+}
+
+function whyIgnored({ generation, from }: Imported, specTag: TagReference | undefined): Ignored | undefined {
+  if (generation === null) return undefined;
+  if (!specTag) return 'tag-gone';
+  if (specTag.from?.kind !== 'DockerImage' || specTag.from.name !== from || specTag.reference) return 'source-changed';
+  return (specTag.generation ?? 0) > generation ? 'newer-spec' : undefined;
+}
+
+/** The spec tag as an import writes it; one that is there keeps its annotations and its reference policy. */
+function specTagFor(specTag: TagReference | undefined, { tag, from, importPolicy, referencePolicy }: Imported): TagReference {
+  return {
+    ...specTag,
+    name: tag,
+    from: { kind: 'DockerImage', name: from },
+    generation: 0,
+    importPolicy,
+    referencePolicy: specTag?.referencePolicy?.type ? specTag.referencePolicy : referencePolicy,
+  };
+}
+
+function failed({ reason, message }: { reason: string; message: string }, at: { generation: number; now: string }): TagEventCondition {
+  return {
+    type: 'ImportSuccess',
+    status: 'False',
+    lastTransitionTime: at.now,
+    reason,
+    message: message || 'unknown error prevented import',
+    generation: at.generation,
+  };
+}
+
+function hasCondition(list: NamedTagEventList | undefined, { type, status, reason, message }: TagEventCondition): boolean {
+  return (list?.conditions ?? []).some(
+    (known) => known.type === type && known.status === status && known.reason === reason && known.message === message,
+  );
+}
+
+/** Another digest of the index that the tag has: one that was built anew around the same images, or got attestations. */
+function isCounterpart(
+  top: TagEvent | undefined,
+  { image, pullSpec, manifests = [] }: Extract<Imported['result'], { kind: 'found' }>,
+  manifestsOf: OutcomeOptions['manifestsOf'],
+): boolean {
+  if (!top?.image || top.image === image || !manifests.length) return false;
+  return repositoryOf(top.dockerImageReference) === repositoryOf(pullSpec) && bringsTheSame(manifestsOf(top.image), manifests);
+}
+
+const repositoryOf = (pullSpec: string): string => pullSpec.split('@', 1)[0] ?? '';
+
+function specChanged(stream: ImageStream | undefined, specTags: ReadonlyMap<string, TagReference>): boolean {
+  const before = stream?.spec.tags ?? [];
+  return !stream || before.length !== specTags.size || before.some((tag) => JSON.stringify(tag) !== JSON.stringify(specTags.get(tag.name)));
+}
