@@ -39,11 +39,6 @@ const DATA_KEYS: Record<string, string> = {
   'kubernetes.io/dockerconfigjson': '.dockerconfigjson',
 };
 
-const planned = (stream: ImageStream) => {
-  const { tags, ...plan } = planStream(stream);
-  return { ...plan, tags: tags.map((tag) => tag.name) };
-};
-
 interface TriggerInput {
   object: Fields;
   tags: Record<string, string>;

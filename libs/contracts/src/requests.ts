@@ -244,14 +244,14 @@ export const requests: readonly RequestContract[] = [
   TagStoreObjects,
   TriggerObjects,
   RegistryMappingObjects,
+  TagStoreTouched,
+  TriggersTouched,
   ImportObjects,
   ApplyImport,
   CurrentTag,
   PullSecrets,
   FollowedHosts,
   KnownTags,
-  TagStoreTouched,
-  TriggersTouched,
 ];
 
 /** The request that answers for a resource's owner. */
