@@ -273,14 +273,19 @@ describe.runIf(hasTool('kubectl'))('kubectl', () => {
     expect(await kubectl('delete deploy web')).toContain('deployment.apps "web" deleted');
   });
 
-  it('applies workloads that it makes itself, and OpenShift’s', async () => {
+  it('makes workloads, and applies OpenShift’s', async () => {
     const config = (triggers: object[]) =>
       JSON.stringify({ apiVersion: 'apps.openshift.io/v1', kind: 'DeploymentConfig', metadata: { name: 'web' }, spec: { triggers } });
 
-    const made = async (what: string) => kubectl('apply -f -', await kubectl(`create ${what} made --image=a:1 --dry-run=client -o yaml`));
-
-    expect(await made('deployment')).toBe('deployment.apps/made created\n');
-    expect(await made('cronjob --schedule=@daily')).toBe('cronjob.batch/made created\n');
+    expect(await kubectl('create deployment made --image=a:1 --image=b:1 --replicas=3')).toBe('deployment.apps/made created\n');
+    expect(await kubectl('create deployment port --image=a:1 --port=80')).toBe('deployment.apps/port created\n');
+    expect(await kubectl('create cronjob made --image=a:1 --schedule=@daily')).toBe('cronjob.batch/made created\n');
+    expect(await kubectl('create job made --image=a:1')).toBe('job.batch/made created\n');
+    expect(await kubectl('get deploy made -o jsonpath={.spec.replicas},{.spec.template.spec.containers[*].image}')).toBe('3,a:1 b:1');
+    expect(await kubectl('get deploy port -o jsonpath={.spec.template.spec.containers[0].ports[0].containerPort}')).toBe('80');
+    expect(await kubectl('get cj made -o jsonpath={.spec.schedule},{.spec.jobTemplate.spec.template.spec.restartPolicy}')).toBe(
+      '@daily,OnFailure',
+    );
     expect(await kubectl('run made --image=a:1')).toBe('pod/made created\n');
     expect(await kubectl('get cj,po -o name')).toBe('cronjob.batch/made\npod/made\n');
     expect(await kubectl('apply -f -', config([]))).toBe('deploymentconfig.apps.openshift.io/web created\n');

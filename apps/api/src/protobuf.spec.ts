@@ -82,6 +82,37 @@ describe('a protobuf body', () => {
     });
   });
 
+  it('is read as the Deployment that it is, or not at all', () => {
+    const container = Buffer.concat([
+      field(1, 'web'),
+      field(2, 'a:1'),
+      field(3, 'run'),
+      field(5, ''),
+      field(8, ''),
+      field(7, Buffer.concat([field(1, 'A'), field(2, '1')])),
+    ]);
+    const template = Buffer.concat([field(1, field(8, '')), field(2, Buffer.concat([field(2, container), Buffer.from([11 * 8, 0])]))]);
+    const spec = Buffer.concat([Buffer.from([1 * 8, 3]), field(2, entry(1, 'app', 'web')), field(3, template), field(4, '')]);
+    const raw = [field(1, Buffer.concat([field(1, 'web'), field(2, ''), field(8, '')])), field(2, spec), field(3, Buffer.from([8, 9]))];
+
+    expect(parseProtobuf(body('Deployment', ...raw), 'Deployment')).toEqual({
+      apiVersion: 'v1',
+      kind: 'Deployment',
+      metadata: { name: 'web' },
+      spec: {
+        replicas: 3,
+        selector: { matchLabels: { app: 'web' } },
+        template: {
+          metadata: {},
+          spec: { containers: [{ name: 'web', image: 'a:1', command: ['run'], env: [{ name: 'A', value: '1' }] }] },
+        },
+        strategy: {},
+      },
+    });
+    const more = field(2, field(3, field(2, field(1, field(1, 'a volume')))));
+    expect(() => parseProtobuf(body('Deployment', ...raw, more), 'Deployment')).toThrow('field 1 is not read from protobuf: send JSON');
+  });
+
   it.each([
     ['without its magic', Buffer.from('hunter2')],
     ['that is empty', Buffer.alloc(0)],

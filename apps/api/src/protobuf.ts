@@ -1,25 +1,14 @@
 import { badRequest, StatusError } from '@millrace/domain/status';
+import { entry, message, type Message, type Reader, readMessage, text, texts, wholeMessage } from './protobuf-message.ts';
 
 /*
- * Kubernetes' protobuf, as far as clients insist on it: `kubectl create namespace`, `secret` and `serviceaccount` send nothing else, whatever the
- * server answers. Everybody else sends JSON to a server that speaks JSON.
+ * Kubernetes' protobuf, as far as clients insist on it: `kubectl create namespace`, `secret`, `serviceaccount`, `deployment`, `job` and `cronjob` send
+ * nothing else, whatever the server answers. Everybody else sends JSON to a server that speaks JSON.
  */
 
 export const PROTOBUF = 'application/vnd.kubernetes.protobuf';
 
-type Reader = (bytes: Buffer) => unknown;
-/** How the field of a number is called and read; `many` fields make a list, `entries` an object; a `flag` is a number. What is not named is skipped. */
-type Message = Record<number, { name: string; read: Reader; as?: 'many' | 'entries' } | { name: string; as: 'flag' }>;
-
-const utf8 = new TextDecoder('utf-8', { fatal: true });
-const text: Reader = (bytes) => utf8.decode(bytes);
 const base64: Reader = (bytes) => bytes.toString('base64');
-const message =
-  (fields: Message): Reader =>
-  (bytes) =>
-    readMessage(bytes, fields);
-const entry = (value: Reader): Reader => message({ 1: { name: 'key', read: text }, 2: { name: 'value', read: value } });
-const texts = (name: string) => ({ name, read: entry(text), as: 'entries' as const });
 
 const metadata = {
   name: 'metadata',
@@ -43,7 +32,69 @@ const reference = message({
   6: { name: 'resourceVersion', read: text },
   7: { name: 'fieldPath', read: text },
 });
+const ofText = (name: string) => ({ name, read: text });
+const many = (name: string, read: Reader) => ({ name, read, as: 'many' as const });
+
+/* Workloads are stored as they are sent, so a field that is not read refuses the body. */
+const wholeMetadata = {
+  name: 'metadata',
+  read: wholeMessage({
+    ...Object.fromEntries(
+      Object.entries({ 1: 'name', 2: 'generateName', 3: 'namespace', 5: 'uid', 6: 'resourceVersion' }).map(([n, name]) => [
+        n,
+        ofText(name),
+      ]),
+    ),
+    11: texts('labels'),
+    12: texts('annotations'),
+    14: many('finalizers', text),
+  }),
+};
+const container = wholeMessage({
+  1: ofText('name'),
+  2: ofText('image'),
+  3: many('command', text),
+  4: many('args', text),
+  5: ofText('workingDir'),
+  6: many('ports', wholeMessage({ 1: ofText('name'), 3: { name: 'containerPort', as: 'number' }, 4: ofText('protocol') })),
+  7: many('env', wholeMessage({ 1: ofText('name'), 2: ofText('value') })),
+  13: ofText('terminationMessagePath'),
+  14: ofText('imagePullPolicy'),
+  20: ofText('terminationMessagePolicy'),
+});
+const podSpec = wholeMessage({
+  2: many('containers', container),
+  3: ofText('restartPolicy'),
+  6: ofText('dnsPolicy'),
+  8: ofText('serviceAccountName'),
+  15: many('imagePullSecrets', wholeMessage({ 1: ofText('name') })),
+  20: many('initContainers', container),
+});
+const template = { name: 'template', read: wholeMessage({ 1: wholeMetadata, 2: { name: 'spec', read: podSpec } }) };
+const status = { name: 'status', as: 'skipped' } as const;
+const workload = (spec: Message): Message => ({ 1: wholeMetadata, 2: { name: 'spec', read: wholeMessage(spec) }, 3: status });
+const jobSpec: Message = {
+  1: { name: 'parallelism', as: 'number' },
+  2: { name: 'completions', as: 'number' },
+  6: template,
+  7: { name: 'backoffLimit', as: 'number' },
+};
+
 const KINDS: Record<string, Message> = {
+  Deployment: workload({
+    1: { name: 'replicas', as: 'number' },
+    2: { name: 'selector', read: wholeMessage({ 1: texts('matchLabels') }) },
+    3: template,
+    4: { name: 'strategy', read: wholeMessage({ 1: ofText('type') }) },
+  }),
+  Job: workload(jobSpec),
+  CronJob: workload({
+    1: ofText('schedule'),
+    3: ofText('concurrencyPolicy'),
+    4: { name: 'suspend', as: 'flag' },
+    5: { name: 'jobTemplate', read: wholeMessage({ 1: wholeMetadata, 2: { name: 'spec', read: wholeMessage(jobSpec) } }) },
+    8: ofText('timeZone'),
+  }),
   Namespace: { 1: metadata },
   Secret: { 1: metadata, 2: { name: 'data', read: entry(base64), as: 'entries' }, 3: { name: 'type', read: text }, 4: texts('stringData') },
   ServiceAccount: {
@@ -53,6 +104,7 @@ const KINDS: Record<string, Message> = {
     4: { name: 'automountServiceAccountToken', as: 'flag' },
   },
 };
+const WHOLE = new Set(['Deployment', 'Job', 'CronJob']);
 /** What every body begins with: then comes `Unknown`, which says what it holds. */
 const MAGIC = Buffer.from('k8s\0');
 const UNKNOWN: Message = {
@@ -68,56 +120,10 @@ export function parseProtobuf(body: Buffer, kind: string): object {
   try {
     if (!body.subarray(0, MAGIC.length).equals(MAGIC)) throw new RangeError('it does not begin as Kubernetes’ protobuf does');
     const { type, raw } = readMessage(body.subarray(MAGIC.length), UNKNOWN) as { type?: object; raw?: Buffer };
-    return { ...type, ...readMessage(raw ?? Buffer.alloc(0), KINDS[kind] ?? {}) };
+    return { ...type, ...readMessage(raw ?? Buffer.alloc(0), KINDS[kind] ?? {}, WHOLE.has(kind)) };
   } catch (error) {
     if (!(error instanceof RangeError || error instanceof TypeError)) throw error;
     // Its words are our own, or those of a text that is none: they repeat nothing of the body, which may be a secret.
     throw new StatusError(badRequest(`the object provided is unrecognized (must be of type ${kind}): protobuf: ${error.message}`));
   }
-}
-
-const [VARINT, FIXED_64, BYTES, FIXED_32] = [0, 1, 2, 5];
-
-function readMessage(bytes: Buffer, fields: Message): Record<string, unknown> {
-  const found: Record<string, unknown> = {};
-  let at = 0;
-  const varint = (): number => {
-    let value = 0;
-    for (let shift = 0; shift < 10; shift++) {
-      const byte = bytes[at++];
-      if (byte === undefined) break;
-      value += (byte & 0x7f) * 2 ** (7 * shift);
-      if (byte < 0x80) return value;
-    }
-    throw new RangeError('a number is cut short, or too long');
-  };
-  const take = (length: number): Buffer => {
-    if (length > bytes.length - at) throw new RangeError('a field is longer than what holds it');
-    at += length;
-    return bytes.subarray(at - length, at);
-  };
-  while (at < bytes.length) {
-    const tag = varint();
-    const wire = tag % 8;
-    const field = fields[Math.floor(tag / 8)];
-    if (wire === VARINT) {
-      const value = varint();
-      if (field?.as === 'flag') found[field.name] = value !== 0;
-    } else if (wire === FIXED_64) take(8);
-    else if (wire === FIXED_32) take(4);
-    else if (wire !== BYTES) throw new RangeError(`a field of wire type ${wire}`);
-    if (wire === BYTES) {
-      const value = take(varint());
-      if (field && field.as !== 'flag') put(found, field, field.read(value));
-    }
-  }
-  return found;
-}
-
-function put(found: Record<string, unknown>, { name, as }: { name: string; as?: 'many' | 'entries' }, value: unknown): void {
-  if (as === 'many') found[name] = [...((found[name] as unknown[] | undefined) ?? []), value];
-  else if (as === 'entries') {
-    const { key = '', value: held = '' } = value as { key?: string; value?: unknown };
-    found[name] = { ...(found[name] as object | undefined), [key]: held };
-  } else found[name] = value;
 }

@@ -40,10 +40,8 @@ const MERGED_SETS = new Set(['metadata.finalizers']);
 /** Objects that have one owner as a whole. */
 const ATOMIC = new Set(['spec.tags.from', 'tag.from', 'dockerImageMetadata', 'image.dockerImageMetadata', 'spec.selector']);
 
-const keysOf = (path: string): readonly string[] | undefined => {
-  const keys = Object.hasOwn(MERGE_KEYS, path) ? MERGE_KEYS[path] : undefined;
-  return typeof keys === 'string' ? [keys] : keys;
-};
+const KEYS = new Map(Object.entries(MERGE_KEYS).map(([path, keys]) => [path, typeof keys === 'string' ? [keys] : keys]));
+const keysOf = (path: string): readonly string[] | undefined => KEYS.get(path);
 
 /** The merge key of a list; undefined where a list is replaced as a whole. */
 export const mergeKeyOf = (path: string): string | undefined => keysOf(path)?.[0];
@@ -51,11 +49,9 @@ export const mergeKeyOf = (path: string): string | undefined => keysOf(path)?.[0
 /** What names an item of a list with a merge key: that field, and a second one where the list has two and the item has it. */
 export function itemKeyOf(path: string, item: unknown): Record<string, unknown> {
   const fields = (typeof item === 'object' && item !== null ? item : {}) as Record<string, unknown>;
-  const [first = '', ...others] = keysOf(path) ?? [];
-  return {
-    [first]: fields[first],
-    ...Object.fromEntries(others.filter((key) => fields[key] !== undefined).map((key) => [key, fields[key]])),
-  };
+  const [first = '', second] = keysOf(path) ?? [];
+  const key = { [first]: fields[first] };
+  return second !== undefined && fields[second] !== undefined ? { ...key, [second]: fields[second] } : key;
 }
 
 export const isMergedSet = (path: string): boolean => MERGED_SETS.has(path);
