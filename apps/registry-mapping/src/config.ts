@@ -72,7 +72,7 @@ const RegistryConfig = Entry.transform((entry, context) => {
   if (auth !== 'oidc' && !secrets.length && !entry.nats) problem('secret', 'is needed');
   if (auth === 'path' && secrets.some((secret) => !/^[\w.~-]{24,}$/.test(secret)))
     problem('secret', 'must have 24 or more letters, digits and "-._~" where it is a part of the URL');
-  if (mode === 'hint' && !hosts.length) problem('hosts', `is needed: the hosts of pull specs that it may speak of`);
+  if (mode === 'hint' && !hosts.length) problem('hosts', 'is needed: the hosts of pull specs that it may speak of');
   return {
     ...entry,
     mode,
