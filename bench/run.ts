@@ -1,12 +1,13 @@
 /** `npm run bench [-- NAME...]`: every figure beside its limit, measured in the same run; exit code 1 when one is missed. docs/benchmarks.md keeps the last ones. */
 import { machine, meets, table, type Figure } from './figures.ts';
 import { history } from './history.ts';
+import { imports } from './imports.ts';
 import { latency } from './latency.ts';
 import { memory } from './memory.ts';
 import { start } from './start.ts';
 import { throughput } from './throughput.ts';
 
-const benches = { start, latency, throughput, history, memory };
+const benches = { start, latency, throughput, history, imports, memory };
 
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !(name in benches));
