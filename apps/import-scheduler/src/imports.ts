@@ -122,6 +122,11 @@ export class Imports {
     if (metadata.namespace && metadata.namespace !== namespace)
       throw new StatusError(badRequest('the namespace of the provided object does not match the namespace sent on the request'));
     const asked = defaultImport({ metadata, spec: parsed.data.spec }, { importMode: this.config.IMPORT_MODE });
+    for (const [i, { to }] of (asked.spec.images ?? []).entries())
+      if (to && (to.name.includes('\0') || !to.name.isWellFormed()))
+        throw new StatusError(
+          badRequest(`spec.images[${i}].to.name: a NUL character or half a surrogate pair cannot be stored; remove it`),
+        );
     const errors = validateImport(asked, { namespace });
     const images = asked.spec.images?.length ?? 0;
     const { IMPORT_IMAGES_MAX } = this.config;
