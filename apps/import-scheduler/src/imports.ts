@@ -29,6 +29,7 @@ import {
   success,
   unavailable,
 } from '@millrace/domain/status';
+import { RegistryError } from '@millrace/oci-registry/error';
 import { AskError, Bus } from '@millrace/platform/bus';
 import { CONFIG } from '@millrace/platform/service';
 import type { ImportSchedulerConfig } from './config.ts';
@@ -259,6 +260,8 @@ export class Imports {
     try {
       return await work;
     } catch (error) {
+      if (error instanceof RegistryError && error.code === 'closed')
+        throw new StatusError(unavailable('import-scheduler is stopping: try again shortly'), { cause: error });
       if (!(error instanceof AskError)) throw error;
       if (error.code === 'too-large')
         throw new StatusError(badRequest('what was found is more than NATS carries at once: import fewer images in one request'), {
