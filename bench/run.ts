@@ -1,6 +1,7 @@
 /** `npm run bench [-- NAME...]`: every figure beside its limit, measured in the same run; exit code 1 when one is missed. docs/benchmarks.md keeps the last ones. */
 import { machine, meets, table, type Figure } from './figures.ts';
 import { history } from './history.ts';
+import { imports } from './imports.ts';
 import { latency } from './latency.ts';
 import { memory } from './memory.ts';
 import { reads } from './reads.ts';
@@ -17,6 +18,7 @@ const benches = {
   latency,
   throughput,
   history,
+  imports,
   memory,
   reads,
   watch,

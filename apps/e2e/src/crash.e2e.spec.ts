@@ -104,7 +104,7 @@ describe('everything is killed during 300 pushes, and NATS loses its disk once',
   }, 420_000);
 
   it('SIGTERM ends each service in order, within 5 s', async () => {
-    for (const name of ['api', 'registry-mapping', 'trigger-dispatcher', 'tag-store'] as const) {
+    for (const name of ['api', 'registry-mapping', 'import-scheduler', 'trigger-dispatcher', 'tag-store'] as const) {
       const began = performance.now();
       expect(await whole.end(name, 'SIGTERM'), whole.log(name).slice(-500)).toBe(0);
       expect(performance.now() - began).toBeLessThan(5_000);

@@ -153,6 +153,14 @@ describe('an import with input that cannot be used', () => {
     expect(registry.asked).toEqual([]);
   });
 
+  it.each(['a\0b', 'a\ud800'])('asks nothing for the tag %j, which cannot be stored', async (name) => {
+    const { code, body } = await bed.post({ import: true, images: [image('latest', { to: { name } })] });
+
+    expect(code).toBe(400);
+    expect(body).toMatchObject({ message: expect.stringContaining('spec.images[0].to.name: a NUL character') as string });
+    expect(registry.asked).toEqual([]);
+  });
+
   it('asks nothing of registries that are not on the list', async () => {
     other = await aBed({ ALLOWED_REGISTRIES: '[{ domainName: quay.io }]' });
     const looks = await other.post(images('latest'));

@@ -29,6 +29,7 @@ import {
   success,
   unavailable,
 } from '@millrace/domain/status';
+import { RegistryError } from '@millrace/oci-registry/error';
 import { AskError, Bus } from '@millrace/platform/bus';
 import { CONFIG } from '@millrace/platform/service';
 import type { ImportSchedulerConfig } from './config.ts';
@@ -122,6 +123,11 @@ export class Imports {
     if (metadata.namespace && metadata.namespace !== namespace)
       throw new StatusError(badRequest('the namespace of the provided object does not match the namespace sent on the request'));
     const asked = defaultImport({ metadata, spec: parsed.data.spec }, { importMode: this.config.IMPORT_MODE });
+    for (const [i, { to }] of (asked.spec.images ?? []).entries())
+      if (to && (to.name.includes('\0') || !to.name.isWellFormed()))
+        throw new StatusError(
+          badRequest(`spec.images[${i}].to.name: a NUL character or half a surrogate pair cannot be stored; remove it`),
+        );
     const errors = validateImport(asked, { namespace });
     const images = asked.spec.images?.length ?? 0;
     const { IMPORT_IMAGES_MAX } = this.config;
@@ -254,6 +260,8 @@ export class Imports {
     try {
       return await work;
     } catch (error) {
+      if (error instanceof RegistryError && error.code === 'closed')
+        throw new StatusError(unavailable('import-scheduler is stopping: try again shortly'), { cause: error });
       if (!(error instanceof AskError)) throw error;
       if (error.code === 'too-large')
         throw new StatusError(badRequest('what was found is more than NATS carries at once: import fewer images in one request'), {

@@ -64,6 +64,12 @@ describe('an error of the registry client becomes the status of the image', () =
     expect(failedBecause(error, asked())).toMatchObject({ passes: true, retryAfterMs: 60_000 });
   });
 
+  it('but not where the client was closed: that says nothing of the image', () => {
+    const error = new RegistryError({ code: 'closed', message: `${GET}: the registry client is closed` });
+
+    expect(() => failedBecause(error, asked())).toThrow(error);
+  });
+
   it('of another kind is told as it is, and may pass', () => {
     expect(failedBecause(new Error('something else'), asked())).toMatchObject({
       passes: true,

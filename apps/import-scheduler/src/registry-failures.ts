@@ -24,7 +24,9 @@ export interface Asked {
 const SUBJECT = /^(?:GET|HEAD|POST) (?:tags of )?\S+: /;
 const TOKEN_SERVER = /^token from \S+: /;
 
+/** Throws the error where it is not the registry's: the client was closed, because the service stops. */
 export function failedBecause(error: unknown, asked: Asked): Failed {
+  if (error instanceof RegistryError && error.code === 'closed') throw error;
   const failure = failureOf(error, asked);
   return {
     kind: 'failed',
