@@ -79,6 +79,14 @@ export class FrontDoor {
         this.set(watches.count);
       },
     });
+    new Gauge({
+      name: 'millrace_api_kept_answers',
+      help: 'Answers to reads that are kept in memory',
+      registers: [metrics],
+      collect() {
+        this.set(kept.count);
+      },
+    });
   }
 
   /** Identity and access, before anything of a body is read. False when the request has been refused. */

@@ -61,8 +61,8 @@ export class KeptAnswers {
     @Inject(CONFIG) private readonly config: Pick<ApiConfig, 'CACHE_BYTES'>,
   ) {}
 
-  get size(): { answers: number; bytes: number } {
-    return { answers: this.kept.size, bytes: this.bytes };
+  get count(): number {
+    return this.kept.size;
   }
 
   /** A position up to which everything is known that was touched before the call; undefined where the owner does not say. */
