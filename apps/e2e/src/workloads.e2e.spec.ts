@@ -129,6 +129,9 @@ describe.runIf(hasTool('kubectl'))('a BuildConfig', () => {
       20_000,
     );
     expect(await kubectl('get bc')).toMatch(/^b +Docker +2$/m);
+    const request = { kind: 'BuildRequest', apiVersion: 'build.openshift.io/v1', metadata: { name: 'b' } };
+    const started = await api.request('POST', '/apis/build.openshift.io/v1/namespaces/team/buildconfigs/b/instantiate', request);
+    expect(started).toMatchObject({ status: 201, json: { kind: 'Build', metadata: { name: 'b-3' }, status: { phase: 'New' } } });
 
     await kubectl('delete ns team');
     expect(await kubectl('get all -o name')).toBe('');

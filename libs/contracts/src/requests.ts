@@ -112,7 +112,10 @@ export const TagStoreObjects = objectsOf(
   'tag-store',
   'Read or write image streams, their tags, images and mappings, namespaces, secrets and service accounts.',
 );
-export const TriggerObjects = objectsOf('trigger-dispatcher', 'Read or write image triggers and deliveries, and the workloads and build configs that follow tags.');
+export const TriggerObjects = objectsOf(
+  'trigger-dispatcher',
+  'Read or write image triggers and deliveries, and the workloads and build configs that follow tags.',
+);
 export const RegistryMappingObjects = objectsOf('registry-mapping', 'Read, retry or drop notifications that wait or could not be used.');
 export const ImportObjects = objectsOf('import-scheduler', 'Look at images in registries, and put them into the tags of a stream.');
 
