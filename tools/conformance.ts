@@ -67,9 +67,13 @@ try {
     // The cases were recorded from a server that imports nothing by itself.
     await withServer((server) => run('cases', ['cases', '--kinds', onServer.join(','), ...server, ...common(filter)], cases), {
       IMPORT_ON_CHANGE: 'false',
+      IMPORT_SCHEDULE: 'false',
     });
   if (kinds.has('golden') && recordings.length)
-    await withServer((server) => run('golden', ['golden', ...server, ...golden(), ...common([])], recordings));
+    // A recording waits for the schedule to come round.
+    await withServer((server) => run('golden', ['golden', ...server, ...golden(), ...common([])], recordings), {
+      IMPORT_INTERVAL_SECONDS: '30',
+    });
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }
@@ -103,6 +107,7 @@ function golden(): string[] {
   const given = values.user ?? (values.server ? [] : [`${DEV.alias}=${DEV.token}`]);
   return [
     ...given.flatMap((user) => ['--user', user]),
+    ...(values.server ? [] : ['--provides', 'schedule-30s']),
     ...(values['settle-ms'] ? ['--settle-ms', values['settle-ms']] : []),
     ...(positionals.length ? [] : ['--scope', goldenScope()]),
   ];
