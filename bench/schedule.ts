@@ -256,10 +256,11 @@ async function hinted(): Promise<Figure[]> {
       const headers = natsHeaders();
       headers.set('ce-id', id);
       await js.publish(`millrace.v1.repository.pushed.bench.${n}`, JSON.stringify(push), { headers });
+      // One that comes before the last has moved the tag may take its place.
+      await eventually(() => {
+        if (!movedAt.has(image.digest)) throw new Error(`push ${n} of ${PUSHES} has not moved the tag`);
+      }, 60_000);
     }
-    await eventually(() => {
-      if (movedAt.size < PUSHES) throw new Error(`${movedAt.size} of ${PUSHES} moved`);
-    }, 60_000);
     const took = images.slice(11).flatMap(({ digest }) => {
       const [sent, moved] = [sentAt.get(digest), movedAt.get(digest)];
       return sent === undefined || moved === undefined ? [] : [moved - sent];

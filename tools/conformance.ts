@@ -84,13 +84,15 @@ try {
     // The cases were recorded from a server that imports nothing by itself.
     await withServer((server) => run('cases', ['cases', '--kinds', onServer.join(','), ...server, ...common(filter)], cases), {
       IMPORT_ON_CHANGE: 'false',
+      IMPORT_SCHEDULE: 'false',
     });
   if (kinds.has('golden'))
     for (const [name, files] of bySetup(recordings)) {
       const { internalRegistry = INTERNAL_REGISTRY, env = {} } = SETUPS[name] ?? {};
-      const provides = name ? ['--provides', name] : [];
+      const provides = ['--provides', name || 'schedule-30s'];
       const replay = (server: string[]) => run('golden', ['golden', ...server, ...provides, ...golden(), ...common([])], files);
-      await withServer(replay, env, internalRegistry);
+      // A recording waits for the schedule to come round.
+      await withServer(replay, { IMPORT_INTERVAL_SECONDS: '30', ...env }, internalRegistry);
     }
 } finally {
   rmSync(scratch, { recursive: true, force: true });
@@ -136,6 +138,7 @@ function golden(): string[] {
   const given = values.user ?? (values.server ? [] : [`${DEV.alias}=${DEV.token}`]);
   return [
     ...given.flatMap((user) => ['--user', user]),
+    ...(values.server ? [] : ['--provides', 'schedule-30s']),
     ...(values['settle-ms'] ? ['--settle-ms', values['settle-ms']] : []),
     ...(positionals.length ? [] : ['--scope', goldenScope()]),
   ];

@@ -40,6 +40,11 @@ export const config = {
     .describe('How many tags are imported of a repository that is imported as a whole, best first; the others are only named.'),
   IMPORTS_IN_FLIGHT: integer(1, 256).default(8).describe('How many streams one process imports for in the background at the same time.'),
   IMAGES_IN_FLIGHT: integer(1, 1_000).default(32).describe('How many images one process looks at at the same time, whoever wants them.'),
+  IMPORT_SCHEDULE: z
+    .enum(['true', 'false'])
+    .default('true')
+    .transform((text) => text === 'true')
+    .describe('Whether scheduled tags are looked at from time to time.'),
   IMPORT_INTERVAL_SECONDS: integer(1, 30 * 24 * 3_600)
     .default(900)
     .describe(

@@ -124,6 +124,7 @@ export class Followers {
     if (!seats.length) return 0;
     const now = this.clock.now();
     const column = <T>(of: (seat: (typeof seats)[number]) => T) => seats.map(of);
+    // "IS NULL" would have an index of all that wait read through for each of them, where the statistics are old.
     return this.store.transaction((tx) =>
       tx.run(
         `WITH given AS (
@@ -138,7 +139,7 @@ export class Followers {
              next_check_at = CASE WHEN s.failures > 0 THEN excluded.created ELSE least(s.next_check_at, excluded.next_check_at) END
            RETURNING s.*)
          UPDATE scheduled_tag t SET import_id = made.id, woken = false FROM given g JOIN made USING (host, repository, reference, insecure, import_mode, credentials), wanted_tag w
-          WHERE t.stream_uid = g.stream_uid AND t.tag = g.tag AND t.import_id IS NULL
+          WHERE t.stream_uid = g.stream_uid AND t.tag = g.tag AND coalesce(t.import_id, 0) = 0
             AND w.stream_uid = g.stream_uid AND w.tag = g.tag AND w.source = g.source AND w.insecure = g.insecure AND w.import_mode = g.import_mode`,
         [
           column(({ streamUid }) => streamUid),

@@ -230,7 +230,7 @@ function importedTag({ tag, source, generation, insecure, scheduled, import_mode
 }
 
 /** In their order, each of a size that NATS carries; at least as many as asked for. */
-function parts(tags: readonly ImportedTag[], least = 0): ImportedTag[][] {
+export function parts(tags: readonly ImportedTag[], least = 0): ImportedTag[][] {
   const all: ImportedTag[][] = [];
   let bytes = 0;
   for (const tag of tags) {

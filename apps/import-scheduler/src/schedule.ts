@@ -15,6 +15,7 @@ import { CheckQueue, type ClaimedCheck, type MadeCheck } from './check-queue.ts'
 import { Clock } from './clock.ts';
 import type { ImportSchedulerConfig } from './config.ts';
 import { checkKey, fingerprintOf, Followers } from './followers.ts';
+import { parts } from './import-workers.ts';
 import { type Looked, OutsideImages, type Wanted } from './outside-images.ts';
 import { ScheduleMeasures } from './schedule-measures.ts';
 
@@ -73,11 +74,15 @@ export class Schedule implements Worker {
     private readonly images: OutsideImages,
     private readonly measures: ScheduleMeasures,
     @Inject(CONFIG)
-    private readonly config: Pick<ImportSchedulerConfig, 'IMPORT_CHECKS_IN_FLIGHT' | 'IMPORT_REFUSED_INTERVAL_SECONDS' | 'STOP_TIMEOUT_MS'>,
+    private readonly config: Pick<
+      ImportSchedulerConfig,
+      'IMPORT_SCHEDULE' | 'IMPORT_CHECKS_IN_FLIGHT' | 'IMPORT_REFUSED_INTERVAL_SECONDS' | 'STOP_TIMEOUT_MS'
+    >,
     @Inject(LOG) private readonly log: Log,
   ) {}
 
   start(): void {
+    if (!this.config.IMPORT_SCHEDULE) return;
     this.bus.onNudge(SCHEDULE_BELL, () => this.wake());
     this.running = this.run();
   }
@@ -155,7 +160,8 @@ export class Schedule implements Worker {
     const work = withTrace(freshTrace(), () => this.look(check))
       .catch(async (error: unknown) => {
         this.log.error({ err: error, ...named(check) }, 'check.failed');
-        await this.queue.release([check]).catch(() => undefined);
+        // Backed off like any failure: what is due at once would fail at once.
+        await this.finish(check, { kind: 'failed', code: 'unexpected', reason: (error as Error).message });
       })
       .finally(() => {
         this.inFlight.delete(work);
@@ -243,12 +249,10 @@ export class Schedule implements Worker {
     const streams = Map.groupBy(news, ({ follower }) => follower.streamUid);
     for (const [streamUid, tags] of streams) {
       const { namespace, stream } = (tags[0] as (typeof tags)[number]).follower;
-      const id = randomUUID();
-      tx.publishLater(
-        ImportCompleted,
-        { id, namespace, stream, streamUid, tags: tags.map(({ follower, result }) => importedTag(follower, result)) },
-        { id },
-      );
+      for (const part of parts(tags.map(({ follower, result }) => importedTag(follower, result)))) {
+        const id = randomUUID();
+        tx.publishLater(ImportCompleted, { id, namespace, stream, streamUid, tags: part }, { id });
+      }
     }
   }
 
