@@ -138,7 +138,6 @@ function golden(): string[] {
   const given = values.user ?? (values.server ? [] : [`${DEV.alias}=${DEV.token}`]);
   return [
     ...given.flatMap((user) => ['--user', user]),
-    ...(values.server ? [] : ['--provides', 'schedule-30s']),
     ...(values['settle-ms'] ? ['--settle-ms', values['settle-ms']] : []),
     ...(positionals.length ? [] : ['--scope', goldenScope()]),
   ];

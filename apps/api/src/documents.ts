@@ -25,10 +25,13 @@ export interface PageRequest {
 
 const NOTHING = Buffer.alloc(0);
 const OPENAPI = '/openapi/v3';
+/** `kubectl create` asks for these before it sends a kind that cannot be patched, such as an import. */
+const CUSTOM_KINDS = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
+const NO_CUSTOM_KINDS = { kind: 'CustomResourceDefinitionList', apiVersion: 'apiextensions.k8s.io/v1', metadata: {}, items: [] };
 const YEAR_S = 365 * 24 * 3600;
 
 /** As a Go server answers a path that it does not have; clients of Kubernetes know it. */
-export const pageNotFound = (): Page => ({
+const pageNotFound = (): Page => ({
   code: 404,
   body: Buffer.from('404 page not found\n'),
   contentType: 'text/plain; charset=utf-8',
@@ -55,13 +58,17 @@ export class Documents {
   answer(request: PageRequest): Page {
     const path = request.path.length > 1 && request.path.endsWith('/') ? request.path.slice(0, -1) : request.path;
     const openApi = this.openApi.documents.get(path);
-    const document = path === '/openapi/v2' || path === OPENAPI ? {} : this.discovery.documents.get(path);
+    const document = path === '/openapi/v2' || path === OPENAPI ? {} : this.documentAt(path);
     if (!openApi && !document) return pageNotFound();
     if (request.method !== 'GET') throw new StatusError(methodNotAllowed());
     if (path === '/openapi/v2') return this.ofSwagger(request);
     if (path === OPENAPI) return cached(request, { body: this.openApi.index.json, etag: this.openApi.index.etag });
     if (openApi) return ofGroup(request, openApi);
     return this.ofDiscovery(request, path, document ?? {});
+  }
+
+  private documentAt(path: string): object | undefined {
+    return path === CUSTOM_KINDS ? NO_CUSTOM_KINDS : this.discovery.documents.get(path);
   }
 
   private ofSwagger(request: PageRequest): Page {

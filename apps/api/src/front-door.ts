@@ -12,7 +12,7 @@ import { withTrace } from '@millrace/platform/trace';
 import type { ApiConfig } from './config.ts';
 import { Collections } from './collections.ts';
 import { ADMIN, adminToken, Credentials, parseTokens } from './credentials.ts';
-import { Documents, pageNotFound, type Page } from './documents.ts';
+import { Documents, type Page } from './documents.ts';
 import { gzipped, jsonBytes, takesPacked, warningHeader, yamlBytes } from './encoding.ts';
 import { contentTypeOf, negotiate, type Representation } from './media.ts';
 import { type Answer, KeptAnswers } from './kept-answers.ts';
@@ -139,16 +139,11 @@ export class FrontDoor {
 
   private async answered(request: FastifyRequest, reply: FastifyReply, { asked, user }: Admitted): Promise<number> {
     const { path, verb, query } = asked;
-    if (path.kind === 'path') {
-      const { method, headers } = request;
-      return this.sendPage(
-        request,
-        reply,
-        this.documents.answer({ path: path.path, method, query, headers, pretty: wantsPretty(request, query) }),
-      );
-    }
-    if (!this.documents.serves(path.group, path.version)) return this.sendPage(request, reply, pageNotFound());
-    return this.answerObjects(path, request, reply, { query, verb, user });
+    if (path.kind === 'objects' && this.documents.serves(path.group, path.version))
+      return this.answerObjects(path, request, reply, { query, verb, user });
+    const { method, headers } = request;
+    const at = path.kind === 'path' ? path.path : request.url.replace(/\?.*$/, '');
+    return this.sendPage(request, reply, this.documents.answer({ path: at, method, query, headers, pretty: wantsPretty(request, query) }));
   }
 
   private async answerObjects(

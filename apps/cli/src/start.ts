@@ -35,7 +35,16 @@ const usage = `usage: npm start -- [options]
 
 const LOOPBACK = 'loopback';
 /** What is for whoever starts it to say: who else may come in, and what may be imported. */
-const PASSED_ON = ['TOKENS', 'EXTERNAL_REGISTRY_HOST', 'ALLOWED_REGISTRIES', 'IMPORT_MODE', 'IMPORT_ON_CHANGE'];
+const PASSED_ON = [
+  'TOKENS',
+  'EXTERNAL_REGISTRY_HOST',
+  'ALLOWED_REGISTRIES',
+  'IMPORT_MODE',
+  'IMPORT_ON_CHANGE',
+  'IMPORT_SCHEDULE',
+  'IMPORT_INTERVAL_SECONDS',
+  'REGISTRY_AUTH_FILE',
+];
 
 /** Everything on this machine, from nothing: real servers as child processes, all services in this one. Ends at Ctrl-C; the data stay. */
 export async function start(args: string[]): Promise<number> {

@@ -76,9 +76,8 @@ describe.runIf(hasTool('kubectl'))('images of a registry outside, with kubectl',
     const made = await pushImage(outside.host, 'team/app', 'latest', makeImage('outside, later'));
     const image = { from: { kind: 'DockerImage', name: `${outside.host}/team/app:latest` }, importPolicy: { insecure: true } };
     const object = { kind: 'ImageStreamImport', metadata: { name: 'app' }, spec: { import: true, images: [image] } };
-    // kubectl validates only what can be patched too, or is no more than a custom resource.
-    await kubectl('create --validate=false -f -', object);
-    await kubectl('create --validate=false -f -', object);
+    await kubectl('create -f -', object);
+    await kubectl('create -f -', object);
 
     expect(await imageOf('app:latest')).toBe(made);
     await eventually(() => expect(sink.received).toHaveLength(2), 20_000);

@@ -307,6 +307,34 @@ describe('losing NATS', () => {
     aConsumer(late);
     await eventually(async () => expect(await effects(late)).toEqual([1, 2, 3]));
   });
+
+  it('a NATS server that loses its disk while it is being compared is compared again', async () => {
+    const sender = await aProgram('tag_store');
+    aRelay(sender);
+    await tell(sender, [1, 2]);
+    const receiver = await aProgram('receiver');
+    aConsumer(receiver);
+    await eventually(async () => expect(await effects(receiver)).toEqual([1, 2]));
+
+    const ask = sender.bus.holds.bind(sender.bus);
+    let lost = false;
+    sender.bus.holds = async (...asked) => {
+      const held = await ask(...asked);
+      if (lost) return held;
+      lost = true;
+      const back = new Promise<void>((resolve) => sender.bus.onReconnect(resolve));
+      await nats.wipe();
+      await nats.restart();
+      await back;
+      return held;
+    };
+    await nats.kill();
+    await nats.restart();
+
+    const late = await aProgram('newcomer');
+    aConsumer(late);
+    await eventually(async () => expect(await effects(late)).toEqual([1, 2]), 20_000);
+  });
 });
 
 describe('questions', () => {

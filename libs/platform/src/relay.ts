@@ -218,6 +218,17 @@ export class Relay {
 
   /** Compares what we believe JetStream holds with what it does hold. */
   private async verifyStreams(): Promise<void> {
+    // Before anything is asked: a server that goes and comes back meanwhile is to be asked again.
+    this.verified = true;
+    try {
+      await this.compareStreams();
+    } catch (error) {
+      this.verified = false;
+      throw error;
+    }
+  }
+
+  private async compareStreams(): Promise<void> {
     await this.mark();
     this.fresh.clear();
     this.lookedAt = -Infinity;
@@ -234,7 +245,6 @@ export class Relay {
         if (lost) this.log.warn({ stream, facts: lost }, 'relay.republishing');
       });
     }
-    this.verified = true;
   }
 
   /** Marks as unsent what the stream no longer holds; resolves to how many facts that is. */
