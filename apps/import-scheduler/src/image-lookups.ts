@@ -11,10 +11,10 @@ import {
   tryParseReference,
   withClientDefaults,
 } from '@millrace/domain/image-reference';
-import { choosePlatform, type Platform } from '@millrace/domain/index-platforms';
+import type { Platform } from '@millrace/domain/platform';
 import { internalError } from '@millrace/domain/status';
 import { RegistryError } from '@millrace/oci-registry/error';
-import { type DescribedImage, describeImage, type RegistryImage } from '@millrace/oci-registry/image';
+import { type DescribedImage, type DescribeOptions, describeImage, type RegistryImage } from '@millrace/oci-registry/image';
 import type { Manifest } from '@millrace/oci-registry/manifest';
 import type { RegistryClient } from '@millrace/oci-registry/registry';
 import { CONFIG } from '@millrace/platform/service';
@@ -105,9 +105,15 @@ export class ImageLookups {
     try {
       if (performance.now() > until) throw new RegistryError({ code: 'timeout', message: 'there was no time left to look at it' });
       const repository = repositoryName(complete);
-      const manifest = await chosenManifest(client, repository, complete.id || complete.tag, { ...wanted, tenant: namespace });
-      const recordedAs = formatReference({ ...reference, tag: '', id: '' });
-      const found = await describedOnce(described, client, repository, manifest, { recordedAs, includeManifest: wanted.includeManifest });
+      const call = { tenant: namespace };
+      const manifest = await client.getManifest(repository, complete.id || complete.tag, call);
+      const found = await describedOnce(described, client, repository, manifest, {
+        recordedAs: formatReference({ ...reference, tag: '', id: '' }),
+        includeManifest: wanted.includeManifest,
+        mode: wanted.importMode === 'PreserveOriginal' ? 'PreserveOriginal' : 'Legacy',
+        platform: wanted.preferred,
+        call,
+      });
       return { kind: 'found', image: found.image, children: found.children, pullSpec: found.image.dockerImageReference };
     } catch (error) {
       return failedBecause(error, asked);
@@ -137,31 +143,12 @@ export function resultOf(seen: LookedAt): ImportedTag['result'] {
 /** By client, repository, digest and what is asked for: several tags often mean one image. */
 type Described = Map<string, { client: RegistryClient; image: Promise<DescribedImage> }[]>;
 
-/** The manifest that a tag or digest means: of a list that is not to be kept, the one of the chosen platform. */
-async function chosenManifest(
-  client: RegistryClient,
-  repository: string,
-  name: string,
-  { importMode, preferred, tenant }: Pick<WantedImage, 'importMode' | 'preferred'> & { tenant: string },
-): Promise<Manifest> {
-  const manifest = await client.getManifest(repository, name, { tenant });
-  if (manifest.content.kind === 'image' || importMode === 'PreserveOriginal') return manifest;
-  const entries = manifest.content.manifests.map(({ digest, platform }) => ({
-    digest,
-    architecture: platform?.architecture ?? '',
-    os: platform?.os ?? '',
-  }));
-  const chosen = choosePlatform(entries, preferred);
-  if (!chosen) throw new RegistryError({ code: 'malformed', message: `the manifest list ${manifest.digest} names no image` });
-  return client.getManifest(repository, chosen.digest, { tenant });
-}
-
 function describedOnce(
   known: Described,
   client: RegistryClient,
   repository: string,
   manifest: Manifest,
-  options: { recordedAs: string; includeManifest: boolean },
+  options: DescribeOptions,
 ): Promise<DescribedImage> {
   const key = JSON.stringify([repository, manifest.digest, options]);
   const same = known.get(key) ?? [];

@@ -4,11 +4,9 @@ import { RegistryAllowList } from '@millrace/domain/allowed-registries';
 import { Image } from '@millrace/domain/image';
 import { formatReference, parseReference } from '@millrace/domain/image-reference';
 import type { CheckOutcome } from '@millrace/domain/import-schedule';
-import { choosePlatform } from '@millrace/domain/index-platforms';
 import { forbidden } from '@millrace/domain/status';
 import { RegistryError } from '@millrace/oci-registry/error';
 import { describeImage } from '@millrace/oci-registry/image';
-import type { Manifest } from '@millrace/oci-registry/manifest';
 import { CONFIG } from '@millrace/platform/service';
 import { Clock } from './clock.ts';
 import type { ImportSchedulerConfig } from './config.ts';
@@ -75,8 +73,11 @@ export class OutsideImages {
       const client = await this.registries.client(namespace, reference, insecure);
       const manifest = await client.getManifest(place.repository, digest ?? place.reference, { tenant: namespace });
       const recordedAs = formatReference({ ...reference, tag: '', id: '' });
-      const { image, children } = await describeImage(client, place.repository, chosen(manifest, wanted) ?? manifest, {
+      const { image, children } = await describeImage(client, place.repository, manifest, {
         recordedAs,
+        mode: wanted.importMode === 'PreserveOriginal' ? 'PreserveOriginal' : 'Legacy',
+        platform: { architecture: wanted.preferArch ?? undefined, os: wanted.preferOs ?? undefined },
+        call: { tenant: namespace },
         now: () => new Date(this.clock.now()),
       });
       const found = {
@@ -96,17 +97,6 @@ export class OutsideImages {
   private refusal({ source, insecure }: LookedFor): string | undefined {
     return this.allowed.refusal(parseReference(source), insecure ? 'any' : 'secure') || undefined;
   }
-}
-
-/** Of a list that is not to be kept, the digest for the wanted platform. */
-function chosen({ content }: Manifest, { importMode, preferArch, preferOs }: Wanted): string | undefined {
-  if (content.kind !== 'index' || importMode === 'PreserveOriginal') return undefined;
-  const entries = content.manifests.map(({ digest, platform }) => ({
-    digest,
-    architecture: platform?.architecture ?? '',
-    os: platform?.os ?? '',
-  }));
-  return choosePlatform(entries, { ...(preferArch ? { architecture: preferArch } : {}), ...(preferOs ? { os: preferOs } : {}) })?.digest;
 }
 
 /** Errors that are not the registry's are for whoever asked. */

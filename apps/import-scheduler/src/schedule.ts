@@ -27,6 +27,8 @@ const SWEEP_MS = 15_000;
 const CLAIM_MAX = 128;
 /** Checks whose outcomes are written in one statement. */
 const WRITE_MAX = 500;
+/** How long an outcome waits for others to be written with; the check is claimed until then. */
+const WRITE_AFTER_MS = 50;
 /** Streams that are told of one change in one transaction: each gets the whole image. */
 const FOLLOWERS_AT_ONCE = 200;
 /** Until tag-store answers again with the secrets of a namespace. */
@@ -309,6 +311,7 @@ export class Schedule implements Worker {
 
   private async write(): Promise<void> {
     while (this.made.length) {
+      if (this.made.length < WRITE_MAX) await pause(WRITE_AFTER_MS, this.stopping.signal);
       const part = this.made.splice(0, WRITE_MAX);
       for (let failures = 0; ; failures++) {
         try {

@@ -44,6 +44,13 @@ describe('an image that was not found for a reason', () => {
       `Internal error occurred: ${PULL_SPEC}: toomanyrequests: slow down`,
     ],
     [
+      'a host that is no registry',
+      { code: 'no-registry' },
+      'NotV2Registry',
+      400,
+      'registry "registry.example.test" does not support the v2 Registry API',
+    ],
+    [
       'plain HTTP where TLS is wanted',
       { code: 'plain-http' },
       'InternalError',

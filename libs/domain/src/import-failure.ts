@@ -47,6 +47,8 @@ export function failureStatus({ pullSpec, of }: Looked, failure: Failure): Statu
     case 'rate-limited':
     case 'server-error':
       return internal(said || failure.message);
+    case 'no-registry':
+      return failed(400, 'NotV2Registry', `registry "${new URL(failure.url).host}" does not support the v2 Registry API`);
     case 'plain-http':
       return internal(`Get "${failure.url}": http: server gave HTTP response to HTTPS client`);
     case 'unreachable':
@@ -63,15 +65,17 @@ function noAccess({ pullSpec, of }: Looked, { url }: Failure): Status {
   return denied(`you may not have access to the container image "${pullSpec}"`);
 }
 
-const denied = (message: string): Status => ({
+const failed = (code: number, reason: string, message: string): Status => ({
   kind: 'Status',
   apiVersion: 'v1',
   metadata: {},
   status: 'Failure',
   message,
-  reason: 'Unauthorized',
-  code: 401,
+  reason,
+  code,
 });
+
+const denied = (message: string): Status => failed(401, 'Unauthorized', message);
 
 /** `toomanyrequests: slow down`; where the registry only repeats what its code means, the code alone. */
 function registrySaid(code: string, message = ''): string {

@@ -1,27 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { bringsTheSame, choosePlatform } from './index-platforms.ts';
+import { bringsTheSame } from './index-platforms.ts';
 
 const entry = (digest: string, architecture: string, os = 'linux', variant?: string) => ({ digest, architecture, os, variant });
 const AMD = entry('a', 'amd64');
 const ARM = entry('b', 'arm64');
 const ATTESTATION = entry('t', 'unknown', 'unknown');
-
-describe('the platform that stands for an index', () => {
-  it.each([
-    ['is linux/amd64', [ARM, AMD], {}, 'a'],
-    ['is the preferred one', [AMD, ARM], { architecture: 'arm64' }, 'b'],
-    ['is linux/amd64 where the preferred one is missing', [ARM, AMD], { architecture: 's390x' }, 'a'],
-    ['is the preferred system', [AMD, entry('w', 'amd64', 'windows')], { os: 'windows' }, 'w'],
-    ['is the first where neither is there', [entry('s', 's390x'), entry('p', 'ppc64le')], {}, 's'],
-    ['is no attestation', [ATTESTATION, entry('s', 's390x')], {}, 's'],
-  ])('%s', (_title, entries, preferred, digest) => {
-    expect(choosePlatform(entries, preferred)?.digest).toBe(digest);
-  });
-
-  it('is none where there are no entries', () => {
-    expect(choosePlatform([])).toBeUndefined();
-  });
-});
 
 describe('two indexes bring the same image to every platform', () => {
   it.each([

@@ -5,29 +5,10 @@ import type { ImageManifest } from './image.ts';
  * same images only the wrapping differs: what anybody pulls from them is the same.
  */
 
-export interface Platform {
-  architecture: string;
-  os: string;
-}
-
 type Entry = Pick<ImageManifest, 'digest' | 'architecture' | 'os' | 'variant'>;
 
-const DEFAULT: Platform = { architecture: 'amd64', os: 'linux' };
 /** Platform of entries that are no images, such as attestations. */
 const NONE = 'unknown';
-
-/**
- * Which entry stands for an index where one is to be chosen: the preferred platform, else linux/amd64, else the first that is an image.
- * Undefined for an index without entries.
- */
-export function choosePlatform<E extends Pick<Entry, 'architecture' | 'os'>>(
-  entries: readonly E[],
-  preferred: Partial<Platform> = {},
-): E | undefined {
-  const find = ({ architecture, os }: Platform) => entries.find((entry) => entry.architecture === architecture && entry.os === os);
-  const { architecture = DEFAULT.architecture, os = DEFAULT.os } = preferred;
-  return find({ architecture, os }) ?? find(DEFAULT) ?? entries.find((entry) => entry.os !== NONE) ?? entries[0];
-}
 
 /**
  * Whether two indexes bring the same image to every platform. Attestations and the like do not count, nor does the order, except among
