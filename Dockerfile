@@ -19,5 +19,5 @@ RUN mkdir /data && chown node:node /data
 USER node
 VOLUME /data
 # The flags of package.json's nodeFlags; above, its nodeEnvironment.
-ENTRYPOINT ["node", "--max-semi-space-size=2", "--max-old-space-size=384", "dist/millrace.js"]
+ENTRYPOINT ["node", "--max-semi-space-size=2", "--no-parallel-scavenge", "--max-old-space-size=384", "dist/millrace.js"]
 CMD ["all"]
