@@ -1,5 +1,46 @@
+import { parse } from 'yaml';
 import { z } from 'zod';
-import { type commonConfig, type Config, importConfig, integer, SECRETS_KEY } from '@millrace/platform/config';
+import { type commonConfig, type Config, importConfig, integer, secret, SECRETS_KEY } from '@millrace/platform/config';
+
+const Pem = z.string().regex(/-----BEGIN [A-Z0-9 ]+-----/, 'must be PEM');
+const Proxy = z.url({ protocol: /^https?$/, error: 'must be http://[USER:PASSWORD@]HOST[:PORT]' });
+const ReachedRegistries = z.array(
+  z
+    .strictObject({
+      registry: z
+        .string()
+        .regex(/^[^/\s@?#]+$/, 'must be HOST[:PORT]')
+        .transform((host) => host.toLowerCase()),
+      ca: Pem.optional(),
+      certificate: Pem.optional(),
+      key: Pem.optional(),
+      proxy: Proxy.or(z.literal('')).optional(),
+    })
+    .refine(({ certificate, key }) => (certificate === undefined) === (key === undefined), 'certificate and key go together'),
+);
+/** How one registry is reached, where that is not as every other. */
+export type ReachedRegistry = z.infer<typeof ReachedRegistries>[number];
+
+/** A list as JSON or YAML. What is wrong with it is told without the text, which holds keys. */
+const ReachedRegistryList = z
+  .string()
+  .default('[]')
+  .transform((text, context): ReachedRegistry[] => {
+    let list: unknown;
+    try {
+      list = parse(text, { logLevel: 'error' }) ?? [];
+    } catch {
+      context.addIssue('is neither JSON nor YAML');
+      return z.NEVER;
+    }
+    const parsed = ReachedRegistries.safeParse(list);
+    if (parsed.success) return parsed.data;
+    for (const { path, message } of parsed.error.issues) {
+      const [index, ...rest] = path;
+      context.addIssue(`${index === undefined ? 'list' : [`registry ${Number(index) + 1}`, ...rest].join('.')}: ${message}`);
+    }
+    return z.NEVER;
+  });
 
 /** What import-scheduler reads from the environment, beside what every service reads. */
 export const config = {
@@ -25,6 +66,17 @@ export const config = {
     .describe(
       'Where registries may be that streams import from: `public` the internet only, `private` also private networks, `loopback` also this machine.',
     ),
+  IMPORT_REGISTRIES: secret(ReachedRegistryList).describe(
+    'Registries that are reached in a way of their own: a list, JSON or YAML, of `{registry, ca?, certificate?, key?, proxy?}`. `registry` is `host[:port]` as in pull specs; `ca` ' +
+      'is PEM of authorities that are trusted for it beside the usual ones, `certificate` and `key` what we show it, `proxy` its own proxy, or empty for none.',
+  ),
+  IMPORT_PROXY: secret(Proxy.or(z.literal('')).default('')).describe(
+    'Proxy that registries are reached through, `http://[USER:PASSWORD@]HOST[:PORT]`; it resolves their names, and which addresses may be reached is for it to say. Empty: there is none.',
+  ),
+  IMPORT_NO_PROXY: z
+    .string()
+    .default('')
+    .describe('Hosts that are reached without `IMPORT_PROXY`, as in `NO_PROXY`: `registry.corp,.internal`.'),
   IMPORT_ON_CHANGE: z
     .enum(['true', 'false'])
     .default('true')

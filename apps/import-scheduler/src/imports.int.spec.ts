@@ -1,4 +1,8 @@
+import { request as httpRequest } from 'node:http';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { certificate } from '@millrace/testing/certificates';
 import { makeImage, makeIndex } from '@millrace/testing/images';
 import { anImportBed, type ImportBed } from '@millrace/testing/import-bed';
 import { aToldRegistry, type ToldRegistry } from '@millrace/testing/told-registry';
@@ -198,5 +202,34 @@ describe('an import with input that cannot be used', () => {
 
     expect(answer).toMatchObject({ code, body: { message: expect.stringContaining(message) as string } });
     expect(registry.asked).toEqual([]);
+  });
+});
+
+describe('a registry behind an authority of its own', () => {
+  it('is asked with the authority and the certificate that the configuration has for it', async () => {
+    const authority = await certificate('authority');
+    const [server, client] = [await certificate('registry', authority), await certificate('client', authority)];
+    registry.has('team/app', { latest: makeImage('private') });
+    const withTls = createServer({ ...server, ca: authority.cert, requestCert: true }, (request, response) => {
+      const { url, method, headers } = request;
+      const onward = httpRequest(`http://${registry.host}${url}`, { method, headers }, (answer) => {
+        response.writeHead(answer.statusCode ?? 500, answer.headers);
+        answer.pipe(response);
+      });
+      onward.end();
+    });
+    await new Promise<void>((resolve) => withTls.listen(0, '127.0.0.1', resolve));
+    const host = `127.0.0.1:${(withTls.address() as AddressInfo).port}`;
+    const wanted = { import: false, images: [image(`${host}/team/app:latest`, { importPolicy: {} })] };
+
+    const reached = { registry: host, ca: authority.cert, certificate: client.cert, key: client.key };
+    other = await aBed({ IMPORT_REGISTRIES: JSON.stringify([reached]) });
+    const known = await other.post(wanted);
+    const unknown = await bed.post(wanted);
+    await new Promise((resolve) => withTls.close(resolve).closeAllConnections());
+
+    expect(outcomes(known.body)).toEqual(['Success']);
+    expect(outcomes(unknown.body)).toEqual(['InternalError']);
+    expect(messages(unknown.body)[0]).toMatch(/certificate/);
   });
 });
