@@ -52,10 +52,11 @@ describe.runIf(process.env['MILLRACE_CONTAINERS'] === 'true')('on servers from t
         REGISTRY_MAPPING_HTTP_PORT: String(ports.mapping),
         TAG_STORE_HTTP_PORT: '0',
         TRIGGER_DISPATCHER_HTTP_PORT: '0',
+        IMPORT_SCHEDULER_HTTP_PORT: '0',
       },
     });
     for (const stream of [product.stdout, product.stderr]) stream?.setEncoding('utf8').on('data', (text: string) => (output += text));
-    await eventually(() => expect(output.match(/"service.ready"/g), output.slice(-2_000)).toHaveLength(4), 60_000, 100);
+    await eventually(() => expect(output.match(/"service.ready"/g), output.slice(-2_000)).toHaveLength(5), 60_000, 100);
     api = apiClient({ api: `https://127.0.0.1:${ports.api}`, ...credentialsIn(readFileSync(join(scratch, 'kubeconfig'), 'utf8')) });
     sink = await aWebhookSink();
   }, 300_000);
