@@ -20,7 +20,7 @@ import type { RegistryClient } from '@millrace/oci-registry/registry';
 import { CONFIG } from '@millrace/platform/service';
 import type { ImportSchedulerConfig } from './config.ts';
 import { Gate } from './gate.ts';
-import { type Failed, failedBecause } from './registry-failures.ts';
+import { type Asked, type Failed, failedBecause } from './registry-failures.ts';
 import { RegistryPool } from './registry-pool.ts';
 
 /** An image that is to be looked at. */
@@ -83,14 +83,26 @@ export class ImageLookups {
   /** The names of a repository's tags, in the registry's order. */
   async tagsOf(pullSpec: string, insecure: boolean, { namespace, until }: LookFor): Promise<ListedTags> {
     const reference = parseReference(pullSpec);
-    const client = await this.registries.client(namespace, reference, insecure);
+    const asked = { pullSpec, reference, insecure, of: 'repository' as const };
+    const client = await this.clientFor(namespace, asked);
+    if ('kind' in client) return client;
     try {
       const withinMs = Math.max(1, until - performance.now());
       const options = { maxTags: TAGS_LISTED_MAX, withinMs, tenant: namespace };
       const { tags } = await client.listTags(repositoryName(withClientDefaults(reference)), options);
       return { kind: 'listed', tags };
     } catch (error) {
-      return failedBecause(error, { pullSpec, reference, insecure, of: 'repository' });
+      return failedBecause(error, asked);
+    }
+  }
+
+  /** A name of a host may be one that no URL can hold. Rejects where tag-store cannot be asked for credentials. */
+  private async clientFor(namespace: string, asked: Asked): Promise<RegistryClient | Failed> {
+    try {
+      return await this.registries.client(namespace, asked.reference, asked.insecure);
+    } catch (error) {
+      if (error instanceof RegistryError) return failedBecause(error, asked);
+      throw error;
     }
   }
 
@@ -101,7 +113,8 @@ export class ImageLookups {
     const complete = withClientDefaults(reference);
     const named = { ...reference, tag: complete.id ? '' : complete.tag };
     const asked = { pullSpec: formatReference(named), reference, insecure, of: 'image' as const };
-    const client = await this.registries.client(namespace, reference, insecure);
+    const client = await this.clientFor(namespace, asked);
+    if ('kind' in client) return client;
     try {
       if (performance.now() > until) throw new RegistryError({ code: 'timeout', message: 'there was no time left to look at it' });
       const repository = repositoryName(complete);

@@ -147,6 +147,16 @@ describe('an import with input that cannot be used', () => {
     expect(outcomes(body)).toEqual(['InternalError', 'InternalError', 'InternalError']);
   });
 
+  it('names a host that no URL can hold, of an image and of a repository', async () => {
+    const { code, body } = await bed.post(images('12790.0.1:5000/library/ruby:2.4'));
+    const whole = await bed.post({ import: false, repository: image('12790.0.1:5000/library/ruby') });
+
+    expect([code, whole.code]).toEqual([201, 201]);
+    expect(outcomes(body)).toEqual(['InternalError']);
+    expect(messages(body)[0]).toContain('12790.0.1:5000');
+    expect(whole.body).toMatchObject({ status: { repository: { status: { reason: 'InternalError' } } } });
+  });
+
   it('asks nothing of a registry when it asks for too much', async () => {
     const { code, body } = await bed.post(images(...Array.from({ length: 21 }, (_, i) => `t${i}`)));
 
