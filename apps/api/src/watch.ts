@@ -1,7 +1,7 @@
 import { Inject, Injectable, type OnModuleDestroy } from '@nestjs/common';
 import type { ServerResponse } from 'node:http';
 import type { Resource } from '@millrace/contracts/resources';
-import { gone, StatusError, type Status } from '@millrace/domain/status';
+import { failure, gone, StatusError, type Status } from '@millrace/domain/status';
 import type { Log } from '@millrace/platform/log';
 import { CONFIG, LOG } from '@millrace/platform/service';
 import { Collections, type Item } from './collections.ts';
@@ -352,16 +352,8 @@ const notAVersion = (version: string): Status => ({
   code: 500,
 });
 
-const tooManyWatches = (limit: number): Status => ({
-  kind: 'Status',
-  apiVersion: 'v1',
-  metadata: {},
-  status: 'Failure',
-  message: `${limit} watches are open, as many as this api serves: try again later`,
-  reason: 'TooManyRequests',
-  details: { retryAfterSeconds: 10 },
-  code: 429,
-});
+const tooManyWatches = (limit: number): Status =>
+  failure(429, 'TooManyRequests', `${limit} watches are open, as many as this api serves: try again later`, { retryAfterSeconds: 10 });
 
 const tooSlow = (version: bigint): Status =>
   gone(`the watch was too slow: its client did not read what came after resourceVersion ${version}; watch again from there, or list`);

@@ -6,6 +6,7 @@ import { Bus } from '@millrace/platform/bus';
 import type { Log } from '@millrace/platform/log';
 import { CONFIG, LOG, type Worker } from '@millrace/platform/service';
 import { type Statement, Store, type Tx } from '@millrace/platform/store';
+import { touchedSince } from '@millrace/platform/touched';
 import type { TagStoreConfig } from './config.ts';
 
 /*
@@ -65,9 +66,6 @@ const NUDGE = 'tag-store.changes';
 const POLL_MS = 500;
 const PRUNE_EVERY_MS = 30_000;
 const PRUNE_ROWS = 20_000;
-/** Who would be told more forgets everything it has kept. */
-const TOUCHED_MAX = 1_000;
-const MAX_REVISION = String(2n ** 63n - 1n);
 
 /** Stands in a deleted object for its number until that is known; no client can have written it. */
 const NUMBER = randomUUID();
@@ -162,21 +160,9 @@ export class Changes implements Worker {
     }
   }
 
-  /** Which objects have changed since, by name, in one statement; not which where that is no longer known, or is more than {@link TOUCHED_MAX}. */
-  async touched(since?: string): Promise<Touched> {
-    const rows = await this.store.query<
-      Record<'value' | 'pruned', string> & Record<'resource' | 'namespace' | 'name' | 'type', string | null>
-    >(
-      `SELECT value, pruned, one.* FROM revision LEFT JOIN LATERAL (
-         SELECT resource, namespace, name, type FROM change WHERE change.revision > $1 ORDER BY change.revision LIMIT ${TOUCHED_MAX + 1}
-       ) AS one ON true`,
-      [since ?? MAX_REVISION],
-    );
-    const position = rows[0]?.value ?? '0';
-    const known = since !== undefined && BigInt(since) >= BigInt(rows[0]?.pruned ?? 0) && rows.length <= TOUCHED_MAX;
-    if (!known) return { position };
-    const objects = rows.filter(({ resource }) => resource !== null).map(({ value: _, pruned: __, ...object }) => object);
-    return { position, objects: objects as Touched['objects'] };
+  /** See {@link touchedSince}. */
+  touched(since?: string): Promise<Touched> {
+    return touchedSince(this.store, since);
   }
 
   private async readOnce<T>(

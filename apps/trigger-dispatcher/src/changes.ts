@@ -5,6 +5,7 @@ import { pause } from '@millrace/platform/backoff';
 import { Bus } from '@millrace/platform/bus';
 import type { Worker } from '@millrace/platform/service';
 import { type Statement, Store, type Tx } from '@millrace/platform/store';
+import { touchedSince } from '@millrace/platform/touched';
 import type { ChangeRow } from './tables.ts';
 
 /*
@@ -44,9 +45,6 @@ export type Feed<T> =
 const NUDGE = 'trigger-dispatcher.changes';
 /** How soon a change of another instance is seen when its nudge was lost. */
 const POLL_MS = 1_000;
-/** Who would be told more forgets everything it has kept. */
-const TOUCHED_MAX = 1_000;
-const MAX_REVISION = String(2n ** 63n - 1n);
 
 /** Stands in an object for its number until that is known; no client can have written it. */
 const NUMBER = randomUUID();
@@ -134,23 +132,9 @@ export class Changes implements Worker {
     }
   }
 
-  /** Which triggers and workloads have changed since, by name, in one statement; not which where that is no longer known, or is more than {@link TOUCHED_MAX}. */
-  async touched(since?: string): Promise<Touched> {
-    const rows = await this.store.query<
-      Record<'value' | 'pruned', string> & Record<'resource' | 'namespace' | 'name' | 'type', string | null>
-    >(
-      `SELECT value, pruned, one.* FROM revision LEFT JOIN LATERAL (
-         SELECT resource, namespace, name, type FROM change WHERE change.revision > $1 ORDER BY change.revision LIMIT ${TOUCHED_MAX + 1}
-       ) AS one ON true`,
-      [since ?? MAX_REVISION],
-    );
-    const position = rows[0]?.value ?? '0';
-    const known = since !== undefined && BigInt(since) >= BigInt(rows[0]?.pruned ?? 0) && rows.length <= TOUCHED_MAX;
-    if (!known) return { position };
-    const objects = rows
-      .filter(({ name }) => name !== null)
-      .map(({ resource, namespace, name, type }) => ({ resource, namespace, name, type }));
-    return { position, objects: objects as Touched['objects'] };
+  /** See {@link touchedSince}. */
+  touched(since?: string): Promise<Touched> {
+    return touchedSince(this.store, since);
   }
 
   private look(question: { resource: string; namespace?: string; name?: string; since: string; limit: number }): Promise<Feed<FeedEntry>> {

@@ -1,5 +1,5 @@
 import { IMAGE_GROUP } from './image-stream.ts';
-import { forbidden, internalError, notFound, type Status } from './status.ts';
+import { failure as refusal, forbidden, internalError, notFound, type Status, unauthorized } from './status.ts';
 
 /* What a failed look into a registry is called, in the words of the reference, and whether trying again can help. */
 
@@ -36,7 +36,7 @@ export function failureStatus({ pullSpec, of }: Looked, failure: Failure): Statu
       if (of === 'image' && failure.registryCode === 'NAME_UNKNOWN') return internal(said || 'name unknown');
       return notFound({ group: IMAGE_GROUP, resource: 'dockerimage' }, pullSpec);
     case 'credentials-refused':
-      if (failure.fromTokenServer) return denied(`incorrect username or password for image "${pullSpec}"`);
+      if (failure.fromTokenServer) return unauthorized(`incorrect username or password for image "${pullSpec}"`);
       return noAccess({ pullSpec, of }, failure);
     case 'unauthorized':
     case 'forbidden':
@@ -48,7 +48,7 @@ export function failureStatus({ pullSpec, of }: Looked, failure: Failure): Statu
     case 'server-error':
       return internal(said || failure.message);
     case 'no-registry':
-      return failed(400, 'NotV2Registry', `registry "${new URL(failure.url).host}" does not support the v2 Registry API`);
+      return refusal(400, 'NotV2Registry', `registry "${new URL(failure.url).host}" does not support the v2 Registry API`);
     case 'plain-http':
       return internal(`Get "${failure.url}": http: server gave HTTP response to HTTPS client`);
     case 'unreachable':
@@ -62,20 +62,8 @@ export function failureStatus({ pullSpec, of }: Looked, failure: Failure): Statu
 
 function noAccess({ pullSpec, of }: Looked, { url }: Failure): Status {
   if (of === 'repository') return internalError(`Get "${url}": no basic auth credentials`);
-  return denied(`you may not have access to the container image "${pullSpec}"`);
+  return unauthorized(`you may not have access to the container image "${pullSpec}"`);
 }
-
-const failed = (code: number, reason: string, message: string): Status => ({
-  kind: 'Status',
-  apiVersion: 'v1',
-  metadata: {},
-  status: 'Failure',
-  message,
-  reason,
-  code,
-});
-
-const denied = (message: string): Status => failed(401, 'Unauthorized', message);
 
 /** `toomanyrequests: slow down`; where the registry only repeats what its code means, the code alone. */
 function registrySaid(code: string, message = ''): string {

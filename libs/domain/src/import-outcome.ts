@@ -1,7 +1,7 @@
 import { CHECKED_ANNOTATION } from './import-plan.ts';
 import type { ImageManifest } from './image.ts';
 import type { ImageStream, ImageStreamSpec, NamedTagEventList, TagEvent, TagEventCondition, TagReference } from './image-stream.ts';
-import { bringsTheSame } from './index-platforms.ts';
+import { bringsTheSame } from './platform.ts';
 
 /*
  * What a finished import does to a stream. It is decided for all tags at once, in memory; whoever stores it lets the stream's spec have its

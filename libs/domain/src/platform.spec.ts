@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { choosePlatform, goPlatform, isAttestation, type PlatformEntry } from './platform.ts';
+import { bringsTheSame, choosePlatform, goPlatform, isAttestation, type PlatformEntry } from './platform.ts';
 
 const entry = (text: string, annotations?: Record<string, string>): PlatformEntry => {
   const [os = '', architecture = ''] = text.split('/');
@@ -56,4 +56,27 @@ it.each([
   const { architecture, os } = goPlatform(arch, platform);
 
   expect(`${os}/${architecture}`).toBe(expected);
+});
+
+const listed = (digest: string, architecture: string, os = 'linux', variant?: string) => ({ digest, architecture, os, variant });
+const AMD = listed('a', 'amd64');
+const ARM = listed('b', 'arm64');
+const ATTESTATION = listed('t', 'unknown', 'unknown');
+
+describe('two indexes bring the same image to every platform', () => {
+  it.each([
+    ['when they have the same entries', [AMD, ARM], [AMD, ARM], true],
+    ['when the order is another', [AMD, ARM], [ARM, AMD], true],
+    ['when one has attestations', [AMD, ARM], [AMD, ATTESTATION, ARM, ATTESTATION], true],
+    ['when the attestations are others', [AMD, ATTESTATION], [AMD, listed('u', 'unknown', 'unknown')], true],
+    ['but not when one platform has another image', [AMD, ARM], [AMD, listed('c', 'arm64')], false],
+    ['but not when a platform came', [AMD], [AMD, ARM], false],
+    ['but not when a platform went', [AMD, ARM], [AMD], false],
+    ['but not when the variant is another', [listed('a', 'arm', 'linux', 'v6')], [listed('a', 'arm', 'linux', 'v7')], false],
+    ['but not when another image comes first for a platform', [AMD, listed('x', 'amd64')], [listed('x', 'amd64'), AMD], false],
+    ['but not when nothing is known of one', [], [AMD], false],
+    ['but not when neither has an image', [ATTESTATION], [ATTESTATION], false],
+  ])('%s', (_title, one, other, same) => {
+    expect(bringsTheSame(one, other)).toBe(same);
+  });
 });

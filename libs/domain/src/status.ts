@@ -83,7 +83,8 @@ export const internalField = (field: string, detail: string): FieldError => ({
   text: `Internal error: ${detail}`,
 });
 
-const failure = (code: number, reason: string, message: string, details?: Status['details']): Status => ({
+/** A refusal, for whoever has no name of its own here. */
+export const failure = (code: number, reason: string, message: string, details?: Status['details']): Status => ({
   kind: 'Status',
   apiVersion: 'v1',
   metadata: {},
