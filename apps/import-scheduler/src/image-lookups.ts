@@ -27,6 +27,8 @@ import { RegistryPool } from './registry-pool.ts';
 export interface WantedImage {
   /** As it was written. */
   pullSpec: string;
+  /** What is known to be served under it. */
+  digest?: string;
   insecure: boolean;
   /** Legacy or PreserveOriginal. */
   importMode: string;
@@ -36,6 +38,8 @@ export interface WantedImage {
 
 export interface FoundImage {
   kind: 'found';
+  /** Digest of what is served, which for an index need not be the image's. */
+  served: string;
   image: RegistryImage;
   /** Platform images of an index that is kept as it is. */
   children: RegistryImage[];
@@ -119,7 +123,7 @@ export class ImageLookups {
       if (performance.now() > until) throw new RegistryError({ code: 'timeout', message: 'there was no time left to look at it' });
       const repository = repositoryName(complete);
       const call = { tenant: namespace };
-      const manifest = await client.getManifest(repository, complete.id || complete.tag, call);
+      const manifest = await client.getManifest(repository, wanted.digest ?? (complete.id || complete.tag), call);
       const found = await describedOnce(described, client, repository, manifest, {
         recordedAs: formatReference({ ...reference, tag: '', id: '' }),
         includeManifest: wanted.includeManifest,
@@ -127,7 +131,8 @@ export class ImageLookups {
         platform: wanted.preferred,
         call,
       });
-      return { kind: 'found', image: found.image, children: found.children, pullSpec: found.image.dockerImageReference };
+      const { image, children } = found;
+      return { kind: 'found', served: manifest.digest, image, children, pullSpec: image.dockerImageReference };
     } catch (error) {
       return failedBecause(error, asked);
     }

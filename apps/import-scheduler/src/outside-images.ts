@@ -1,17 +1,15 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { ImportedTag } from '@millrace/contracts/imports';
 import { RegistryAllowList } from '@millrace/domain/allowed-registries';
-import { Image } from '@millrace/domain/image';
-import { formatReference, parseReference } from '@millrace/domain/image-reference';
+import { parseReference } from '@millrace/domain/image-reference';
 import type { CheckOutcome } from '@millrace/domain/import-schedule';
 import { forbidden } from '@millrace/domain/status';
 import { RegistryError } from '@millrace/oci-registry/error';
-import { describeImage } from '@millrace/oci-registry/image';
 import { CONFIG } from '@millrace/platform/service';
-import { Clock } from './clock.ts';
 import type { ImportSchedulerConfig } from './config.ts';
 import { placeOf } from './followers.ts';
-import { failedBecause } from './registry-failures.ts';
+import { ImageLookups, type LookedAt, resultOf } from './image-lookups.ts';
+import type { Failed } from './registry-failures.ts';
 import { RegistryPool } from './registry-pool.ts';
 
 /** What is looked at, and for whom. */
@@ -39,8 +37,9 @@ export class OutsideImages {
 
   constructor(
     private readonly registries: RegistryPool,
-    private readonly clock: Clock,
-    @Inject(CONFIG) config: Pick<ImportSchedulerConfig, 'ALLOWED_REGISTRIES' | 'INTERNAL_REGISTRY_HOST'>,
+    private readonly lookups: ImageLookups,
+    @Inject(CONFIG)
+    private readonly config: Pick<ImportSchedulerConfig, 'ALLOWED_REGISTRIES' | 'IMPORT_WITHIN_MS' | 'INTERNAL_REGISTRY_HOST'>,
   ) {
     this.allowed = new RegistryAllowList(config.ALLOWED_REGISTRIES, [config.INTERNAL_REGISTRY_HOST]);
   }
@@ -55,6 +54,8 @@ export class OutsideImages {
       const checked = await client.checkTag(repository, reference, known, { tenant: one.namespace });
       return { kind: 'served', digest: checked.kind === 'moved' ? checked.head.digest : checked.digest };
     } catch (error) {
+      // Any other is for whoever asked.
+      if (!(error instanceof RegistryError)) throw error;
       return failed(error);
     }
   }
@@ -67,30 +68,12 @@ export class OutsideImages {
       const { reason = '', message = '' } = forbidden({ group: 'image.openshift.io', resource: 'dockerimage' }, source, refused);
       return { outcome: { kind: 'failed', code: 'forbidden', reason: refused }, result: { kind: 'failed', reason, message } };
     }
-    const reference = parseReference(source);
-    const place = placeOf(source);
-    try {
-      const client = await this.registries.client(namespace, reference, insecure);
-      const manifest = await client.getManifest(place.repository, digest ?? place.reference, { tenant: namespace });
-      const recordedAs = formatReference({ ...reference, tag: '', id: '' });
-      const { image, children } = await describeImage(client, place.repository, manifest, {
-        recordedAs,
-        mode: wanted.importMode === 'PreserveOriginal' ? 'PreserveOriginal' : 'Legacy',
-        platform: { architecture: wanted.preferArch ?? undefined, os: wanted.preferOs ?? undefined },
-        call: { tenant: namespace },
-        now: () => new Date(this.clock.now()),
-      });
-      const found = {
-        image: Image.parse(image),
-        children: children.map((child) => Image.parse(child)),
-        pullSpec: image.dockerImageReference,
-      };
-      return { outcome: { kind: 'served', digest: manifest.digest }, result: { kind: 'found', ...found } };
-    } catch (error) {
-      const outcome = failed(error);
-      const { status } = failedBecause(error, { pullSpec: source, reference, insecure, of: 'image' });
-      return { outcome, result: { kind: 'failed', reason: status.reason ?? '', message: status.message ?? '' } };
-    }
+    const preferred = { architecture: wanted.preferArch ?? undefined, os: wanted.preferOs ?? undefined };
+    const image = { pullSpec: source, digest, insecure, importMode: wanted.importMode, preferred, includeManifest: false };
+    const by = { namespace, until: performance.now() + this.config.IMPORT_WITHIN_MS };
+    const [seen] = (await this.lookups.look([image], by)) as [LookedAt];
+    const outcome: Looked = seen.kind === 'found' ? { kind: 'served', digest: seen.served } : outcomeOf(seen);
+    return { outcome, result: resultOf(seen) };
   }
 
   /** What was written before there was a list of registries, or while it was another, is not asked for. */
@@ -99,9 +82,11 @@ export class OutsideImages {
   }
 }
 
-/** Errors that are not the registry's are for whoever asked. */
-function failed(error: unknown): Looked {
-  if (!(error instanceof RegistryError)) throw error;
+function outcomeOf({ cause, status }: Failed): Looked {
+  return cause ? failed(cause) : { kind: 'failed', code: 'unexpected', reason: status.message };
+}
+
+function failed(error: RegistryError): Looked {
   const { code, message, status, retryAfterMs } = error;
   if (code === 'rate-limited' && status === undefined && retryAfterMs !== undefined) return { kind: 'unsent', waitMs: retryAfterMs };
   return { kind: 'failed', code, reason: message, ...(retryAfterMs === undefined ? {} : { retryAfterMs }) };

@@ -10,6 +10,8 @@ export interface Failed {
   /** The same look may succeed later, though nobody changes anything. */
   passes: boolean;
   retryAfterMs?: number;
+  /** What the client said, where it was the client. */
+  cause?: RegistryError;
 }
 
 export interface Asked {
@@ -32,7 +34,7 @@ export function failedBecause(error: unknown, asked: Asked): Failed {
     kind: 'failed',
     status: failureStatus(asked, failure),
     passes: mayPass(failure),
-    retryAfterMs: error instanceof RegistryError ? error.retryAfterMs : undefined,
+    ...(error instanceof RegistryError ? { retryAfterMs: error.retryAfterMs, cause: error } : {}),
   };
 }
 

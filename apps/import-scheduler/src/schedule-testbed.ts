@@ -16,6 +16,7 @@ import { CheckQueue } from './check-queue.ts';
 import { Clock } from './clock.ts';
 import { Followers } from './followers.ts';
 import { Hints } from './hints.ts';
+import { ImageLookups } from './image-lookups.ts';
 import { OutsideImages } from './outside-images.ts';
 import { RegistryPool } from './registry-pool.ts';
 import { Schedule } from './schedule.ts';
@@ -70,6 +71,8 @@ export const settings = {
   ALLOWED_REGISTRIES: [],
   INTERNAL_REGISTRY_HOST: '',
   IMPORT_TIMEOUT_MS: 5_000,
+  IMPORT_WITHIN_MS: 30_000,
+  IMAGES_IN_FLIGHT: 32,
   IMPORT_REGISTRIES: [],
   IMPORT_PROXY: '',
   IMPORT_NO_PROXY: '',
@@ -98,7 +101,7 @@ export async function anInstance(
   credentials.start();
   const followers = new Followers(store, credentials, clock, config, log);
   const registries = new RegistryPool(credentials, config);
-  const images = new OutsideImages(registries, clock, config);
+  const images = new OutsideImages(registries, new ImageLookups(registries, config), config);
   const measures = new ScheduleMeasures(metrics, queue, clock);
   const schedule = new Schedule(store, bus, lease, clock, queue, followers, credentials, images, measures, config, log);
   const wanted = new WantedImports(store, followers);
