@@ -34,22 +34,6 @@ const usage = `usage: npm start -- [options]
   --quiet               print only what runs where`;
 
 const LOOPBACK = 'loopback';
-/** What is for whoever starts it to say: who else may come in, and what may be imported. */
-const PASSED_ON = [
-  'TOKENS',
-  'EXTERNAL_REGISTRY_HOST',
-  'ALLOWED_REGISTRIES',
-  'IMPORT_MODE',
-  'IMPORT_ON_CHANGE',
-  'IMPORT_SCHEDULE',
-  'IMPORT_INTERVAL_SECONDS',
-  'IMPORT_REGISTRIES',
-  'IMPORT_REGISTRIES_FILE',
-  'IMPORT_PROXY',
-  'IMPORT_NO_PROXY',
-  'REGISTRY_AUTH_FILE',
-];
-
 /** Everything on this machine, from nothing: real servers as child processes, all services in this one. Ends at Ctrl-C; the data stay. */
 export async function start(args: string[]): Promise<number> {
   const values = optionsOf(args, options, usage);
@@ -116,24 +100,24 @@ export async function start(args: string[]): Promise<number> {
     stops.push(() => registry.stop());
 
     const kubeconfig = join(dataDir, 'kubeconfig');
-    const serviceEnv = (apiPort: number): Record<string, string> => ({
-      DATABASE_URL: postgres.url,
-      NATS_URL: nats.url,
-      INTERNAL_REGISTRY_HOST: values['internal-registry'] ?? registry.host,
-      REGISTRIES: JSON.stringify([{ name: 'local', url: registry.url, secret: secrets.notifications }]),
-      REGISTRY_ALLOW_ADDRESSES: LOOPBACK,
-      IMPORT_ALLOW_ADDRESSES: LOOPBACK,
-      WEBHOOK_ALLOW_ADDRESSES: LOOPBACK,
-      SECRETS_KEY: key,
-      DATA_DIR: join(dataDir, 'api'),
-      KUBECONFIG_PATH: kubeconfig,
-      API_HTTP_PORT: String(apiPort),
-      REGISTRY_MAPPING_HTTP_PORT: String(notifyPort),
-      TAG_STORE_HTTP_PORT: '0',
-      TRIGGER_DISPATCHER_HTTP_PORT: '0',
-      IMPORT_SCHEDULER_HTTP_PORT: '0',
-      ...Object.fromEntries(PASSED_ON.flatMap((key) => (process.env[key] === undefined ? [] : [[key, process.env[key]]]))),
-    });
+    const serviceEnv = (apiPort: number) =>
+      withOuter({
+        DATABASE_URL: postgres.url,
+        NATS_URL: nats.url,
+        INTERNAL_REGISTRY_HOST: values['internal-registry'] ?? registry.host,
+        REGISTRIES: JSON.stringify([{ name: 'local', url: registry.url, secret: secrets.notifications }]),
+        REGISTRY_ALLOW_ADDRESSES: LOOPBACK,
+        IMPORT_ALLOW_ADDRESSES: LOOPBACK,
+        WEBHOOK_ALLOW_ADDRESSES: LOOPBACK,
+        SECRETS_KEY: key,
+        DATA_DIR: join(dataDir, 'api'),
+        KUBECONFIG_PATH: kubeconfig,
+        API_HTTP_PORT: String(apiPort),
+        REGISTRY_MAPPING_HTTP_PORT: String(notifyPort),
+        TAG_STORE_HTTP_PORT: '0',
+        TRIGGER_DISPATCHER_HTTP_PORT: '0',
+        IMPORT_SCHEDULER_HTTP_PORT: '0',
+      });
     const choice = port('api');
     const apiPort = await onPort(choice, ({ port: wanted }) =>
       withPort('The API', { port: wanted, portSetting: choice.portSetting }, async (free) => free),
@@ -245,4 +229,10 @@ Try it, in a second terminal (and \`npm run listen\` in a third, to see events a
   skopeo copy --dest-tls-verify=false docker://docker.io/library/alpine:latest docker://${at.registry}/demo/web:latest
   kubectl get imagestreamtags,deliveries
 `;
+}
+
+/** Every other setting of the services is for whoever starts them; what is made here holds, also against a file. */
+function withOuter(made: Record<string, string>): Record<string, string | undefined> {
+  const outer = Object.entries(process.env).filter(([key]) => !(key.replace(/_FILE$/, '') in made));
+  return { ...Object.fromEntries(outer), ...made };
 }
