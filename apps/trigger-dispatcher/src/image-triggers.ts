@@ -9,9 +9,9 @@ import { CONFIG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
 import type { DispatcherConfig } from './config.ts';
-import { answerChanges, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
-import { readContinue, Where, writeContinue } from './selection.ts';
-import { TRIGGER_COLUMNS, triggerObject, withoutSecrets, type TriggerObject, type TriggerRecord } from './trigger-record.ts';
+import { answerChanges, answerPage, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
+import { readContinue, Where } from './selection.ts';
+import { TRIGGER_COLUMNS, triggerChange, triggerObject, type TriggerObject, type TriggerRecord, withoutSecrets } from './trigger-record.ts';
 import { Triggers } from './triggers.ts';
 import { type Kept, WebhookTable } from './webhook-table.ts';
 import { Webhooks } from './webhook.ts';
@@ -81,7 +81,7 @@ export class ImageTriggers {
       );
       if (!inserted) throw new StatusError(alreadyExists(RESOURCE, record.name));
       await this.webhookTable.write(tx, uid, spec.webhooks, kept);
-      const recorded = this.changes.record(tx, { resource: RESOURCE.resource, ...record, type: 'ADDED', object: triggerObject(record) });
+      const recorded = this.changes.record(tx, triggerChange(record, 'ADDED'));
       await this.triggers.begin(tx, record);
       return recorded;
     });
@@ -128,13 +128,7 @@ export class ImageTriggers {
         ],
       );
       record.gone = await this.webhookTable.write(tx, record.uid, spec.webhooks, kept);
-      const recorded = this.changes.record(tx, {
-        resource: RESOURCE.resource,
-        ...record,
-        type: 'MODIFIED',
-        object: triggerObject(record),
-        oldLabels: before.labels,
-      });
+      const recorded = this.changes.record(tx, triggerChange(record, 'MODIFIED', before.labels));
       if (elsewhere) await this.triggers.begin(tx, record);
       else if (!spec.paused && record.held) await this.triggers.release(tx, record);
       return recorded;
@@ -170,13 +164,7 @@ export class ImageTriggers {
   private async remove(tx: Tx, trigger: TriggerRecord): Promise<void> {
     await tx.run('DELETE FROM delivery WHERE trigger_uid = $1 AND finished_at IS NULL', [trigger.uid]);
     await tx.run('DELETE FROM trigger WHERE uid = $1', [trigger.uid]);
-    this.changes.record(tx, {
-      resource: RESOURCE.resource,
-      ...trigger,
-      type: 'DELETED',
-      object: triggerObject(trigger),
-      oldLabels: trigger.labels,
-    });
+    this.changes.record(tx, triggerChange(trigger, 'DELETED'));
   }
 
   private async list(question: Ask<'list'>): Promise<ObjectAnswer> {
@@ -191,16 +179,7 @@ export class ImageTriggers {
           `SELECT ${TRIGGER_COLUMNS}, count(*) OVER () AS total FROM trigger t ${where.sql} ORDER BY t.namespace, t.name ${limit}`,
           where.parameters,
         );
-        const page = question.limit ? rows.slice(0, question.limit) : rows;
-        const last = rows.length > page.length ? page.at(-1) : undefined;
-        const selective = question.labelSelector || question.fieldSelector;
-        return {
-          kind: 'list',
-          items: page.map((row) => triggerObject(row)),
-          resourceVersion,
-          ...(last ? { continue: writeContinue({ resourceVersion, after: [last.namespace, last.name] }) } : {}),
-          ...(last && !selective ? { remainingItemCount: Number(last.total) - page.length } : {}),
-        };
+        return answerPage(question, rows, resourceVersion, (row) => triggerObject(row));
       },
       { isolation: 'REPEATABLE READ', readOnly: true },
     );

@@ -4,6 +4,7 @@ import { matchesFields, matchesLabels, parseFieldSelector, parseLabelSelector } 
 import { badRequest, conflict, gone, type ResourceName, StatusError } from '@millrace/domain/status';
 import type { Store, Tx } from '@millrace/platform/store';
 import type { Changes, FeedEntry } from './changes.ts';
+import { writeContinue } from './selection.ts';
 
 /* What triggers and workloads have in common as objects of the API. */
 
@@ -42,6 +43,24 @@ export function meets(
     );
   if (expected.resourceVersion && expected.resourceVersion !== object.resourceVersion)
     throw new StatusError(conflict(of, object.name, MODIFIED));
+}
+
+/** What a list is answered with, of rows that are one more than its limit where there is more. */
+export function answerPage<R extends { namespace: string; name: string; total: string }>(
+  { limit, labelSelector, fieldSelector }: Ask<'list'>,
+  rows: readonly R[],
+  resourceVersion: string,
+  objectOf: (row: R) => object,
+): ObjectAnswer {
+  const page = limit ? rows.slice(0, limit) : rows;
+  const last = rows.length > page.length ? page.at(-1) : undefined;
+  return {
+    kind: 'list',
+    items: page.map(objectOf),
+    resourceVersion,
+    ...(last ? { continue: writeContinue({ resourceVersion, after: [last.namespace, last.name] }) } : {}),
+    ...(last && !labelSelector && !fieldSelector ? { remainingItemCount: Number(last.total) - page.length } : {}),
+  };
 }
 
 /** The changes that a question selects. Throws StatusError 400, and 410 where they are no longer known. */

@@ -4,7 +4,7 @@ import { pause } from '@millrace/platform/backoff';
 import { isTransient, Store, type Tx } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
 import type { DeliveryState } from './tables.ts';
-import { TRIGGER_COLUMNS, triggerObject, type TriggerRecord } from './trigger-record.ts';
+import { TRIGGER_COLUMNS, triggerChange, type TriggerRecord } from './trigger-record.ts';
 import type { Called } from './webhook.ts';
 
 /** One delivery in hand, with what its call needs. */
@@ -117,14 +117,7 @@ export class Outcomes {
         ...[triggerUid, webhook, url, outcome.state === 'gone'],
       ]);
       const [trigger] = await tx.query<TriggerRecord>(read, [triggerUid]);
-      if (trigger)
-        this.changes.record(tx, {
-          resource: 'imagetriggers',
-          ...trigger,
-          type: 'MODIFIED',
-          object: triggerObject(trigger),
-          oldLabels: trigger.labels,
-        });
+      if (trigger) this.changes.record(tx, triggerChange(trigger, 'MODIFIED'));
       await write(tx, [outcome]);
     });
   }

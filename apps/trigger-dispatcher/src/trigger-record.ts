@@ -1,6 +1,7 @@
 import { MASK, TRIGGER_API_VERSION } from '@millrace/domain/image-trigger';
 import type { Move, Planned } from '@millrace/domain/trigger-matching';
 import type { TagMoved } from '@millrace/contracts/events';
+import type { Change } from './changes.ts';
 import type { Standing, TriggerRow } from './tables.ts';
 
 /** A trigger with everything that its rules and its readers need; one row of {@link TRIGGER_COLUMNS}. */
@@ -77,6 +78,19 @@ export function triggerObject(trigger: TriggerRecord, resourceVersion = trigger.
 }
 
 /** RFC 3339 in whole seconds, as Kubernetes prints times. */
+/** What watches are told of a trigger; `oldLabels` are those that it was selected by before. */
+export const triggerChange = (
+  trigger: TriggerRecord,
+  type: Change['type'],
+  oldLabels = type === 'ADDED' ? undefined : trigger.labels,
+): Change => ({
+  ...trigger,
+  resource: 'imagetriggers',
+  type,
+  object: triggerObject(trigger),
+  oldLabels,
+});
+
 export const wholeSeconds = (at: Date): string => at.toISOString().replace(/\.\d+Z$/, 'Z');
 
 /** Annotations without the secrets: `kubectl apply` keeps a copy of what it sent in one of them. */

@@ -9,7 +9,7 @@ import { Store, type Tx } from '@millrace/platform/store';
 import { currentTrace, freshTrace } from '@millrace/platform/trace';
 import { Changes } from './changes.ts';
 import { Firings, type Firing } from './firings.ts';
-import { heldBy, positionOf, standingOf, TRIGGER_COLUMNS, triggerObject, type TriggerRecord } from './trigger-record.ts';
+import { heldBy, positionOf, standingOf, TRIGGER_COLUMNS, triggerChange, type TriggerRecord } from './trigger-record.ts';
 import { WorkloadTriggers } from './workload-triggers.ts';
 
 const ASK_MS = 2_000;
@@ -143,14 +143,7 @@ export class Triggers {
       ],
     );
     await this.firings.write(tx, firings);
-    for (const trigger of triggers)
-      this.changes.record(tx, {
-        resource: 'imagetriggers',
-        ...trigger,
-        type: 'MODIFIED',
-        object: triggerObject(trigger),
-        oldLabels: trigger.labels,
-      });
+    for (const trigger of triggers) this.changes.record(tx, triggerChange(trigger, 'MODIFIED'));
   }
 }
 

@@ -14,8 +14,8 @@ import { Store, type Tx } from '@millrace/platform/store';
 import { Builds } from './builds.ts';
 import { Changes, type Recorded } from './changes.ts';
 import { FollowedTags, namedTag, resolveWith, type Told } from './followed-tags.ts';
-import { answerChanges, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
-import { readContinue, Where, writeContinue } from './selection.ts';
+import { answerChanges, answerPage, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
+import { readContinue, Where } from './selection.ts';
 import type { WorkloadRow } from './tables.ts';
 import { kept, kindOf, labelsOf, recordOf, WORKLOAD_COLUMNS, workloadObject, type WorkloadRecord } from './workload-record.ts';
 import { Round, WorkloadTriggers } from './workload-triggers.ts';
@@ -241,16 +241,7 @@ export class Workloads {
           `SELECT ${WORKLOAD_COLUMNS}, count(*) OVER () AS total FROM workload w ${where.sql} ORDER BY w.namespace, w.name ${limit}`,
           where.parameters,
         );
-        const page = question.limit ? rows.slice(0, question.limit) : rows;
-        const last = rows.length > page.length ? page.at(-1) : undefined;
-        const selective = question.labelSelector || question.fieldSelector;
-        return {
-          kind: 'list',
-          items: page.map((row) => workloadObject(recordOf(row))),
-          resourceVersion,
-          ...(last ? { continue: writeContinue({ resourceVersion, after: [last.namespace, last.name] }) } : {}),
-          ...(last && !selective ? { remainingItemCount: Number(last.total) - page.length } : {}),
-        };
+        return answerPage(question, rows, resourceVersion, (row) => workloadObject(recordOf(row)));
       },
       { isolation: 'REPEATABLE READ', readOnly: true },
     );
