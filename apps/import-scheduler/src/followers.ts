@@ -1,14 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import type { WantedTag } from '@millrace/contracts/imports';
-import {
-  isDockerHub,
-  mostSpecific,
-  parseReference,
-  registryHost,
-  repositoryName,
-  withClientDefaults,
-} from '@millrace/domain/image-reference';
+import { mostSpecific, parseReference, registryHost, repositoryName, withClientDefaults } from '@millrace/domain/image-reference';
 import { intervalOf, isScheduled, nextPlace } from '@millrace/domain/import-schedule';
 import type { Candidate } from '@millrace/domain/keyring';
 import { Bell } from '@millrace/platform/backoff';
@@ -53,7 +46,6 @@ interface Unseated {
   woken: boolean;
 }
 
-const DOCKER_HUB = 'docker.io';
 const SEATS_AT_ONCE = 1_000;
 const REFUSED_AT_ONCE = 5_000;
 
@@ -178,18 +170,6 @@ export class Followers {
       const choice = await this.credentials.of(namespace, source).catch(() => undefined);
       if (choice && fingerprintOf(choice.candidates) !== credentials) await this.unseat(namespace, id, true);
     }
-  }
-
-  /** Hosts, as pull specs name them, of which some tag follows something; one look into the index for each. */
-  async hosts(): Promise<string[]> {
-    const rows = await this.store.query<{ host: string }>(
-      `WITH RECURSIVE followed AS (
-         (SELECT host FROM scheduled_import ORDER BY host LIMIT 1)
-         UNION ALL
-         SELECT (SELECT s.host FROM scheduled_import s WHERE s.host > f.host ORDER BY s.host LIMIT 1) FROM followed f WHERE f.host IS NOT NULL)
-       SELECT host FROM followed WHERE host IS NOT NULL`,
-    );
-    return rows.map(({ host }) => (isDockerHub(host) ? DOCKER_HUB : host));
   }
 
   private async seatOf(one: Unseated): Promise<(Unseated & Place & { credentials: string }) | undefined> {

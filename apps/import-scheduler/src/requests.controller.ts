@@ -1,10 +1,8 @@
 import { Controller } from '@nestjs/common';
-import type { Answer, Question } from '@millrace/contracts/define';
-import { FollowedHosts, ImportObjects, type ObjectAnswer, type ObjectQuestion } from '@millrace/contracts/requests';
+import { ImportObjects, type ObjectAnswer, type ObjectQuestion } from '@millrace/contracts/requests';
 import { ScheduledImports } from '@millrace/contracts/resources';
 import { OnRequest } from '@millrace/platform/doors';
 import { answerOf } from '@millrace/platform/refusals';
-import { Followers } from './followers.ts';
 import { Imports } from './imports.ts';
 import { ScheduleObjects } from './schedule-objects.ts';
 
@@ -14,17 +12,11 @@ export class RequestsController {
   constructor(
     private readonly imports: Imports,
     private readonly scheduled: ScheduleObjects,
-    private readonly followers: Followers,
   ) {}
 
   @OnRequest(ImportObjects)
   objects(question: ObjectQuestion): Promise<ObjectAnswer> {
     const owner = question.resource === ScheduledImports.resource ? this.scheduled : this.imports;
     return answerOf(() => owner.answer(question));
-  }
-
-  @OnRequest(FollowedHosts)
-  async followedHosts(_question: Question<typeof FollowedHosts>): Promise<Answer<typeof FollowedHosts>> {
-    return { hosts: await this.followers.hosts() };
   }
 }

@@ -127,19 +127,6 @@ describe('what is unchanged', () => {
     expect(await one.store.query('SELECT id FROM scheduled_import')).toEqual([]);
   });
 
-  it('tells of which registries something is followed', async () => {
-    await one.want(
-      aStream('s', {
-        latest: { from: 'ruby' },
-        other: { from: 'quay.example.com:8443/team/web:1' },
-        third: { from: 'docker.io/team/web:1' },
-      }),
-    );
-    await one.followers.seat();
-
-    expect(await one.followers.hosts()).toEqual(['quay.example.com:8443', 'docker.io']);
-  });
-
   it('a stream that is deleted takes its tags off the schedule', async () => {
     const { from } = await aRepository();
     const stream = aStream('s', { latest: { from } });
@@ -412,7 +399,8 @@ describe('a hint', () => {
     registry.asked();
 
     const digest = await pushed.push('second');
-    await one.hint({ host: registry.host, repository: pushed.name, tags: ['latest'], digest });
+    const followedByNobody = { host: registry.host, repository: 'team/nobody', tags: ['latest'] };
+    await one.hint({ host: registry.host, repository: pushed.name, tags: ['latest'], digest }, followedByNobody);
     await one.check();
 
     expect(registry.asked().filter((request) => request.startsWith('HEAD'))).toEqual([`HEAD ${pushed.name}/manifests/latest`]);

@@ -8,7 +8,6 @@ import pg from 'pg';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { RepositoryPushed } from '@millrace/contracts/events';
-import { FollowedHosts } from '@millrace/contracts/requests';
 import { eventually } from '@millrace/testing/eventually';
 import { aDatabase, aNatsServer } from '@millrace/testing/servers';
 import { aPeer, aService, type StartedService } from '@millrace/testing/service';
@@ -598,26 +597,5 @@ describe('over NATS', () => {
       ).toEqual(['zot-nats', 'zot-nats', 'zot', 'nobody', '%ZZ', 'a.b'].toSorted()),
     );
     expect(await metric(service, 'zot-nats', 'malformed')).toBe(1);
-  });
-});
-
-describe('a registry of which nothing is followed', () => {
-  it('costs an answer, and is heard again when something is', async () => {
-    let hosts = ['registry-1.docker.io'];
-    peer.answer(FollowedHosts, () => Promise.resolve({ hosts }));
-    const follower = await start();
-
-    expect((await send(follower, `quay/${PATH}`, fixture('quay', 'a push').body)).status).toBe(202);
-    expect((await send(follower, `hub/${PATH}`, hub())).status).toBe(202);
-
-    await eventually(() => expect(told()).toEqual(['docker.io/svendowideit/testhook:latest']));
-    expect(await metric(follower, 'quay', 'not-followed')).toBe(1);
-    expect(await rows('hint')).toBe(1);
-
-    hosts = ['quay.io'];
-    await eventually(async () => {
-      expect((await send(follower, `quay/${PATH}`, fixture('quay', 'a push').body)).status).toBe(202);
-      expect(told()).toContain('quay.io/dgangaia/test:latest');
-    });
   });
 });

@@ -7,7 +7,6 @@ import { CONFIG, LOG } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
 import type { RegistryMappingConfig } from './config.ts';
 import type { Push } from './dialects/dialect.ts';
-import { Followed } from './followed.ts';
 import { Measures } from './measures.ts';
 import type { KnownRegistry } from './registries.ts';
 
@@ -16,7 +15,6 @@ import type { KnownRegistry } from './registries.ts';
 export class Hints {
   constructor(
     private readonly store: Store,
-    private readonly followed: Followed,
     private readonly measures: Measures,
     @Inject(CONFIG) private readonly config: RegistryMappingConfig,
     @Inject(LOG) private readonly log: Log,
@@ -35,8 +33,7 @@ export class Hints {
       // Without an id of its own, a repeat is as good as another push: it costs a look.
       const told = { ...push, eventId: push.eventId ?? randomUUID(), occurredAt: push.occurredAt ?? now.toISOString() };
       const placed = placeHint(told, rules);
-      if (placed.kind === 'hint' && !(await this.followed.has(placed.hint.host))) this.measures.count(registry, 'not-followed');
-      else if (placed.kind === 'hint') hints.set(told.eventId, placed.hint);
+      if (placed.kind === 'hint') hints.set(told.eventId, placed.hint);
       else {
         this.measures.count(registry, placed.reason);
         this.log.warn({ registry: registry.name, host: push.host, repository: push.repository, reason: placed.reason }, 'hint.ignored');

@@ -1,7 +1,6 @@
 import { Module } from '@nestjs/common';
 import { HttpController } from './http.controller.ts';
 import { EventsController } from './events.controller.ts';
-import { Followed } from './followed.ts';
 import { Hints } from './hints.ts';
 import { IdentityTokens } from './identity-tokens.ts';
 import { MappingWorkers } from './mapping-workers.ts';
@@ -26,7 +25,6 @@ import { Timers } from './timers.ts';
     Senders,
     IdentityTokens,
     Hints,
-    Followed,
     Submitted,
     Notifications,
     Measures,

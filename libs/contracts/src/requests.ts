@@ -177,15 +177,6 @@ export const CurrentTag = defineRequest({
   answer: z.object({ move: z.unknown().nullable().describe('The last tag.moved of the tag, or null') }),
 });
 
-/** Hints about what nobody follows need not be told. Asked from time to time, not for each hint. */
-export const FollowedHosts = defineRequest({
-  name: 'followed-hosts',
-  to: 'import-scheduler',
-  summary: 'The registries of which some tag is followed, by their hosts in pull specs.',
-  question: z.object({}),
-  answer: z.object({ hosts: z.array(z.string()).describe('docker.io for Docker Hub, under whatever name it is contacted') }),
-});
-
 /** A secret for registries as it lies in the database: only who has the key can read it, so that NATS never carries what is in it. */
 export const SealedSecret = z
   .object({
@@ -253,7 +244,6 @@ export const requests: readonly RequestContract[] = [
   ApplyImport,
   CurrentTag,
   PullSecrets,
-  FollowedHosts,
   KnownTags,
 ];
 
