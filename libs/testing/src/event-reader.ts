@@ -1,5 +1,6 @@
-import { AckPolicy, DeliverPolicy, jetstream, jetstreamManager, type JetStreamManager } from '@nats-io/jetstream';
+import { AckPolicy, DeliverPolicy, jetstream, jetstreamManager, type JetStreamManager, type JsMsg } from '@nats-io/jetstream';
 import { connect, type NatsConnection } from '@nats-io/transport-node';
+import { Bell } from '@millrace/platform/backoff';
 
 export interface ReadEvent {
   subject: string;
@@ -26,25 +27,40 @@ export async function eventReader(natsUrl: string, durable: string, filter = 'mi
     filter_subject: filter,
   });
   const consumer = await jetstream(nats).consumers.get('MILLRACE_EVENTS', durable);
+  // One pull for as long as it reads: what is told between two short ones would come again only when it was not acknowledged for a while.
+  const pull = await consumer.consume({ max_messages: 5_000 });
+  const arrived: JsMsg[] = [];
+  const bell = new Bell();
+  const reading = (async () => {
+    for await (const message of pull) {
+      arrived.push(message);
+      bell.ring();
+    }
+  })();
   return {
     async take(waitMs = 1_000) {
-      const events: ReadEvent[] = [];
-      for await (const message of await consumer.fetch({ max_messages: 5_000, expires: Math.max(1_000, waitMs) })) {
-        const header = (name: string) => message.headers?.get(name) ?? '';
-        events.push({
-          subject: message.subject,
-          id: header('ce-id'),
-          type: header('ce-type'),
-          traceparent: header('traceparent'),
-          data: message.json(),
-        });
-        message.ack();
-        if (message.info.pending === 0) break;
-      }
+      if (!arrived.length) await bell.wait(waitMs);
+      const taken = arrived.splice(0);
+      for (const message of taken) message.ack();
       await nats.flush();
-      return events;
+      return taken.map(eventOf);
     },
-    close: () => nats.close(),
+    async close() {
+      await pull.close();
+      await reading;
+      await nats.close();
+    },
+  };
+}
+
+function eventOf(message: JsMsg): ReadEvent {
+  const header = (name: string) => message.headers?.get(name) ?? '';
+  return {
+    subject: message.subject,
+    id: header('ce-id'),
+    type: header('ce-type'),
+    traceparent: header('traceparent'),
+    data: message.json(),
   };
 }
 
