@@ -9,7 +9,7 @@ import { stringify } from 'yaml';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from '@millrace/embedded/ports';
 import { apiClient, credentialsIn, type ApiClient } from '@millrace/testing/client';
-import { eventReader } from '@millrace/testing/event-reader';
+import { eventReader, type ReadEvent } from '@millrace/testing/event-reader';
 import { eventually } from '@millrace/testing/eventually';
 import { makeImage, makeIndex, pushImage } from '@millrace/testing/images';
 import { aWebhookSink, type WebhookSink } from '@millrace/testing/webhook-sink';
@@ -130,9 +130,12 @@ describe.runIf(process.env['MILLRACE_CONTAINERS'] === 'true')('on servers from t
     }, 30_000);
     await eventually(() => expect(sink.received).toHaveLength(3), 30_000);
     const reader = await eventReader(`nats://127.0.0.1:${ports.nats}`, 'late', 'millrace.v1.build.triggered.>');
-    const events = await reader.take();
+    const events: ReadEvent[] = [];
+    await eventually(async () => {
+      events.push(...(await reader.take()));
+      expect(events.map((event) => event.data.current.image)).toEqual(pushed.map((one) => one.digest));
+    });
     await reader.close();
-    expect(events.map((event) => event.data.current.image)).toEqual(pushed.map((one) => one.digest));
     expect(new Set(events.map((event) => event.id))).toEqual(new Set(sink.received.map((r) => r.headers['webhook-id'])));
   }, 120_000);
 });
