@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
 import { ScheduledImports as Resource } from '@millrace/contracts/resources';
-import { formatInterval } from '@millrace/domain/import-schedule';
+import { formatInterval } from '@millrace/domain/interval';
 import { type LabelRequirement, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
 import { badRequest, methodNotAllowed, notFound, StatusError } from '@millrace/domain/status';
 import { Bus } from '@millrace/platform/bus';

@@ -1,4 +1,5 @@
-import { MASK, TRIGGER_API_VERSION } from '@millrace/domain/image-trigger';
+import { TRIGGER_API_VERSION } from '@millrace/domain/image-trigger';
+import { MASK } from '@millrace/domain/trigger-webhook';
 import type { Move, Planned } from '@millrace/domain/trigger-matching';
 import type { TagMoved } from '@millrace/contracts/events';
 import type { Change } from './changes.ts';

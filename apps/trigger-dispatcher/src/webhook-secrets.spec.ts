@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { secretProblem } from '@millrace/domain/image-trigger';
+import { secretProblem } from '@millrace/domain/trigger-webhook';
 import { freshSecret } from './webhook-secrets.ts';
 
 it('a secret that the server makes is a Standard Webhooks secret, and no two are the same', () => {

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { isCredentialHeader, MASK, type WebhookSpec } from '@millrace/domain/image-trigger';
+import { isCredentialHeader, MASK, type WebhookSpec } from '@millrace/domain/trigger-webhook';
 import { type FieldError, invalidValue } from '@millrace/domain/status';
 import { SealError, Sealing } from '@millrace/platform/sealing';
 import { Store, type Tx } from '@millrace/platform/store';

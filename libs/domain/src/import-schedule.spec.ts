@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { HOUR, MINUTE, SECOND } from './interval.ts';
 import {
   afterCheck,
   backlogShift,
-  formatInterval,
   fractionOf,
   intervalOf,
   INTERVAL_ANNOTATION,
@@ -11,42 +11,16 @@ import {
   isScheduled,
   nextPlace,
   onHint,
-  parseInterval,
   type CheckContext,
   type CheckOutcome,
   type HintedCheck,
 } from './import-schedule.ts';
 
-const SECOND = 1_000;
-const MINUTE = 60 * SECOND;
-const HOUR = 60 * MINUTE;
 const A = `sha256:${'a'.repeat(64)}`;
 const B = `sha256:${'b'.repeat(64)}`;
 const NOW = Date.parse('2026-01-02T03:04:05Z');
 
 describe('the interval of a tag', () => {
-  it.each<[string, number | undefined]>([
-    ['90s', 90 * SECOND],
-    ['15m', 15 * MINUTE],
-    ['1h30m', 90 * MINUTE],
-    [' 1d ', 24 * HOUR],
-    ['1d2h3m4s', 24 * HOUR + 2 * HOUR + 3 * MINUTE + 4 * SECOND],
-    ['0s', 0],
-    ['', undefined],
-    ['15', undefined],
-    ['m', undefined],
-    ['-5m', undefined],
-    ['5m1h', undefined],
-    ['1.5h', undefined],
-    ['often', undefined],
-  ])('%j is read as %s milliseconds', (text, ms) => {
-    expect(parseInterval(text)).toBe(ms);
-  });
-
-  it.each(['30s', '15m', '1h30m', '1d', '1d2h3m4s'])('%s is written as it is read', (text) => {
-    expect(formatInterval(parseInterval(text) ?? 0)).toBe(text);
-  });
-
   const limits = { defaultMs: 15 * MINUTE, minimumMs: MINUTE };
   it.each<[{ tag?: string; stream?: string }, number, string | undefined]>([
     [{}, 15 * MINUTE, undefined],

@@ -1,5 +1,6 @@
 import { isDigest, tryParseReference } from './image-reference.ts';
 import type { ImageStream, TagReference } from './image-stream.ts';
+import { DAY, formatInterval, HOUR, MINUTE, parseInterval, SECOND } from './interval.ts';
 import { planStream, type StreamPlan } from './import-plan.ts';
 
 /*
@@ -10,43 +11,12 @@ import { planStream, type StreamPlan } from './import-plan.ts';
 /** On a tag, or on a stream for all its tags: how often its scheduled tags are looked at, `5m`, `1h30m`, `1d`. The tag's own wins. */
 export const INTERVAL_ANNOTATION = 'millrace.dev/import-interval';
 
-const SECOND = 1_000;
-const MINUTE = 60 * SECOND;
-const HOUR = 60 * MINUTE;
-const DAY = 24 * HOUR;
-
-const INTERVAL_PATTERN = /^(?=\d)(?:(\d{1,5})d)?(?:(\d{1,5})h)?(?:(\d{1,5})m)?(?:(\d{1,7})s)?$/;
 export const INTERVAL_MAX_MS = 30 * DAY;
 
 /** What an operator allows and where nothing is said. */
 export interface IntervalLimits {
   defaultMs: number;
   minimumMs: number;
-}
-
-/** Milliseconds; undefined where the text is no interval. */
-export function parseInterval(text: string): number | undefined {
-  const match = INTERVAL_PATTERN.exec(text.trim());
-  if (!match) return undefined;
-  const [days, hours, minutes, seconds] = match.slice(1).map((part) => Number(part ?? 0)) as [number, number, number, number];
-  return days * DAY + hours * HOUR + minutes * MINUTE + seconds * SECOND;
-}
-
-/** As {@link parseInterval} reads it: `1h30m`. */
-export function formatInterval(ms: number): string {
-  const units: [number, string][] = [
-    [DAY, 'd'],
-    [HOUR, 'h'],
-    [MINUTE, 'm'],
-    [SECOND, 's'],
-  ];
-  let left = Math.max(SECOND, Math.round(ms / SECOND) * SECOND);
-  let text = '';
-  for (const [unit, letter] of units) {
-    if (left >= unit) text += `${Math.floor(left / unit)}${letter}`;
-    left %= unit;
-  }
-  return text;
 }
 
 /** How often a tag is looked at, from its annotation and its stream's. A text that cannot be used counts as none, and is the `problem`. */
