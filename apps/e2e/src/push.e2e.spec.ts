@@ -86,7 +86,7 @@ describe('what the try-it promises', () => {
         told.push(
           ...(await events.take()).filter((e) => e.data.namespace === 'demo').map((e) => e.subject.split('.').slice(2, 4).join('.')),
         );
-        expect(told.toSorted()).toEqual(['build.triggered', 'deploy.triggered', 'tag.moved']);
+        expect(told.toSorted()).toEqual(['build.triggered', 'deploy.triggered', 'image.created', 'tag.moved']);
       });
       await eventually(() => expect(sink.received.filter((r) => r.path === '/deploy')).toHaveLength(1));
       await events.close();

@@ -4,7 +4,7 @@ import type { EventContract, EventData } from '@millrace/contracts/define';
 import type { MappingPublished, MappingSubmitted, MoveCause } from '@millrace/contracts/events';
 import { ImageStreamMappings } from '@millrace/contracts/resources';
 import type { Identity } from '@millrace/domain/access';
-import { completeImage, configLabels, notableLabels, validateImage } from '@millrace/domain/image-content';
+import { completeImage, validateImage } from '@millrace/domain/image-content';
 import type { Image } from '@millrace/domain/image';
 import { checkMapping, mappedPullSpec, readMapping, type Mapping } from '@millrace/domain/mapping';
 import { badRequest, notFound, type Status, StatusError, success } from '@millrace/domain/status';
@@ -17,6 +17,7 @@ import { isTransient, Store, type Tx } from '@millrace/platform/store';
 import { currentTrace } from '@millrace/platform/trace';
 import { Changes } from './changes.ts';
 import type { TagStoreConfig } from './config.ts';
+import { type ImageTraits, tellCreated, traitsOf } from './created-images.ts';
 import { insertImages, knownImages, type NewImage, storedImage } from './image-rows.ts';
 import { insertStreams, inSeconds, lockStreams, repositoryOf, streamKey, type LockedStream } from './stream-rows.ts';
 import { published } from './submitted.ts';
@@ -25,7 +26,7 @@ import { Tags, type TagChange } from './tags.ts';
 /** A mapping on its way into the store, with what only its origin knows. Of the image it keeps what is stored, not what it was read from. */
 interface Wanted extends NewImage {
   mapping: Pick<Mapping, 'namespace' | 'stream' | 'tag'> & { image: Pick<Mapping['image'], 'metadata' | 'dockerImageReference'> };
-  labels: Record<string, string>;
+  traits: ImageTraits;
   createStream: boolean;
   created: string;
   source?: { registry: string; observedAt: string };
@@ -204,6 +205,8 @@ export class Mappings {
       tx,
       accepted.map((one): TagChange => {
         const { image, tag } = one.mapping;
+        const created = fresh.get(image.metadata.name);
+        if (created) tellCreated(tx, one.mapping, one.traits, { uid: created.uid, cause: one.cause, traceparent: one.traceparent });
         const existed = !fresh.delete(image.metadata.name);
         const repository = repositoryOf(one.stream, this.config.INTERNAL_REGISTRY_HOST);
         return {
@@ -218,7 +221,7 @@ export class Mappings {
           source: one.source?.registry,
           observedAt: one.source?.observedAt,
           cause: one.cause,
-          labels: one.labels,
+          labels: one.traits.labels,
           traceparent: one.traceparent,
         };
       }),
@@ -237,13 +240,13 @@ export class Mappings {
 }
 
 /** What is kept of a mapping until it is stored. */
-function kept({ image, ...address }: Mapping, children: readonly Image[]): Pick<Wanted, 'mapping' | 'image' | 'children' | 'labels'> {
+function kept({ image, ...address }: Mapping, children: readonly Image[]): Pick<Wanted, 'mapping' | 'image' | 'children' | 'traits'> {
   const { metadata, dockerImageReference } = image;
   return {
     mapping: { ...address, image: { metadata, dockerImageReference } },
     image: storedImage(image),
     children: children.map(storedImage),
-    labels: notableLabels(configLabels(image)),
+    traits: traitsOf(image),
   };
 }
 

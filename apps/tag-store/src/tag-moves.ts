@@ -13,6 +13,9 @@ import {
 import { followers } from '@millrace/domain/tag-source';
 import { valuesList } from '@millrace/platform/rows';
 import type { Tx } from '@millrace/platform/store';
+import { currentTrace, freshTrace } from '@millrace/platform/trace';
+import { tellPublished } from './cdevents.ts';
+import type { TagStoreConfig } from './config.ts';
 import { labelsOf } from './image-rows.ts';
 import { inSeconds, type LockedStream, repositoryOf } from './stream-rows.ts';
 import type { TagChange, TagOutcome } from './tags.ts';
@@ -61,7 +64,7 @@ export class TagMoves {
 
   constructor(
     private readonly tx: Tx,
-    private readonly internalRegistryHost: string,
+    private readonly config: Pick<TagStoreConfig, 'INTERNAL_REGISTRY_HOST' | 'CDEVENTS'>,
   ) {}
 
   async load(changes: readonly Pick<TagChange, 'stream' | 'tag' | 'cause'>[]): Promise<void> {
@@ -197,7 +200,7 @@ export class TagMoves {
       streamGeneration: current.generation,
       previous: previous ? targetOf(previous) : null,
       current: targetOf(current),
-      pullSpec: pullSpecOf(current, { policy, repository: repositoryOf(stream, this.internalRegistryHost) }),
+      pullSpec: pullSpecOf(current, { policy, repository: repositoryOf(stream, this.config.INTERNAL_REGISTRY_HOST) }),
       labels: notableLabels(labels ?? {}),
       cause,
       movedAt: new Date().toISOString(),
@@ -215,12 +218,11 @@ export class TagMoves {
   /** Stages the moves, in their order. */
   async tell(): Promise<void> {
     await this.label();
-    for (const { data, traceparent } of this.moves)
-      this.tx.publishLater(TagMoved, data, {
-        id: `${data.streamUid}.${data.tag}.${data.generation}`,
-        time: new Date(data.movedAt),
-        traceparent,
-      });
+    for (const { data, traceparent = currentTrace() ?? freshTrace() } of this.moves) {
+      const meta = { id: `${data.streamUid}.${data.tag}.${data.generation}`, time: new Date(data.movedAt), traceparent };
+      this.tx.publishLater(TagMoved, data, meta);
+      if (this.config.CDEVENTS) tellPublished(this.tx, data, meta);
+    }
   }
 
   /** Sends what is new, and waits for no answer. */

@@ -44,7 +44,7 @@ export class Tags {
   constructor(
     private readonly store: Store,
     private readonly changes: Changes,
-    @Inject(CONFIG) private readonly config: Pick<TagStoreConfig, 'INTERNAL_REGISTRY_HOST'>,
+    @Inject(CONFIG) private readonly config: Pick<TagStoreConfig, 'INTERNAL_REGISTRY_HOST' | 'CDEVENTS'>,
     @Inject(LOG) private readonly log: Log,
   ) {}
 
@@ -55,7 +55,7 @@ export class Tags {
 
   /** Looks up the tags that are about to change, for a caller who has other questions to ask meanwhile. */
   async load(tx: Tx, changes: readonly Pick<TagChange, 'stream' | 'tag' | 'cause'>[]): Promise<TagMoves> {
-    const work = new TagMoves(tx, this.config.INTERNAL_REGISTRY_HOST);
+    const work = new TagMoves(tx, this.config);
     await work.load(changes);
     return work;
   }

@@ -30,12 +30,16 @@ export interface Instance {
 
 export type MappingFact = EventData<typeof MappingPublished>;
 
-export async function anInstance(urls: { database: string; nats: string }, host = ''): Promise<Instance> {
+export async function anInstance(
+  urls: { database: string; nats: string },
+  host = '',
+  given: { CDEVENTS?: boolean } = {},
+): Promise<Instance> {
   const log = pino({ level: 'silent' });
   const bus = new Bus({ url: urls.nats, name: 'tag-store spec', retentionHours: 1, stopTimeoutMs: 500 }, log);
   const store = new Store({ ...database, url: urls.database, poolSize: 16 });
   await Promise.all([bus.open(), store.open()]);
-  const config = { INTERNAL_REGISTRY_HOST: host, CHANGE_RETENTION_MINUTES: 60 };
+  const config = { INTERNAL_REGISTRY_HOST: host, CHANGE_RETENTION_MINUTES: 60, CDEVENTS: false, ...given };
   const changes = new Changes(store, bus, config, log);
   const tags = new Tags(store, changes, config, createLog('silent'));
   const mappings = new Mappings(store, tags, changes, config);

@@ -181,6 +181,35 @@ describe('an image that was not found', () => {
   });
 });
 
+describe('a failure is news', () => {
+  const known = (given: object = {}) => aStream({ conditions: [{ ...condition('gone'), ...given }] });
+  const otherReason = failed('no', { result: { kind: 'failed', reason: 'Unauthorized', message: 'no' } });
+
+  it.each([
+    ['the first of a tag', aStream(), failed('gone'), true],
+    ['the first of a tag that it makes', undefined, failed('gone'), true],
+    ['the same again', known(), failed('gone'), false],
+    ['the same in other words', known(), failed('gone, ask again in 13 s'), false],
+    ['for another reason', known(), otherReason, true],
+    ['for the same reason, of a spec that has changed since', known({ generation: 2 }), failed('gone too'), true],
+    ['after one that is over', known({ status: 'True' }), failed('gone'), true],
+  ])('%s: %s', (_what, stream, imported, news) => {
+    expect(decide(stream, imported).failures).toHaveLength(news ? 1 : 0);
+  });
+
+  it('with what failed before and what the tag goes on pointing at', () => {
+    expect(decide(known(), otherReason).failures).toEqual([
+      {
+        tag: 't',
+        from: 'e.io/a/b:1',
+        image: 'A',
+        condition: expect.objectContaining({ reason: 'Unauthorized' }) as object,
+        previous: expect.objectContaining({ message: 'gone' }) as object,
+      },
+    ]);
+  });
+});
+
 describe('an import in the background', () => {
   it.each([
     ['a tag that is no longer in the spec', { tag: null }, 'tag-gone'],

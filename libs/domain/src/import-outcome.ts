@@ -37,9 +37,23 @@ export interface Outcome {
   events: { tag: string; event: TagEvent; counterpart: boolean }[];
   /** Conditions of tags: those that fail have one, those that were found none. */
   conditions: { tag: string; condition: TagEventCondition | null }[];
+  /** Failures that are news; see {@link isNews}. */
+  failures: Failure[];
   ignored: { tag: string; reason: Ignored }[];
   /** Of the stream; undefined where nothing is to be written at all. */
   annotations: Record<string, string> | undefined;
+}
+
+/** That a tag cannot be imported, to be told to whoever follows it. */
+export interface Failure {
+  tag: string;
+  /** Pull spec for which it was looked. */
+  from: string;
+  condition: TagEventCondition;
+  /** What it failed by before. */
+  previous: TagEventCondition | undefined;
+  /** What the tag goes on pointing at; empty where it has no image. */
+  image: string;
 }
 
 export interface OutcomeOptions {
@@ -62,6 +76,7 @@ export function decideImport(
     spec: stream?.spec ?? { lookupPolicy: { local: false } },
     events: [],
     conditions: [],
+    failures: [],
     ignored: [],
     annotations: undefined,
   };
@@ -81,6 +96,9 @@ export function decideImport(
       const condition = failed(result, { generation, now });
       if (!hasCondition(list, condition)) {
         outcome.conditions.push({ tag, condition });
+        const previous = list?.conditions?.find(isFailure);
+        if (isNews(previous, condition, specTag))
+          outcome.failures.push({ tag, from: one.from, condition, previous, image: list?.items?.[0]?.image ?? '' });
         lists.set(tag, { tag, items: list?.items ?? null, conditions: [condition] });
         if (specTag) specTags.set(tag, { ...specTag, generation: 0 });
       }
@@ -145,6 +163,16 @@ function failed({ reason, message }: { reason: string; message: string }, at: { 
     message: message || 'unknown error prevented import',
     generation: at.generation,
   };
+}
+
+const isFailure = ({ type, status }: TagEventCondition): boolean => type === 'ImportSuccess' && status === 'False';
+
+/**
+ * Whether a failure is worth an event: the first, one for another reason, or one of another wish. Messages alone may differ with every try, such
+ * as by how long a registry wants to be left alone.
+ */
+function isNews(previous: TagEventCondition | undefined, { reason }: TagEventCondition, specTag: TagReference | undefined): boolean {
+  return !previous || previous.reason !== reason || (specTag?.generation ?? 0) > previous.generation;
 }
 
 function hasCondition(list: NamedTagEventList | undefined, { type, status, reason, message }: TagEventCondition): boolean {
