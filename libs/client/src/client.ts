@@ -33,13 +33,7 @@ export class Client {
    * Throws {@link ClientError}.
    */
   async subscribe<const N extends EventName = EventName>(options: SubscriptionOptions<N>): Promise<Subscription<N>> {
-    const on = {
-      nats: this.nats,
-      manager: this.manager,
-      place: this.on.place,
-      over: (one: Subscription) => void this.subscriptions.delete(one),
-    };
-    const subscription = await Subscription.open(on, options);
+    const subscription = await Subscription.open(this.on, options, (one) => this.subscriptions.delete(one));
     this.subscriptions.add(subscription as unknown as Subscription);
     return subscription;
   }

@@ -19,16 +19,15 @@ describe('the subjects of a filter', () => {
   });
 
   it.each([
-    [1, '2.9.10', 1],
-    [2, '2.9.10', undefined],
-    [2, '2.10.0', 2],
-    [2, '2.15.1', 2],
-    [2, '3.0.0-beta', 2],
-    [2, '', undefined],
-  ])('%i of them, asked of a server %s, are %s', (count, version, given) => {
-    const events = ['tag.moved', 'build.triggered'].slice(0, count) as EventFilter['events'];
+    [1, '2.9.10', { filter_subject: 'millrace.v1.tag.moved.*.*.*' }],
+    [2, '2.9.10', {}],
+    [2, '2.10.0', { filter_subjects: ['millrace.v1.tag.moved.*.*.*', 'millrace.v1.image.created.*.*.*'] }],
+    [2, '3.0.0-beta', { filter_subjects: ['millrace.v1.tag.moved.*.*.*', 'millrace.v1.image.created.*.*.*'] }],
+    [2, '', {}],
+  ])('%i of them are put to a server %j as %j', (count, version, given) => {
+    const events = (['tag.moved', 'image.created'] as const).slice(0, count);
 
-    expect(filterFor(selectionOf({ events }), version)?.length).toBe(given);
+    expect(filterFor(selectionOf({ events }), version)).toEqual(given);
   });
 });
 

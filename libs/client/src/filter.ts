@@ -61,8 +61,12 @@ export function selectionOf(filter: EventFilter): Selection {
   };
 }
 
-/** The subjects that a server is to filter by: one before NATS 2.10, so that of several kinds it gives out all, and the rest is left out here. */
-export function filterFor({ subjects }: Selection, serverVersion: string): string[] | undefined {
+/**
+ * What a server is to filter by, as a consumer's configuration says it: one subject before NATS 2.10, which of several kinds gives out all there is, so
+ * that the rest is left out here.
+ */
+export function filterFor({ subjects }: Selection, serverVersion: string): { filter_subject?: string; filter_subjects?: string[] } {
   const [major = 0, minor = 0] = serverVersion.split('.').map(Number);
-  return subjects.length === 1 || major > 2 || (major === 2 && minor >= 10) ? [...subjects] : undefined;
+  if (subjects.length === 1) return { filter_subject: subjects[0] };
+  return major > 2 || (major === 2 && minor >= 10) ? { filter_subjects: [...subjects] } : {};
 }

@@ -70,10 +70,8 @@ async function* upTo<N extends EventName>(
 ): AsyncGenerator<ToldEvent<N>, void, undefined> {
   const selection = selectionOf(filter);
   try {
-    const consumer = await manager.jetstream().consumers.get(STREAM, {
-      filter_subjects: filterFor(selection, nats.info?.version ?? ''),
-      ...delivery,
-    });
+    const { filter_subject, filter_subjects = filter_subject } = filterFor(selection, nats.info?.version ?? '');
+    const consumer = await manager.jetstream().consumers.get(STREAM, { ...(filter_subjects ? { filter_subjects } : {}), ...delivery });
     try {
       if ((await consumer.info(true)).num_pending === 0) return;
       const messages = await consumer.consume({ max_messages: AT_ONCE });

@@ -197,10 +197,11 @@ export class Subscription<N extends EventName = EventName> implements AsyncItera
   /** Makes the place on the server, or brings the one that is there up to date; where it stands stays as it is. */
   private async place(delivery: Delivery): Promise<void> {
     const { consumers } = this.on.manager;
-    const subjects = filterFor(this.selection, this.on.nats.info?.version ?? '');
     const config = {
-      filter_subject: subjects?.length === 1 ? subjects[0] : undefined,
-      filter_subjects: subjects && subjects.length > 1 ? subjects : undefined,
+      // Said even where there is none: the place may have had one.
+      filter_subject: undefined,
+      filter_subjects: undefined,
+      ...filterFor(this.selection, this.on.nats.info?.version ?? ''),
       ack_wait: nanos(this.options.ackWaitMs),
       max_ack_pending: this.options.maxInFlight,
     };
