@@ -253,7 +253,7 @@ describe('a handler', () => {
 
     const closed = own.close();
     const next = await take(await subscribe(), 2);
-    expect(generations(next)).toEqual([2, 3]);
+    expect(generations(next).toSorted()).toEqual([2, 3]);
     finish();
     await closed;
     await reading;
@@ -406,6 +406,7 @@ describe('an error says what is wrong, where, and what to do, and holds no crede
 
   it('where a subscription is deleted while it is read', async () => {
     const reading = failed((await subscribe()).handle(() => undefined));
+    await eventually(async () => expect((await consumerInfo(name())).num_waiting).toBe(1));
 
     await client.unsubscribe(name());
 

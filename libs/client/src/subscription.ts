@@ -44,6 +44,8 @@ const Concurrency = z.int().min(1).max(10_000).default(1);
 
 const RETRY_FIRST_MS = 1_000;
 const RETRY_LONGEST_MS = 300_000;
+/** After two that are missing, it is looked at what has become of the place. */
+const HEARTBEAT_MS = 5_000;
 /** How long a consumer may be missing until whoever moves it has made it anew. */
 const MISSING_MS = 5_000;
 const LOOK_MS = 250;
@@ -221,7 +223,11 @@ export class Subscription<N extends EventName = EventName> implements AsyncItera
 
   private async pull(): Promise<void> {
     const consumer = await this.on.manager.jetstream().consumers.get(STREAM, this.name);
-    const messages = await consumer.consume({ max_messages: this.options.maxInFlight, callback: (message) => this.take(message) });
+    const messages = await consumer.consume({
+      max_messages: this.options.maxInFlight,
+      idle_heartbeat: HEARTBEAT_MS,
+      callback: (message) => this.take(message),
+    });
     this.messages = messages;
     if (this.stopping) return void messages.close();
     void this.watch(messages);
