@@ -1,22 +1,31 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, expectTypeOf, it } from 'vitest';
 import type { TagMoved } from '@millrace/contracts/events';
+import { anEventBed, type EventBed, idOf, moveOf } from '@millrace/testing/event-bed';
 import { eventually } from '@millrace/testing/eventually';
-import { aBed, type Bed, idOf, moveOf } from './testbed.ts';
 import { type Client, ClientError, connect, type ConsumedEvent, type InvalidMessage, type Subscription } from './client.ts';
 
-let bed: Bed;
+let bed: EventBed;
 let client: Client;
 let stream: string;
 let streams = 0;
 
 beforeAll(async () => {
-  bed = await aBed();
-  client = await bed.client();
+  bed = await anEventBed();
+  client = await aClient();
 });
-afterAll(() => bed.close());
+afterAll(async () => {
+  await Promise.all(clients.map((one) => one.close({ withinMs: 100 })));
+  await bed.close();
+});
 // Each spec has a stream of its own.
 beforeEach(() => (stream = `s${streams++}`));
 
+const clients: Client[] = [];
+async function aClient(): Promise<Client> {
+  const client = await connect({ servers: bed.nats.url });
+  clients.push(client);
+  return client;
+}
 const upTo = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
 const name = () => `of-${stream}`;
 const tell = (...generations: number[]) => bed.tell(generations, 'latest', stream);
@@ -66,7 +75,7 @@ describe('a subscription', () => {
     await take(await subscribe(), 5);
     await tell(6, 7);
 
-    const back = await take(await subscribe(await bed.client()), 2);
+    const back = await take(await subscribe(await aClient()), 2);
 
     expect(generations(back)).toEqual([6, 7]);
   });
@@ -75,7 +84,7 @@ describe('a subscription', () => {
     await tell(1);
     const first = await take(await subscribe(client, { ackWaitMs: 500 }), 1, () => undefined);
 
-    const again = await take(await subscribe(await bed.client(), { ackWaitMs: 500 }), 1);
+    const again = await take(await subscribe(await aClient(), { ackWaitMs: 500 }), 1);
 
     expect(again[0]?.id).toBe(first[0]?.id);
     expect([first[0]?.deliveries, again[0]?.deliveries]).toEqual([1, 2]);
@@ -131,7 +140,7 @@ describe('a subscription', () => {
 
   it('of one name in two processes shares the events between them', async () => {
     const seen: [string, number][] = [];
-    const both = await Promise.all(['a', 'b'].map(async (who) => [who, await subscribe(await bed.client(), { maxInFlight: 4 })] as const));
+    const both = await Promise.all(['a', 'b'].map(async (who) => [who, await subscribe(await aClient(), { maxInFlight: 4 })] as const));
     const reading = both.map(([who, one]) =>
       one.handle(async (event) => {
         seen.push([who, event.data.generation]);
@@ -244,7 +253,7 @@ describe('a handler', () => {
     await tell(1, 2, 3);
     const { promise: finished, resolve: finish } = Promise.withResolvers<void>();
     const seen: number[] = [];
-    const own = await bed.client();
+    const own = await aClient();
     const reading = (await subscribe(own)).handle(async (event) => {
       seen.push(event.data.generation);
       await finished;
@@ -264,7 +273,7 @@ describe('a handler', () => {
 
   it('that never ends holds a stop up no longer than it may, and its event comes again', async () => {
     await tell(1);
-    const own = await bed.client();
+    const own = await aClient();
     const begun = Promise.withResolvers<void>();
     void (await subscribe(own, { ackWaitMs: 500 })).handle(() => {
       begun.resolve();

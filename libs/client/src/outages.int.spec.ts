@@ -1,16 +1,27 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { anEventBed, type EventBed, idOf } from '@millrace/testing/event-bed';
 import { eventually } from '@millrace/testing/eventually';
-import { aBed, type Bed, idOf } from './testbed.ts';
+import { type Client, connect } from './client.ts';
 
-let bed: Bed;
+let bed: EventBed;
 
-beforeEach(async () => (bed = await aBed()));
-afterEach(() => bed.close());
+beforeEach(async () => (bed = await anEventBed()));
+afterEach(async () => {
+  await Promise.all(clients.splice(0).map((one) => one.close({ withinMs: 100 })));
+  await bed.close();
+});
+
+const clients: Client[] = [];
+async function aClient(): Promise<Client> {
+  const client = await connect({ servers: bed.nats.url });
+  clients.push(client);
+  return client;
+}
 
 const upTo = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
 
 it('a server that goes and comes back under a subscription costs no event', async () => {
-  const client = await bed.client();
+  const client = await aClient();
   const seen = new Set<string>();
   const subscription = await client.subscribe({ name: 'through-restarts', events: ['tag.moved'], ackWaitMs: 1_000 });
   const reading = subscription.handle((event) => void seen.add(event.id));
@@ -30,7 +41,7 @@ it('a server that goes and comes back under a subscription costs no event', asyn
 });
 
 it('what is acknowledged while the server is away comes again at most, and is acknowledged then', async () => {
-  const client = await bed.client();
+  const client = await aClient();
   const deliveries: number[] = [];
   const subscription = await client.subscribe({ name: 'acks', events: ['tag.moved'], ackWaitMs: 1_000 });
   await bed.tell([1, 2]);
@@ -51,7 +62,7 @@ it('what is acknowledged while the server is away comes again at most, and is ac
   await subscription.stop();
   await reading;
 
-  const back = await (await bed.client()).subscribe({ name: 'acks', events: ['tag.moved'], ackWaitMs: 1_000 });
+  const back = await (await aClient()).subscribe({ name: 'acks', events: ['tag.moved'], ackWaitMs: 1_000 });
   await bed.tell([4]);
   for await (const event of back) {
     event.ack();
@@ -60,7 +71,7 @@ it('what is acknowledged while the server is away comes again at most, and is ac
 });
 
 it('a server that loses its disk is told all events anew, and a subscription that goes on gets them under their ids', async () => {
-  const client = await bed.client();
+  const client = await aClient();
   const seen: string[] = [];
   const subscription = await client.subscribe({ name: 'through-a-wipe', events: ['tag.moved'], from: 'new' });
   const reading = subscription.handle((event) => void seen.push(event.id));
@@ -79,7 +90,7 @@ it('a server that loses its disk is told all events anew, and a subscription tha
 });
 
 it('a subscription that is stopped while the server is away ends, and one that is closed for good says so', async () => {
-  const client = await bed.client();
+  const client = await aClient();
   const subscription = await client.subscribe({ name: 'away', events: ['tag.moved'] });
   const reading = subscription.handle(() => undefined);
   await bed.nats.kill();

@@ -5,17 +5,17 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { aBed, type Bed, idOf } from './testbed.ts';
+import { anEventBed, type EventBed, idOf } from '@millrace/testing/event-bed';
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 
-let bed: Bed;
+let bed: EventBed;
 let user: string;
 
 /** A folder outside the repository, with the package as npm would unpack it; its dependencies are linked, so that no network is needed. */
 beforeAll(async () => {
-  bed = await aBed();
+  bed = await anEventBed();
   user = mkdtempSync(join(tmpdir(), 'millrace-client-user-'));
   const made = join(user, 'made');
   await run(process.execPath, [join(root, 'tools', 'client-package.ts'), made]);
