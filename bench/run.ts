@@ -9,6 +9,7 @@ import { reference } from './reference.ts';
 import { registryClient } from './registry-client.ts';
 import { schedule } from './schedule.ts';
 import { start } from './start.ts';
+import { state } from './state.ts';
 import { throughput } from './throughput.ts';
 import { watch } from './watch.ts';
 import { workloads } from './workloads.ts';
@@ -24,6 +25,7 @@ const benches = {
   watch,
   reference,
   schedule,
+  state,
   workloads,
   'registry-client': registryClient,
 };
