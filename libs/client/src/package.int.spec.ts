@@ -5,7 +5,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { anEventBed, type EventBed, idOf } from '@millrace/testing/event-bed';
+import { anEventBed, type EventBed, idOf, moveOf } from '@millrace/testing/event-bed';
+import { eventually } from '@millrace/testing/eventually';
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -88,6 +89,21 @@ it('a consumer outside of the repository gets events with it, and one that is ki
   expect(after.signal).toBeUndefined();
   expect(after.events.map(({ id }) => id).toSorted()).toEqual([idOf(1), idOf(2)]);
   expect(after.events.find(({ id }) => id === idOf(1))?.deliveries).toBe(2);
+});
+
+it('without it the recipe of docs/events.md does, with the two packages that it imports', async () => {
+  const recipe = /```js\n([^]*?)```/.exec(readFileSync(join(root, 'docs', 'events.md'), 'utf8'))?.[1] ?? '';
+  const { host, username, password } = new URL(bed.nats.url);
+  const here = recipe.replace('nats.example.com:4222', host).replace("'builds', pass", `'${username}', pass`);
+  writeFileSync(join(user, 'recipe.js'), here.replaceAll('build.triggered', 'tag.moved'));
+  await bed.tell([3]);
+
+  const child = execFile(process.execPath, ['recipe.js'], { cwd: user, env: { ...process.env, NATS_PASSWORD: password } });
+  let output = '';
+  child.stdout?.on('data', (text: string) => (output += text));
+  child.stderr?.on('data', (text: string) => (output += text));
+  await eventually(() => expect(output).toContain(`${idOf(3)} ${moveOf(3).pullSpec}`));
+  child.kill();
 });
 
 it("types come with it: what an event's data are is known, and what is wrong does not compile", async () => {
