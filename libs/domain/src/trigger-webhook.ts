@@ -1,97 +1,298 @@
 import { z } from 'zod';
-import { type AddressPolicy, addressKind, isAllowedAddress } from './address.ts';
+import type { AddressPolicy } from './address.ts';
+import { KubernetesTarget, validateKubernetes } from './kubernetes-target.ts';
 import { optional } from './object-meta.ts';
+import { type SecretKey, secretKeyOf, SecretSource, validateSource } from './secret-source.ts';
+import { keyProblem, type Signing, SIGNINGS, signingOf } from './signing-key.ts';
 import { type FieldError, forbiddenField, invalidValue, required } from './status.ts';
 import { namespaceProblems } from './stream-names.ts';
+import { presetNamed, webhookPresets } from './webhook-presets.ts';
+import { isTemplate, splitUrl, urlProblem } from './webhook-url.ts';
 
 export const HEADERS_MAX = 32;
+export const PARAMETERS_MAX = 32;
+export const TEMPLATE_MAX = 16 * 1_024;
+const PARAMETER_MAX = 4_096;
 export const TIMEOUT_SECONDS = { min: 1, max: 30, otherwise: 15 } as const;
+const METHODS = ['POST', 'PUT', 'PATCH'] as const;
 /** What stands in a read object where a credential is kept; sent back, it means "as it is". */
 export const MASK = '***';
 
-/** One receiver. `secret` and credentials among `headers` are written, never read back: `secretSet` says that there is one. */
+const texts = z.record(z.string(), z.string());
+const sources = z.record(z.string(), SecretSource);
+
+/** One receiver. Credentials are written, never read back: `secretSet` says that there is a secret, others are masked. */
 export const TriggerWebhook = z
   .object({
     name: optional(z.string()).describe('Unique within the trigger'),
-    url: optional(z.string()).describe('http or https, without credentials'),
-    secret: optional(z.string()).describe('Standard Webhooks secret, whsec_ and base64 of 24 to 64 bytes; made by the server when absent'),
+    preset: optional(z.string()).describe('A receiver that is known: kubectl get webhookpresets'),
+    parameters: optional(texts).describe('Of the preset, or for templates of your own: {{ parameters.NAME }}'),
+    parametersFrom: optional(sources).describe('Parameters that stand in Secrets'),
+    url: optional(z.string()).describe('http or https, without credentials; behind the host it may be a template'),
+    method: optional(z.string()).describe('POST, PUT or PATCH; POST when absent'),
+    headers: optional(texts).describe('Further request headers; values may be templates'),
+    headersFrom: optional(sources).describe('Further request headers whose values stand in Secrets'),
+    body: optional(z.string()).describe('Template of what is sent; the event as a CloudEvent when absent'),
+    contentType: optional(z.string()).describe('Of the body; application/json when absent'),
+    kubernetes: optional(KubernetesTarget).describe('Instead of a URL: a workload in a cluster that gets the image'),
+    signing: optional(z.string()).describe('HMAC or Ed25519; HMAC when absent, unless a key of the other kind is kept'),
+    secret: optional(z.string()).describe(
+      'Standard Webhooks secret: whsec_ and base64 of 24 to 64 bytes, or whsk_ and base64 of an Ed25519 key; made by the server when absent',
+    ),
+    secretFrom: optional(SecretSource).describe('The secret, from a Secret'),
+    previousSecret: optional(z.string()).describe('Signs too, while receivers change over; *** is the one that secret replaces'),
+    previousSecretFrom: optional(SecretSource).describe('The same, from a Secret; where its key is not there, it does not sign'),
+    previousSecretUntil: optional(z.string()).describe('When the previous secret ends to sign, RFC 3339'),
     secretSet: optional(z.boolean()).describe('Whether a secret is kept; read only'),
     timeoutSeconds: optional(z.int()).describe('How long one attempt may take, 1 to 30; 15 when absent'),
-    headers: optional(z.record(z.string(), z.string())).describe('Further request headers'),
   })
   .meta({ id: 'TriggerWebhook' });
 export type TriggerWebhook = z.infer<typeof TriggerWebhook>;
 
-/** A webhook as it is kept: complete, secrets apart. */
-export interface WebhookSpec {
+/** A webhook as it is kept: complete, keys that sign apart, and masked where it is read. */
+export interface WebhookSpec extends Omit<TriggerWebhook, 'name' | 'timeoutSeconds' | 'secret' | 'secretSet' | 'signing'> {
   name: string;
-  url: string;
   timeoutSeconds: number;
-  headers?: Record<string, string>;
+  signing?: Signing;
 }
 
+const filled = <T extends object>(map: T | undefined): T | undefined => (map && Object.keys(map).length ? map : undefined);
+
 /** Fills in what a client left out of a webhook that {@link validateWebhook} finds nothing wrong with. */
-export const completeWebhook = ({ name = '', url = '', timeoutSeconds, headers }: TriggerWebhook): WebhookSpec => ({
-  name,
-  url: url && new URL(url).href,
-  timeoutSeconds: timeoutSeconds ?? TIMEOUT_SECONDS.otherwise,
-  ...(headers && Object.keys(headers).length ? { headers } : {}),
-});
+export function completeWebhook({ secret, secretSet: _, ...webhook }: TriggerWebhook): WebhookSpec {
+  const { name = '', url, headers, parameters, headersFrom, parametersFrom, timeoutSeconds, signing } = webhook;
+  const given = secret && secret !== MASK ? signingOf(secret) : undefined;
+  const complete = {
+    ...webhook,
+    name,
+    url: url && !isTemplate(url) ? new URL(url).href : url,
+    headers: filled(headers),
+    parameters: filled(parameters),
+    headersFrom: filled(headersFrom),
+    parametersFrom: filled(parametersFrom),
+    signing: (signing as Signing | undefined) ?? (given === 'Ed25519' ? given : undefined),
+    timeoutSeconds: timeoutSeconds ?? TIMEOUT_SECONDS.otherwise,
+  };
+  return Object.fromEntries(Object.entries(complete).filter(([, value]) => value !== undefined && value !== '')) as unknown as WebhookSpec;
+}
+
+/** What a webhook sends where it says more than where: its own templates, or its preset's. */
+export interface RequestTemplate {
+  method: string;
+  /** Where it goes: never a template. */
+  base: string;
+  /** What follows, a template. */
+  rest: string;
+  headers: Record<string, string>;
+  /** Absent: the event itself. */
+  body?: string;
+  contentType?: string;
+  /** Statuses that mean success; every 2xx when absent. */
+  succeeds?: readonly number[];
+}
+
+/** Parameters whose values are written out, with the preset's defaults. */
+export function literalsOf({ preset, parameters = {} }: WebhookSpec | TriggerWebhook): Record<string, string> {
+  const defaults = Object.entries(presetNamed(preset ?? '')?.parameters ?? {}).flatMap(([name, parameter]) =>
+    parameter.default === undefined ? [] : [[name, parameter.default] as const],
+  );
+  return { ...Object.fromEntries(defaults), ...parameters };
+}
+
+/** Undefined for a valid webhook whose preset is no longer there, and for one that patches an object. */
+export function requestTemplate(webhook: WebhookSpec): RequestTemplate | undefined {
+  const preset = webhook.preset === undefined ? undefined : presetNamed(webhook.preset);
+  const url = preset?.url ?? webhook.url;
+  const split = url === undefined ? undefined : splitUrl(url, literalsOf(webhook));
+  if (split?.kind !== 'split' || (webhook.preset !== undefined && !preset)) return undefined;
+  const own = new Set(Object.keys({ ...webhook.headers, ...webhook.headersFrom }).map((name) => name.toLowerCase()));
+  const headers = Object.entries(preset?.headers ?? {}).filter(([name]) => !own.has(name.toLowerCase()));
+  const body = webhook.body ?? preset?.body;
+  const contentType = webhook.contentType ?? preset?.contentType ?? (body === undefined ? undefined : 'application/json');
+  return {
+    ...{ method: preset?.method ?? webhook.method ?? 'POST', base: split.base, rest: split.rest },
+    headers: { ...Object.fromEntries(headers), ...webhook.headers },
+    ...(body === undefined ? {} : { body }),
+    ...(contentType === undefined ? {} : { contentType }),
+    ...(preset?.succeeds ? { succeeds: preset.succeeds } : {}),
+  };
+}
+
+/** Whether a webhook is just the event, posted to a URL: then nothing else is kept of it. */
+export function isPlain({ name: _, url, headers = {}, timeoutSeconds: __, signing: ___, ...more }: WebhookSpec): boolean {
+  return Object.keys(more).length === 0 && [url ?? '{{', ...Object.values(headers)].every((text) => !isTemplate(text));
+}
+
+/** What a webhook takes from Secrets: by what it is for, in a fixed order. */
+export function sourcesOf(webhook: WebhookSpec): { use: string; key: SecretKey; optional?: true }[] {
+  const { parametersFrom = {}, headersFrom = {}, secretFrom, previousSecretFrom, kubernetes } = webhook;
+  const one = (use: string, source: SecretSource | undefined, more: { optional?: true } = {}) =>
+    source ? [{ use, key: secretKeyOf(source), ...more }] : [];
+  return [
+    ...Object.entries(parametersFrom).flatMap(([name, source]) => one(`parametersFrom.${name}`, source)),
+    ...Object.entries(headersFrom).flatMap(([name, source]) => one(`headersFrom.${name}`, source)),
+    ...one('secretFrom', secretFrom),
+    ...one('previousSecretFrom', previousSecretFrom, { optional: true }),
+    ...one('kubernetes.tokenFrom', kubernetes?.tokenFrom),
+    ...one('kubernetes.caFrom', kubernetes?.caFrom),
+  ];
+}
 
 /** Everything that is wrong with a webhook as a client wrote it; `allow` says which addresses it may name. */
 export function validateWebhook(webhook: TriggerWebhook, path: string, allow: AddressPolicy): FieldError[] {
-  const { name = '', url = '', secret, timeoutSeconds, headers = {} } = webhook;
+  const { name = '', url, preset, kubernetes, timeoutSeconds } = webhook;
   const errors: FieldError[] = [];
   if (!name) errors.push(required(`${path}.name`));
   else errors.push(...namespaceProblems(name).map((problem) => invalidValue(`${path}.name`, name, problem)));
-  if (!url) errors.push(required(`${path}.url`));
-  else {
-    const problem = urlProblem(url, allow);
-    // The text itself may hold credentials, so it is not repeated.
-    if (problem) errors.push(invalidValue(`${path}.url`, MASK, problem));
-  }
-  if (secret && secret !== MASK) {
-    const problem = secretProblem(secret);
-    if (problem) errors.push(invalidValue(`${path}.secret`, MASK, problem));
-  }
+  const forms = Object.entries({ url, preset, kubernetes }).filter(([, value]) => value !== undefined && value !== '');
+  if (!forms.length) errors.push(required(`${path}.url`));
+  else if (forms.length > 1)
+    errors.push(forbiddenField(`${path}.${forms[1]?.[0]}`, `${forms[0]?.[0]} is given already; a webhook has one`));
+  else if (kubernetes) errors.push(...validateKubernetes(kubernetes, `${path}.kubernetes`, allow), ...unused(webhook, path));
+  else errors.push(...validateRequest(webhook, path, allow));
+  errors.push(...validateSigning(webhook, path));
   if (timeoutSeconds !== undefined && (timeoutSeconds < TIMEOUT_SECONDS.min || timeoutSeconds > TIMEOUT_SECONDS.max))
     errors.push(
       invalidValue(`${path}.timeoutSeconds`, timeoutSeconds, `must be between ${TIMEOUT_SECONDS.min} and ${TIMEOUT_SECONDS.max}`),
     );
-  return [...errors, ...validateHeaders(headers, `${path}.headers`)];
+  return errors;
 }
 
-/** What is wrong with a webhook's URL, or undefined. A name is judged again by the addresses that it resolves to. */
-export function urlProblem(text: string, allow: AddressPolicy): string | undefined {
-  if (text.length > 2_048) return 'must be no more than 2048 characters';
-  let url: URL;
-  try {
-    url = new URL(text);
-  } catch {
-    return 'must be an absolute URL, such as https://deploy.example.com/hook';
+const REQUEST_FIELDS = ['parameters', 'parametersFrom', 'method', 'headers', 'headersFrom', 'body', 'contentType'] as const;
+const SIGNING_FIELDS = [...(['signing', 'secret', 'secretFrom', 'previousSecret', 'previousSecretFrom', 'previousSecretUntil'] as const)];
+
+/** What a patch has no use for. */
+const unused = (webhook: TriggerWebhook, path: string): FieldError[] =>
+  [...REQUEST_FIELDS, ...SIGNING_FIELDS]
+    // A mask that comes back is no wish.
+    .filter((field) => webhook[field] !== undefined && webhook[field] !== MASK)
+    .map((field) => forbiddenField(`${path}.${field}`, 'kubernetes says what is sent'));
+
+function validateRequest(webhook: TriggerWebhook, path: string, allow: AddressPolicy): FieldError[] {
+  const { url = '', preset, method, headers = {}, headersFrom = {}, body, contentType, parametersFrom = {} } = webhook;
+  const errors = [...validateParameters(webhook, path)];
+  if (preset !== undefined && method !== undefined) errors.push(forbiddenField(`${path}.method`, "it is the preset's"));
+  else if (method !== undefined && !METHODS.includes(method as never))
+    errors.push(invalidValue(`${path}.method`, method.slice(0, 20), `must be one of ${METHODS.join(', ')}`));
+  if (body !== undefined && body.length > TEMPLATE_MAX)
+    errors.push(forbiddenField(`${path}.body`, `${body.length} characters; a template has at most ${TEMPLATE_MAX}`));
+  if (contentType !== undefined && !/^[a-z0-9!#$&^_.+-]+\/[a-z0-9!#$&^_.+-]+(\s*;\s*[a-z0-9-]+=[\w.+"-]+)*$/i.test(contentType))
+    errors.push(invalidValue(`${path}.contentType`, contentType.slice(0, 100), 'must be a media type, such as application/json'));
+  errors.push(...validateHeaders(headers, `${path}.headers`));
+  errors.push(...validateHeaders(Object.fromEntries(Object.keys(headersFrom).map((name) => [name, ''])), `${path}.headersFrom`));
+  const written = new Set(Object.keys(headers).map((name) => name.toLowerCase()));
+  for (const [name, source] of Object.entries(headersFrom)) {
+    if (written.has(name.toLowerCase())) errors.push(forbiddenField(`${path}.headersFrom[${name}]`, 'headers gives it already'));
+    errors.push(...validateSource(source, `${path}.headersFrom[${name}]`));
   }
-  if (url.protocol !== 'https:' && url.protocol !== 'http:') return 'must begin with https:// or http://';
-  if (url.username || url.password) return 'may not hold credentials; put them into spec.webhooks[].headers';
-  if (url.hash) return 'may not have a fragment';
-  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
-  const kind = addressKind(host);
-  if (kind !== 'invalid' && !isAllowedAddress(host, allow))
-    return `a ${kind} address is not allowed; WEBHOOK_ALLOW_ADDRESSES of the trigger-dispatcher says which are`;
-  return undefined;
+  for (const [name, source] of Object.entries(parametersFrom)) errors.push(...validateSource(source, `${path}.parametersFrom[${name}]`));
+  return [...errors, ...validateUrl(webhook, url, path, allow)];
 }
 
-/** What is wrong with a Standard Webhooks secret, or undefined. */
-export function secretProblem(secret: string): string | undefined {
-  const wanted = 'must be whsec_ followed by base64 of 24 to 64 random bytes, or absent';
-  const encoded = /^whsec_((?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)$/.exec(secret)?.[1];
-  if (encoded === undefined) return wanted;
-  const bytes = (encoded.length / 4) * 3 - (encoded.endsWith('==') ? 2 : encoded.endsWith('=') ? 1 : 0);
-  return bytes >= 24 && bytes <= 64 ? undefined : wanted;
+function validateUrl(webhook: TriggerWebhook, url: string, path: string, allow: AddressPolicy): FieldError[] {
+  const preset = webhook.preset === undefined ? undefined : presetNamed(webhook.preset);
+  if (webhook.preset !== undefined && !preset) return [];
+  if (!preset && !isTemplate(url)) {
+    const problem = urlProblem(url, allow);
+    // The text itself may hold credentials, so it is not repeated.
+    return problem ? [invalidValue(`${path}.url`, MASK, problem)] : [];
+  }
+  const literals = literalsOf(webhook);
+  const split = splitUrl(preset?.url ?? url, literals);
+  if (preset && !literals['server']) return [];
+  const field = preset ? `${path}.parameters[server]` : `${path}.url`;
+  if (url.length > TEMPLATE_MAX) return [forbiddenField(field, `a template has at most ${TEMPLATE_MAX} characters`)];
+  const problem = split.kind === 'problem' ? split.problem : urlProblem(split.base, allow);
+  return problem ? [invalidValue(field, MASK, problem)] : [];
+}
+
+function validateParameters({ preset, parameters = {}, parametersFrom = {} }: TriggerWebhook, path: string): FieldError[] {
+  const known = preset === undefined ? undefined : presetNamed(preset);
+  if (preset !== undefined && !known)
+    return [
+      {
+        reason: 'FieldValueNotSupported',
+        field: `${path}.preset`,
+        text: `Unsupported value: ${JSON.stringify(preset.slice(0, 100))}: supported values: ${webhookPresets.map(({ name }) => JSON.stringify(name)).join(', ')}`,
+      },
+    ];
+  const errors: FieldError[] = [];
+  const count = Object.keys(parameters).length + Object.keys(parametersFrom).length;
+  if (count > PARAMETERS_MAX) return [forbiddenField(`${path}.parameters`, `${count} parameters; a webhook has at most ${PARAMETERS_MAX}`)];
+  const names = known ? Object.keys(known.parameters) : [];
+  for (const name of [...Object.keys(parameters), ...Object.keys(parametersFrom)]) {
+    const field = `${path}.${Object.hasOwn(parameters, name) ? 'parameters' : 'parametersFrom'}[${name.slice(0, 100)}]`;
+    if (known && !names.includes(name))
+      errors.push(forbiddenField(field, `preset ${known.name} has no such parameter; it has ${names.join(', ')}`));
+    else if (!known && !/^[A-Za-z][A-Za-z0-9]{0,62}$/.test(name))
+      errors.push(
+        invalidValue(field, name.slice(0, 100), 'a name of a parameter is up to 63 letters and digits, and begins with a letter'),
+      );
+  }
+  for (const [name, value] of Object.entries(parameters)) {
+    const field = `${path}.parameters[${name.slice(0, 100)}]`;
+    const parameter = known && Object.hasOwn(known.parameters, name) ? known.parameters[name] : undefined;
+    if (Object.hasOwn(parametersFrom, name)) errors.push(forbiddenField(`${path}.parametersFrom[${name}]`, 'parameters gives it already'));
+    if (value.length > PARAMETER_MAX || value.includes('\0'))
+      errors.push(invalidValue(field, MASK, `must be up to ${PARAMETER_MAX} characters, without NUL`));
+    else if (value !== MASK && parameter) errors.push(...parameterProblems(parameter, value, field));
+  }
+  for (const [name, { required: needed, description }] of Object.entries(known?.parameters ?? {}))
+    if (needed && !parameters[name] && !Object.hasOwn(parametersFrom, name))
+      errors.push(required(`${path}.parameters[${name}]`, description));
+  if (known && Object.hasOwn(parametersFrom, 'server'))
+    errors.push(forbiddenField(`${path}.parametersFrom[server]`, 'where it goes is written out'));
+  return errors;
+}
+
+const parameterProblems = (parameter: { pattern?: string | undefined; secret: boolean }, value: string, field: string): FieldError[] =>
+  parameter.pattern === undefined || new RegExp(`^(?:${parameter.pattern})$`, 's').test(value)
+    ? []
+    : [invalidValue(field, parameter.secret ? MASK : value.slice(0, 100), `must match ${parameter.pattern}`)];
+
+/** What is wrong with the value of a preset's parameter that came from a Secret; undefined where nothing is. */
+export function parameterProblem(preset: string, name: string, value: string): string | undefined {
+  const parameter = presetNamed(preset)?.parameters[name];
+  const [problem] = parameter ? parameterProblems({ ...parameter, secret: true }, value, name) : [];
+  return problem && `must match ${parameter?.pattern ?? ''}`;
+}
+
+function validateSigning(webhook: TriggerWebhook, path: string): FieldError[] {
+  const { signing, secret, secretFrom, previousSecret, previousSecretFrom, previousSecretUntil } = webhook;
+  const errors: FieldError[] = [];
+  const known = SIGNINGS.find((one) => one === signing);
+  if (signing !== undefined && !known)
+    errors.push(invalidValue(`${path}.signing`, signing.slice(0, 20), `must be one of ${SIGNINGS.join(', ')}`));
+  const given = [
+    ['secret', secret, known],
+    ['previousSecret', previousSecret, undefined],
+  ] as const;
+  for (const [field, key, kind] of given) {
+    const problem = key && key !== MASK ? keyProblem(key, kind) : undefined;
+    if (problem) errors.push(invalidValue(`${path}.${field}`, MASK, problem));
+  }
+  if (secret && secret !== MASK && secretFrom) errors.push(forbiddenField(`${path}.secretFrom`, 'secret is given already'));
+  if (previousSecret && previousSecretFrom) errors.push(forbiddenField(`${path}.previousSecretFrom`, 'previousSecret is given already'));
+  if (secretFrom) errors.push(...validateSource(secretFrom, `${path}.secretFrom`));
+  if (previousSecretFrom) errors.push(...validateSource(previousSecretFrom, `${path}.previousSecretFrom`));
+  if (
+    previousSecretUntil !== undefined &&
+    Number.isNaN(Date.parse(/^\d{4}-\d\d-\d\dT/.test(previousSecretUntil) ? previousSecretUntil : ''))
+  )
+    errors.push(
+      invalidValue(`${path}.previousSecretUntil`, previousSecretUntil.slice(0, 40), 'must be a time, such as 2027-01-31T12:00:00Z'),
+    );
+  return errors;
 }
 
 const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/;
 const OWN_HEADERS =
   /^(host|content-.*|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|user-agent|traceparent|tracestate|proxy-.*|webhook-.*|http2-settings)$/i;
+const HEADER_WANTED = 'must be up to 4096 printable characters of Latin-1';
+
+/** What is wrong with the value of a header, or undefined. */
+export const headerProblem = (value: string): string | undefined =>
+  value.length > 4_096 || !/^[\t\x20-\x7e\x80-\xff]*$/.test(value) ? HEADER_WANTED : undefined;
 
 function validateHeaders(headers: Record<string, string>, path: string): FieldError[] {
   const errors: FieldError[] = [];
@@ -100,18 +301,37 @@ function validateHeaders(headers: Record<string, string>, path: string): FieldEr
   for (const [name, value] of Object.entries(headers)) {
     if (!HEADER_NAME.test(name)) errors.push(invalidValue(path, name, 'is no name of an HTTP header'));
     else if (OWN_HEADERS.test(name)) errors.push(forbiddenField(`${path}[${name}]`, 'the header is set by the sender'));
-    if (value.length > 4_096 || !/^[\t\x20-\x7e\x80-\xff]*$/.test(value))
-      errors.push(invalidValue(`${path}[${name}]`, MASK, 'must be up to 4096 printable characters of Latin-1'));
+    const problem = isTemplate(value) ? (value.length > 4_096 ? HEADER_WANTED : undefined) : headerProblem(value);
+    if (problem) errors.push(invalidValue(`${path}[${name}]`, MASK, problem));
   }
   if (new Set(names.map((name) => name.toLowerCase())).size < names.length)
     errors.push(forbiddenField(path, 'a header is given twice; names of headers have no case'));
   return errors;
 }
 
-/** Headers whose values are credentials, to be masked wherever a trigger is read. */
+/** Headers, and parameters of no preset, whose values are credentials, to be masked wherever a trigger is read. */
 export const isCredentialHeader = (name: string): boolean =>
   /auth|cookie|token|secret|password|passwd|credential|api-?key|private|signature/i.test(name);
 
-export function maskHeaders(headers: Record<string, string>): Record<string, string> {
-  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, isCredentialHeader(name) ? MASK : value]));
+/** Parameters that are credentials: as the preset says, or by their names. */
+export function isSecretParameter(preset: string | undefined, name: string): boolean {
+  const parameters = preset === undefined ? undefined : presetNamed(preset)?.parameters;
+  const parameter = parameters && Object.hasOwn(parameters, name) ? parameters[name] : undefined;
+  return parameter ? parameter.secret : isCredentialHeader(name);
+}
+
+const masked = (map: Record<string, string>, isSecret: (name: string) => boolean): Record<string, string> =>
+  Object.fromEntries(Object.entries(map).map(([name, value]) => [name, isSecret(name) ? MASK : value]));
+
+export const maskHeaders = (headers: Record<string, string>): Record<string, string> => masked(headers, isCredentialHeader);
+
+/** The webhook as it is read. */
+export function maskWebhook(webhook: WebhookSpec): WebhookSpec {
+  const { headers, parameters, previousSecret } = webhook;
+  return {
+    ...webhook,
+    ...(headers ? { headers: maskHeaders(headers) } : {}),
+    ...(parameters ? { parameters: masked(parameters, (name) => isSecretParameter(webhook.preset, name)) } : {}),
+    ...(previousSecret ? { previousSecret: MASK } : {}),
+  };
 }
