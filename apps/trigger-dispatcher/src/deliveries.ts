@@ -14,7 +14,7 @@ import type { DispatcherConfig } from './config.ts';
 import { Outcomes, type Claimed } from './outcomes.ts';
 import { Slots } from './slots.ts';
 import { webhookKey, type WebhookSecrets } from './webhook-secrets.ts';
-import { Webhooks, type Called } from './webhook.ts';
+import { Webhooks, type Called, withoutQuery } from './webhook.ts';
 
 const NUDGE = 'trigger-dispatcher.deliveries';
 const POLL_MS = 500;
@@ -213,7 +213,7 @@ export class Deliveries implements Worker {
       return await this.webhooks.call(call, this.cutShort.signal);
     } catch (error) {
       if (this.cutShort.signal.aborted) return undefined;
-      return { outcome: { kind: 'failed', error: (error as Error).message }, answer: '', ms: 0 };
+      return { outcome: { kind: 'failed', error: (error as Error).message }, headers: {}, answer: '', ms: 0 };
     }
   }
 
@@ -248,10 +248,4 @@ export class Deliveries implements Worker {
       'delivery.attempted',
     );
   }
-}
-
-/** As it may be logged: what identifies the caller is often in the query. */
-export function withoutQuery(url: string): string {
-  const { origin, pathname } = new URL(url);
-  return `${origin}${pathname}`;
 }

@@ -5,6 +5,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { Agent, request, type Dispatcher } from 'undici';
 import { addressKind, BlockedAddress, isAllowedAddress } from '@millrace/domain/address';
 import type { AttemptOutcome } from '@millrace/domain/delivery-retry';
+import { isCredentialHeader, MASK, maskHeaders } from '@millrace/domain/trigger-webhook';
 import { pause } from '@millrace/platform/backoff';
 import { guardedConnector } from '@millrace/platform/guarded-connector';
 import { CONFIG } from '@millrace/platform/service';
@@ -21,8 +22,21 @@ export interface Call extends WebhookSecrets {
   timeoutMs: number;
 }
 
+/** What was sent, as it may be shown: without the query of its URL, and with its credentials masked. */
+export interface SentRequest {
+  method: string;
+  url: string;
+  headers: Record<string, string>;
+  /** Of the body. */
+  bytes: number;
+}
+
 export interface Called {
   outcome: AttemptOutcome;
+  /** Absent where nothing could be sent. */
+  request?: SentRequest;
+  /** Those of the answer that help to find out what happened. */
+  headers: Record<string, string>;
   /** First 2 kB of what was answered. */
   answer: string;
   ms: number;
@@ -62,11 +76,24 @@ export class Webhooks {
     const started = performance.now();
     const ms = () => Math.round(performance.now() - started);
     const deadline = AbortSignal.timeout(call.timeoutMs);
+    const own = headersOf(call, Math.floor(Date.now() / 1_000));
+    const sent = {
+      method: 'POST',
+      url: withoutQuery(call.url),
+      headers: { ...maskHeaders(call.headers), ...own },
+      bytes: Buffer.byteLength(call.event),
+    };
+    const withheld = [
+      call.secret,
+      ...Object.keys(call.headers)
+        .filter(isCredentialHeader)
+        .map((name) => call.headers[name] ?? ''),
+    ];
     try {
       const response = await request(call.url, {
         dispatcher: this.agent,
         method: 'POST',
-        headers: { ...call.headers, ...headersOf(call, Math.floor(Date.now() / 1_000)) },
+        headers: { ...call.headers, ...own },
         body: call.event,
         headersTimeout: call.timeoutMs,
         bodyTimeout: ANSWER_READ_MS,
@@ -80,13 +107,15 @@ export class Webhooks {
           status: response.statusCode,
           ...(retryAfter === undefined ? {} : { retryAfter: String(retryAfter) }),
         },
-        answer: await beginningOf(response.body),
+        request: sent,
+        headers: worthKeeping(response.headers, withheld),
+        answer: without(withheld, await beginningOf(response.body)),
         ms: answered,
       };
     } catch (error) {
       if (signal.aborted) throw error;
       const message = deadline.aborted ? `no answer within ${call.timeoutMs / 1_000} s` : reasonOf(error);
-      return { outcome: { kind: 'failed', error: message }, answer: '', ms: ms() };
+      return { outcome: { kind: 'failed', error: without(withheld, message) }, request: sent, headers: {}, answer: '', ms: ms() };
     }
   }
 
@@ -116,6 +145,33 @@ function headersOf(call: Call, timestamp: number): Record<string, string> {
     'webhook-signature': signature(call, timestamp),
     traceparent: call.traceparent,
   };
+}
+
+/** Headers of an answer that say who answered, why, and where in the receiver's logs to look. */
+const ANSWER_HEADERS =
+  /^(content-(type|length)|retry-after|location|date|server|via|www-authenticate|x-(request|correlation|amzn-trace|github-request)-id|cf-ray|traceparent)$/;
+const ANSWER_HEADER_LENGTH = 200;
+
+function worthKeeping(headers: Dispatcher.ResponseData['headers'], withheld: readonly string[]): Record<string, string> {
+  const kept: Record<string, string> = {};
+  for (const [name, value] of Object.entries(headers)) {
+    if (value === undefined || !ANSWER_HEADERS.test(name)) continue;
+    const text = without(withheld, printable(String(value)));
+    // Where a redirect leads is often told with a token.
+    kept[name] = (name === 'location' ? text.replace(/[?#].*/, '') : text).slice(0, ANSWER_HEADER_LENGTH);
+  }
+  return kept;
+}
+
+/** A receiver that repeats what it was sent must not show credentials to who may read deliveries. Short ones would blot out words. */
+function without(credentials: readonly string[], text: string): string {
+  return credentials.reduce((left, one) => (one.length < 8 ? left : left.replaceAll(one, MASK)), text);
+}
+
+/** As it may be logged and shown: what identifies the caller is often in the query. */
+export function withoutQuery(url: string): string {
+  const { origin, pathname } = new URL(url);
+  return `${origin}${pathname}`;
 }
 
 /** `v1,` and base64 of HMAC-SHA256 over id, timestamp and body, as Standard Webhooks 1.0 says. */
