@@ -1,7 +1,14 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { Answer, Question } from '@millrace/contracts/define';
-import { type ObjectAnswer, type ObjectQuestion, PULL_SECRETS_BELL, type PullSecrets, sealedValueOf, type SecretValues } from '@millrace/contracts/requests';
+import {
+  type ObjectAnswer,
+  type ObjectQuestion,
+  PULL_SECRETS_BELL,
+  type PullSecrets,
+  sealedValueOf,
+  type SecretValues,
+} from '@millrace/contracts/requests';
 import { fieldsOf, Secrets as SecretsResource } from '@millrace/contracts/resources';
 import { isRegistrySecret, REGISTRY_SECRET_TYPES, registriesOf } from '@millrace/domain/keyring';
 import type { ObjectMeta } from '@millrace/domain/object-meta';

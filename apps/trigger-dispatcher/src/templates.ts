@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
-import { Context, defaultOperators, filters as known, Liquid, LiquidError, type Template, toValueSync } from 'liquidjs';
+import { Context, defaultOperators, Liquid, LiquidError, type Template, toValueSync } from 'liquidjs';
 
 /** What a value is escaped for, where a template does not say `raw` or `json`. */
 export type Escape = 'none' | 'json' | 'url';
@@ -87,7 +87,7 @@ const engines = new Map(
       },
     });
     for (const tag of Object.keys(engine.tags)) if (!TAGS.includes(tag)) delete engine.tags[tag];
-    engine.filters = Object.fromEntries(Object.entries(known).filter(([name]) => FILTERS.includes(name)));
+    for (const filter of Object.keys(engine.filters)) if (!FILTERS.includes(filter)) delete engine.filters[filter];
     engine.registerFilter('json', {
       raw: true,
       handler(this: { context: Context }, value: unknown) {

@@ -21,7 +21,11 @@ import { sealedTable } from './tables.ts';
 import { Timers } from './timers.ts';
 import { Triggers } from './triggers.ts';
 import { WebhookTable } from './webhook-table.ts';
+import { WebhookFindings } from './webhook-findings.ts';
+import { WebhookRechecks } from './webhook-rechecks.ts';
+import { WebhookRequests } from './webhook-requests.ts';
 import { Webhooks } from './webhook.ts';
+import { NamespaceSecrets } from './namespace-secrets.ts';
 import { WorkloadTriggers } from './workload-triggers.ts';
 import { Workloads } from './workloads.ts';
 
@@ -41,12 +45,16 @@ const resealing = {
     Firings,
     FollowedTags,
     ImageTriggers,
+    NamespaceSecrets,
     Outcomes,
     Retention,
     Sealing,
     resealing,
     Timers,
     Triggers,
+    WebhookFindings,
+    WebhookRechecks,
+    WebhookRequests,
     Webhooks,
     WebhookTable,
     Workloads,

@@ -123,6 +123,9 @@ export function isPlain({ name: _, url, headers = {}, timeoutSeconds: __, signin
   return Object.keys(more).length === 0 && [url ?? '{{', ...Object.values(headers)].every((text) => !isTemplate(text));
 }
 
+/** Whether what a webhook sends is signed: an API server has no use for that. */
+export const isSigned = ({ kubernetes }: WebhookSpec): boolean => kubernetes === undefined;
+
 /** What a webhook takes from Secrets: by what it is for, in a fixed order. */
 export function sourcesOf(webhook: WebhookSpec): { use: string; key: SecretKey; optional?: true }[] {
   const { parametersFrom = {}, headersFrom = {}, secretFrom, previousSecretFrom, kubernetes } = webhook;
