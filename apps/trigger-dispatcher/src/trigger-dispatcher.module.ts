@@ -15,6 +15,7 @@ import { Firings } from './firings.ts';
 import { FollowedTags } from './followed-tags.ts';
 import { ImageTriggers } from './image-triggers.ts';
 import { Outcomes } from './outcomes.ts';
+import { PresetObjects } from './preset-objects.ts';
 import { RequestsController } from './requests.controller.ts';
 import { Retention } from './retention.ts';
 import { sealedTable } from './tables.ts';
@@ -47,6 +48,7 @@ const resealing = {
     ImageTriggers,
     NamespaceSecrets,
     Outcomes,
+    PresetObjects,
     Retention,
     Sealing,
     resealing,
