@@ -32,7 +32,7 @@ export const TriggerWebhook = z
     method: optional(z.string()).describe('POST, PUT or PATCH; POST when absent'),
     headers: optional(texts).describe('Further request headers; values may be templates'),
     headersFrom: optional(sources).describe('Further request headers whose values stand in Secrets'),
-    body: optional(z.string()).describe('Template of what is sent; the event as a CloudEvent when absent'),
+    body: optional(z.string()).describe('Template of what is sent; the event as a CloudEvent when absent, nothing when empty'),
     contentType: optional(z.string()).describe('Of the body; application/json when absent'),
     kubernetes: optional(KubernetesTarget).describe('Instead of a URL: a workload in a cluster that gets the image'),
     signing: optional(z.string()).describe('HMAC or Ed25519; HMAC when absent, unless a key of the other kind is kept'),
@@ -73,7 +73,9 @@ export function completeWebhook({ secret, secretSet: _, ...webhook }: TriggerWeb
     signing: (signing as Signing | undefined) ?? (given === 'Ed25519' ? given : undefined),
     timeoutSeconds: timeoutSeconds ?? TIMEOUT_SECONDS.otherwise,
   };
-  return Object.fromEntries(Object.entries(complete).filter(([, value]) => value !== undefined && value !== '')) as unknown as WebhookSpec;
+  return Object.fromEntries(
+    Object.entries(complete).filter(([key, value]) => value !== undefined && (value !== '' || key === 'body')),
+  ) as unknown as WebhookSpec;
 }
 
 /** What a webhook sends where it says more than where: its own templates, or its preset's. */
