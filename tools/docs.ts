@@ -126,7 +126,7 @@ function presetSection(preset: WebhookPreset): string {
   const { name, description, documentation, parameters, method, url, headers, contentType, body, succeeds } = preset;
   const rows = Object.entries(parameters).map(([parameter, { description: what, required, secret, default: otherwise }]) => {
     const given = required ? '*required*' : otherwise === undefined ? '' : `\`${otherwise}\``;
-    return `| \`${parameter}\` | ${given} | ${what.replaceAll('|', '\\|')}${secret ? ' Secret.' : ''} |`;
+    return `| \`${parameter}\` | ${given} | ${what.replaceAll('|', '\\|')}${secret ? '. Secret.' : ''} |`;
   });
   const lines = [`${method} ${url}`, ...Object.entries(headers).map(([header, value]) => `${header}: ${value}`)];
   if (body) lines.push(`Content-Type: ${contentType}`, '', body);
