@@ -86,8 +86,8 @@ const engines = new Map(
         return ESCAPES[escape](charged(this.context, value));
       },
     });
-    for (const tag of Object.keys(engine.tags)) if (!TAGS.includes(tag)) delete engine.tags[tag];
-    for (const filter of Object.keys(engine.filters)) if (!FILTERS.includes(filter)) delete engine.filters[filter];
+    for (const tag of Object.keys(engine.tags)) if (!TAGS.includes(tag)) Reflect.deleteProperty(engine.tags, tag);
+    for (const filter of Object.keys(engine.filters)) if (!FILTERS.includes(filter)) Reflect.deleteProperty(engine.filters, filter);
     engine.registerFilter('json', {
       raw: true,
       handler(this: { context: Context }, value: unknown) {
