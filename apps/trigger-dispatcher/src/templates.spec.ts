@@ -60,6 +60,9 @@ describe('a template', () => {
     ['{% layout "/etc/passwd" %}', 'tag "layout" not found'],
     ['{% capture x %}{% endcapture %}', 'tag "capture" not found'],
     ['x'.repeat(40_000), 'parse length limit exceeded'],
+    ['{{ tag }}'.repeat(300), 'more than 200 of these'],
+    [`{% if ${'a and '.repeat(2_000)} a %}{% endif %}`, 'it has more than 4000 characters between'],
+    ['{{'.repeat(8_000), 'it has more than 4000 characters between'],
   ])('%j is refused with its place', (text, message) => {
     expect(fails(text)).toContain(message);
   });
@@ -73,6 +76,7 @@ describe('a template that means harm', () => {
   it.each([
     ['counts for ever', '{% for i in (1..100000000) %}x{% endfor %}', 'on the way'],
     ['loops in loops', '{% for i in (1..1000) %}{% for j in (1..1000) %}x{% endfor %}{% endfor %}', '5000 steps'],
+    ['is nested deep', `${'{% if data %}'.repeat(90)}${'{% endif %}'.repeat(90)}{% for i in (1..5000) %}x{% endfor %}`, '5000 steps'],
     ['loops over nothing', '{% for i in (1..900) %}{% for j in (1..900) %}{% endfor %}{% endfor %}', 'it '],
     [
       'loops over the event',
@@ -85,8 +89,8 @@ describe('a template that means harm', () => {
     ['makes the event again and again', '{% for i in (1..4000) %}{% assign a = data | json %}{% endfor %}', 'on the way'],
     ['replaces', '{% for i in (1..4000) %}{% assign a = big | replace: "x", "y" %}{% endfor %}', 'on the way'],
     ['hashes', '{% for i in (1..4000) %}{% assign a = big | hmac_sha256: "y" %}{% endfor %}', 'on the way'],
-    ['searches', `{% if ${Array.from({ length: 500 }, () => 'big contains "xy"').join(' or ')} %}{% endif %}`, 'on the way'],
-    ['chains filters', `{{ big ${'| upcase | downcase '.repeat(500)} }}`, 'on the way'],
+    ['searches', `{% if ${Array.from({ length: 160 }, () => 'big contains "xy"').join(' or ')} %}{% endif %}`, 'on the way'],
+    ['chains filters', `{{ big ${'| upcase | downcase '.repeat(190)} }}`, 'on the way'],
   ])('and %s is stopped within a few milliseconds', (_what, text, message) => {
     // Not what it takes to read it, and not a process that begins.
     fails(text);

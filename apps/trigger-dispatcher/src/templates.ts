@@ -18,8 +18,11 @@ const FILTERS = [
   ...['append', 'capitalize', 'default', 'downcase', 'escape', 'first', 'join', 'last', 'prepend', 'raw', 'remove', 'remove_first'],
   ...['replace', 'replace_first', 'size', 'slice', 'split', 'strip', 'truncate', 'upcase', 'url_encode', 'plus', 'minus'],
 ];
-/** Of templates that are kept parsed; the one that was not used for longest goes. */
-const PARSED_MAX = 2_000;
+/** Characters of templates that are kept parsed; the one that was not used for longest goes. */
+const PARSED_MAX = 2_000_000;
+/** What is to be read of a template, as opposed to written as it is: between its delimiters. */
+const CODE_MAX = 4_000;
+const PARTS_MAX = 200;
 const STEPS_MAX = 5_000;
 /** Characters and elements that are made on the way. */
 const MEMORY_MAX = 1_000_000;
@@ -105,22 +108,47 @@ const engines = new Map(
 );
 
 const parsed = new Map<string, Template[]>();
+let parsedLength = 0;
 
 /** Throws {@link TemplateError}. */
 function parse(text: string, escape: Escape): { engine: Liquid; templates: Template[] } {
   const engine = engines.get(escape) as Liquid;
   const id = `${escape}:${text}`;
-  let templates = parsed.get(id);
-  parsed.delete(id);
+  const known = parsed.get(id);
+  if (known) {
+    parsed.delete(id);
+    parsed.set(id, known);
+    return { engine, templates: known };
+  }
+  mustBeShort(text);
   try {
-    templates ??= engine.parse(text);
+    const templates = engine.parse(text);
+    parsed.set(id, templates);
+    parsedLength += id.length;
+    for (const oldest of parsed.keys()) {
+      if (parsedLength <= PARSED_MAX) break;
+      parsed.delete(oldest);
+      parsedLength -= oldest.length;
+    }
+    return { engine, templates };
   } catch (error) {
     throw asTemplateError(error);
   }
-  parsed.set(id, templates);
-  const oldest = parsed.size > PARSED_MAX ? parsed.keys().next().value : undefined;
-  if (oldest !== undefined) parsed.delete(oldest);
-  return { engine, templates };
+}
+
+/** What it takes to read a template grows with what stands between its delimiters. */
+function mustBeShort(text: string): void {
+  let code = 0;
+  let parts = 0;
+  for (let at = text.search(/\{[{%]/); at >= 0; parts++) {
+    const end = text.indexOf(text[at + 1] === '{' ? '}}' : '%}', at + 2);
+    const after = end < 0 ? text.length : end + 2;
+    code += after - at;
+    if (code > CODE_MAX || parts >= PARTS_MAX)
+      throw new TemplateError(`it has more than ${CODE_MAX} characters between {{ }} and {% %}, or more than ${PARTS_MAX} of these`);
+    const next = [text.indexOf('{{', after), text.indexOf('{%', after)].filter((one) => one >= 0);
+    at = next.length ? Math.min(...next) : -1;
+  }
 }
 
 /** Renders a template. Takes a few milliseconds at most, whatever it says. Throws {@link TemplateError}. */
