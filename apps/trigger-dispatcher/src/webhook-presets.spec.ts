@@ -3,8 +3,9 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import type { Triggered } from '@millrace/contracts/events';
-import { completeWebhook, validateWebhook } from '@millrace/domain/trigger-webhook';
+import { completeWebhook } from '@millrace/domain/trigger-webhook';
 import { webhookPresets } from '@millrace/domain/webhook-presets';
+import { validateWebhook } from '@millrace/domain/webhook-validation';
 import { makeRequest } from './webhook-request.ts';
 
 const EXAMPLES = new URL('../../../libs/contracts/examples/', import.meta.url);

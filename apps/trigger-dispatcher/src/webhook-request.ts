@@ -2,18 +2,11 @@ import type { AddressPolicy } from '@millrace/domain/address';
 import { appliedObject, applyQuery, CA_MAX, kubernetesMeaning, objectUrl } from '@millrace/domain/kubernetes-target';
 import { keyProblem } from '@millrace/domain/signing-key';
 import { type FieldError, invalidValue } from '@millrace/domain/status';
-import {
-  headerProblem,
-  isSecretParameter,
-  literalsOf,
-  MASK,
-  parameterProblem,
-  requestTemplate,
-  type WebhookSpec,
-} from '@millrace/domain/trigger-webhook';
+import { isSecretParameter, literalsOf, MASK, requestTemplate, type WebhookSpec } from '@millrace/domain/trigger-webhook';
 import { presetNamed } from '@millrace/domain/webhook-presets';
 import { type FiredEvent, WEBHOOK_VARIABLES, webhookVariables } from '@millrace/domain/webhook-variables';
 import { joinedUrl } from '@millrace/domain/webhook-url';
+import { headerProblem, parameterProblem } from '@millrace/domain/webhook-validation';
 import { type Escape, render, TemplateError, unknownNames } from './templates.ts';
 import type { WebhookSecrets } from './webhook-secrets.ts';
 import { type Call, withoutQuery } from './webhook.ts';

@@ -3,11 +3,11 @@ import { Injectable } from '@nestjs/common';
 import { signingOf } from '@millrace/domain/signing-key';
 import {
   isCredentialHeader,
-  isPlain,
   isSecretParameter,
   isSigned,
   MASK,
   requestTemplate,
+  sendingOf,
   type WebhookSpec,
 } from '@millrace/domain/trigger-webhook';
 import { type FieldError, invalidValue } from '@millrace/domain/status';
@@ -77,13 +77,11 @@ export class WebhookTable {
       const previous = previousSecret(webhook.previousSecret, secret, old);
       if (webhook.previousSecret === MASK && previous === undefined)
         refuse('previousSecret', 'is masked, and none is kept, and secret replaces none');
-      const { previousSecret: _, ...sent } = webhook;
+      const { previousSecret: _, ...send } = sendingOf({ ...webhook, ...(webhook.headers ? { headers } : {}) }) ?? {};
       const secrets: WebhookSecrets = {
         ...{ secret, headers },
         ...(previous ? { previousSecret: previous } : {}),
-        ...(isPlain(webhook) && isPlain({ ...webhook, ...(webhook.headers ? { headers } : {}) })
-          ? {}
-          : { send: { ...sent, ...(webhook.headers ? { headers } : {}), ...(webhook.parameters ? { parameters } : {}) } }),
+        ...('name' in send ? { send: { ...send, ...(webhook.parameters ? { parameters } : {}) } } : {}),
       };
       const changed = !old || !isDeepStrictEqual(old, JSON.parse(JSON.stringify(secrets)));
       return { name: webhook.name, secrets, made, changed, findings: null };

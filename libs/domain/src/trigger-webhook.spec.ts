@@ -1,14 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import {
-  completeWebhook,
-  isCredentialHeader,
-  isPlain,
-  maskHeaders,
-  maskWebhook,
-  requestTemplate,
-  sourcesOf,
-  validateWebhook,
-} from './trigger-webhook.ts';
+import { completeWebhook, isCredentialHeader, maskHeaders, maskWebhook, requestTemplate, sendingOf, sourcesOf } from './trigger-webhook.ts';
+import { validateWebhook } from './webhook-validation.ts';
 
 const problems = (of: Record<string, unknown>): string[] =>
   validateWebhook({ name: 'argo', url: 'https://deploy.example.com/hook', ...of }, 'spec.webhooks[0]', 'public').map(
@@ -77,6 +69,7 @@ describe('a webhook', () => {
     ['with a header from a secret', { headersFrom: { authorization: ref('ci', 'header') } }],
     ['with a secret by reference and the one before it', { secretFrom: ref('s'), previousSecretFrom: ref('s', 'before') }],
     ['with a previous secret for a while', { previousSecret: '***', previousSecretUntil: '2027-01-31T12:00:00Z' }],
+    ['whose preset is given an empty parameter', { ...GITHUB, url: undefined, parameters: { ...GITHUB.parameters, server: '' } }],
     ['with Ed25519', { signing: 'Ed25519' }],
     ['with another media type', { body: 'a=b', contentType: 'application/x-www-form-urlencoded; charset=utf-8' }],
   ])('%s is good', (_what, of) => {
@@ -135,7 +128,7 @@ describe('a webhook', () => {
     const plain = completeWebhook({ name: 'a', url: 'https://a.example.com', headers: { 'x-a': '1' } });
 
     expect(plain).toEqual({ name: 'a', url: 'https://a.example.com/', headers: { 'x-a': '1' }, timeoutSeconds: 15 });
-    expect(isPlain(plain)).toBe(true);
+    expect(sendingOf(plain)).toBeUndefined();
     for (const more of [
       { body: '' },
       { headers: { 'x-a': '{{ tag }}' } },
@@ -143,7 +136,7 @@ describe('a webhook', () => {
       { method: 'PUT' },
       { secretFrom: ref('s') },
     ])
-      expect(isPlain({ ...plain, ...more })).toBe(false);
+      expect(sendingOf({ ...plain, ...more })).toEqual({ ...plain, ...more });
   });
 
   it('with a preset sends what the preset says, but for what it says itself', () => {
@@ -154,6 +147,12 @@ describe('a webhook', () => {
       headers: { Accept: 'application/vnd.github+json', authorization: 'Basic x', 'x-a': '1' },
     });
     expect(requestTemplate(own)?.headers).not.toHaveProperty('Authorization');
+  });
+
+  it('with an empty parameter has the default of its preset', () => {
+    const webhook = completeWebhook({ name: 'a', ...GITHUB, parameters: { ...GITHUB.parameters, server: '' } });
+
+    expect(requestTemplate(webhook)?.base).toBe('https://api.github.com');
   });
 
   it('is read without its credentials: what the preset says is one, and what is named like one', () => {
