@@ -75,17 +75,17 @@ describe('a template', () => {
 describe('a template that means harm', () => {
   it.each([
     ['counts for ever', '{% for i in (1..100000000) %}x{% endfor %}', 'on the way'],
-    ['loops in loops', '{% for i in (1..1000) %}{% for j in (1..1000) %}x{% endfor %}{% endfor %}', '5000 steps'],
-    ['is nested deep', `${'{% if data %}'.repeat(90)}${'{% endif %}'.repeat(90)}{% for i in (1..5000) %}x{% endfor %}`, '5000 steps'],
+    ['loops in loops', '{% for i in (1..1000) %}{% for j in (1..1000) %}x{% endfor %}{% endfor %}', '2000 steps'],
+    ['is nested deep', `${'{% if data %}'.repeat(90)}${'{% endif %}'.repeat(90)}{% for i in (1..5000) %}x{% endfor %}`, '2000 steps'],
     ['loops over nothing', '{% for i in (1..900) %}{% for j in (1..900) %}{% endfor %}{% endfor %}', 'it '],
     [
       'loops over the event',
       '{% for i in data.labels %}{% for j in data.labels %}{% for k in data.labels %}{% endfor %}{% endfor %}{% endfor %}',
-      '5000 steps',
+      '2000 steps',
     ],
     ['doubles a text', '{% assign a = "aaaaaaaaaa" %}{% for i in (1..100) %}{% assign a = a | append: a %}{% endfor %}', 'on the way'],
     ['writes 100 MB', '{% for i in (1..1000) %}{{ data | json }}{% endfor %}', 'more than 256 kB'],
-    ['writes little by little', `{% for i in (1..4900) %}${'x'.repeat(1_000)}{% endfor %}`, 'more than 256 kB'],
+    ['writes little by little', `{% for i in (1..1900) %}${'x'.repeat(1_000)}{% endfor %}`, 'more than 256 kB'],
     ['makes the event again and again', '{% for i in (1..4000) %}{% assign a = data | json %}{% endfor %}', 'on the way'],
     ['replaces', '{% for i in (1..4000) %}{% assign a = big | replace: "x", "y" %}{% endfor %}', 'on the way'],
     ['hashes', '{% for i in (1..4000) %}{% assign a = big | hmac_sha256: "y" %}{% endfor %}', 'on the way'],
@@ -99,7 +99,7 @@ describe('a template that means harm', () => {
     const { user, system } = process.threadCpuUsage(before);
 
     expect(said).toContain(message);
-    expect((user + system) / 1_000).toBeLessThan(60);
+    expect((user + system) / 1_000).toBeLessThan(100);
   });
 });
 

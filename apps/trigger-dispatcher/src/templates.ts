@@ -23,12 +23,12 @@ const PARSED_MAX = 2_000_000;
 /** What is to be read of a template, as opposed to written as it is: between its delimiters. */
 const CODE_MAX = 4_000;
 const PARTS_MAX = 200;
-const STEPS_MAX = 5_000;
+const STEPS_MAX = 2_000;
 /** Characters and elements that are made on the way. */
 const MEMORY_MAX = 1_000_000;
 const OUTPUT_MAX = 256 * 1_024;
 /** Of this thread's own time, so that a busy machine fails nobody. Steps end it sooner; this is for what a step may cost. */
-const MILLISECONDS_MAX = 20;
+const MILLISECONDS_MAX = 50;
 
 const json = (value: unknown): string => JSON.stringify(value ?? null) ?? 'null';
 const textOf = (value: unknown): string =>
