@@ -238,8 +238,8 @@ export class Objects {
 
   private async ofMappings(question: ObjectQuestion): Promise<ObjectAnswer> {
     if (question.verb !== 'create') throw new StatusError(methodNotAllowed());
-    const warnings = legacyWarnings('ImageStreamMapping', question.object);
-    return one(201, await this.mappings.post({ ...question, namespace: question.namespace ?? '' }), warnings);
+    const { status, warnings } = await this.mappings.post({ ...question, namespace: question.namespace ?? '' });
+    return one(201, status, [...legacyWarnings('ImageStreamMapping', question.object), ...warnings]);
   }
 
   private async ofDeadFacts(question: ObjectQuestion): Promise<ObjectAnswer> {

@@ -1,18 +1,24 @@
-import { TagMoved, type MoveCause } from '@millrace/contracts/events';
+import { type MoveCause, TagMoved } from '@millrace/contracts/events';
+import type { ChangeDecision, Verdict } from '@millrace/domain/change-control';
 import { notableLabels } from '@millrace/domain/image-content';
 import type { TagEvent } from '@millrace/domain/image-stream';
 import { pullSpecOf } from '@millrace/domain/pull-spec';
+import { keepsWaiting, type TagControl } from '@millrace/domain/tag-control';
 import {
+  applyEvent,
   mayBeLate,
   placeObservation,
   sortableInstant,
   type HistoryEntry,
   type Observation,
+  type Placement,
   type SourceMark,
 } from '@millrace/domain/tag-history';
 import { followers } from '@millrace/domain/tag-source';
 import { valuesList } from '@millrace/platform/rows';
 import type { Tx } from '@millrace/platform/store';
+import { insertChangeBelow, loadControls, nextWaiting, recentChanges, writeChanges, writeControls } from './change-rows.ts';
+import { type Brought, ControlledTag } from './controlled-tag.ts';
 import { labelsOf } from './image-rows.ts';
 import { inSeconds, type LockedStream, repositoryOf } from './stream-rows.ts';
 import type { TagChange, TagOutcome } from './tags.ts';
@@ -20,9 +26,10 @@ import type { TagChange, TagOutcome } from './tags.ts';
 /** Most parameters of one statement are 65,535; no row here has more than 12. */
 const ROWS_PER_STATEMENT = 2_000;
 
-/** An item of a history; `position` where it is stored. */
+/** An item of a history, or a change beside it; `position` where it is stored. */
 interface Entry extends HistoryEntry {
   position?: string;
+  change?: { outcome: string | null };
 }
 
 /** A tag as this transaction knows it, with what is still to be written. */
@@ -41,7 +48,12 @@ interface TagState {
   /** An item in store that is to be written anew: what was the newest when the transaction began. */
   replaced?: { position: string; entry: Entry };
   added: { position: string; entry: Entry }[];
+  /** Where the spec holds changes back. */
+  controlled?: ControlledTag;
 }
+
+/** `replaced`: the newest item is another, or says other, and nothing is told of it. `late`: the history is another below it. */
+type Given = 'moved' | 'replaced' | 'late' | 'unchanged' | 'waits' | 'refused';
 
 interface Move {
   data: TagMoved;
@@ -50,22 +62,34 @@ interface Move {
   unlabelled: boolean;
 }
 
+/** What is put on tags has a cause, so that a repeat is known. */
+type BroughtObservation = Observation & { cause: string };
+
 /** One call of move: the tags it touches, loaded at once, changed in memory by the rules, written at once. */
 export class TagMoves {
   /** Streams whose visible state has changed. */
   readonly shown = new Set<LockedStream>();
+  /** What a change waits for, or why it is refused. */
+  readonly reasons = new Map<TagChange, string>();
   private readonly tags = new Map<string, TagState>();
   private readonly causes = new Set<string>();
   private readonly moves: Move[] = [];
   private readonly following = new Map<string, string[]>();
+  private readonly controls = new Map<LockedStream, ReadonlyMap<string, TagControl>>();
 
   constructor(
     private readonly tx: Tx,
     private readonly internalRegistryHost: string,
+    private readonly now: Date,
   ) {}
 
-  async load(changes: readonly Pick<TagChange, 'stream' | 'tag' | 'cause'>[]): Promise<void> {
-    for (const { stream, tag } of changes) {
+  /** `settling` are tags about which it may be decided anew; they may have had a control until now. */
+  async load(
+    changes: readonly Pick<TagChange, 'stream' | 'tag' | 'cause'>[],
+    settling: readonly Pick<TagChange, 'stream' | 'tag'>[] = [],
+  ): Promise<void> {
+    for (const { stream, tag } of settling) this.state(stream, tag).controlled ??= new ControlledTag(undefined, this.now);
+    for (const { stream, tag } of [...changes, ...settling]) {
       this.state(stream, tag);
       for (const follower of this.followersOf(stream, tag)) this.state(stream, follower);
     }
@@ -74,7 +98,10 @@ export class TagMoves {
       { uid: stream.uid, tag, cause: cause.id },
       ...this.followersOf(stream, tag).map((follower) => ({ uid: stream.uid, tag: follower, cause: followCause(cause, tag) })),
     ]);
-    const [rows, known] = await Promise.all([
+    const controlled = states.flatMap(({ stream, name, controlled: one }) =>
+      one ? [{ uid: stream.uid, tag: name, controlled: one }] : [],
+    );
+    const [rows, known, knownChanges] = await Promise.all([
       this.tx.query<LoadedTag>(
         `SELECT k.n, t.items, t.top_position, t.moves, t.marks, t.conditions::text AS conditions, ${ITEM}
          FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS k (uid, name, n)
@@ -87,6 +114,7 @@ export class TagMoves {
          JOIN tag_item i ON i.stream_uid = k.uid AND i.tag = k.tag AND i.cause = k.cause`,
         [asked.map((one) => one.uid), asked.map((one) => one.tag), asked.map((one) => one.cause)],
       ),
+      controlled.length ? loadControls(this.tx, controlled, asked) : [],
     ]);
     for (const row of rows) {
       const state = states[Number(row.n) - 1];
@@ -100,31 +128,184 @@ export class TagMoves {
       state.marks = row.marks ?? {};
       if (row.position !== null) state.top = entryOf(row as StoredItem);
     }
-    for (const { uid, tag, cause } of known) this.causes.add(keyOf(uid, tag, cause));
+    for (const { uid, tag, cause } of [...known, ...knownChanges]) this.causes.add(keyOf(uid, tag, cause));
   }
 
-  async apply({ stream, tag, event, source, observedAt, cause, labels, traceparent, counterpart = false }: TagChange): Promise<TagOutcome> {
+  async apply(change: TagChange): Promise<TagOutcome> {
+    const { stream, tag, event, source, observedAt, cause, labels, traceparent, counterpart = false } = change;
     const state = this.state(stream, tag);
-    const before = state.top?.event;
     const observation = { event, cause: cause.id, source, observedAt: observedAt && sortableInstant(observedAt), counterpart };
-    const outcome = await this.put(state, observation);
-    if (outcome !== 'moved') return outcome;
-    const moved = !counterpart && this.noteMove(state, before, cause, { labels, traceparent });
-    for (const name of this.followersOf(stream, tag)) {
-      const follower = this.state(stream, name);
-      const previous = follower.top?.event;
-      const alike = counterpart && previous?.image === before?.image;
-      if ((await this.put(follower, { event, cause: followCause(cause, tag), counterpart: alike })) === 'moved' && !alike)
-        this.noteMove(follower, previous, { ...cause, kind: 'follow', follows: tag }, { labels, traceparent });
+    if (cause.kind !== 'tag') await this.settle(state);
+    const before = state.top?.event;
+    const given = await this.give(state, observation, { cause, labels, traceparent });
+    switch (given.kind) {
+      case 'waits':
+      case 'refused':
+        this.reasons.set(change, given.message ?? '');
+        return given.kind;
+      case 'late':
+        return 'changed';
+      case 'unchanged':
+        return 'unchanged';
+      case 'moved':
+      case 'replaced':
+        await this.follow(state, before, observation, { cause, labels, traceparent });
+        return given.kind === 'moved' ? 'moved' : 'changed';
     }
-    return moved ? 'moved' : 'changed';
   }
 
-  /** Asks the rule what an observation does to a tag, and does that in memory. `moved`: the newest item is another, or says other. */
-  private async put(state: TagState, observation: Observation): Promise<TagOutcome> {
+  /** Decides anew about what waits for a tag: it moves, goes on waiting, or is dropped. */
+  async decideAnew({ stream, tag }: Pick<TagChange, 'stream' | 'tag'>, by: { by?: string; force?: boolean } = {}): Promise<void> {
+    const state = this.state(stream, tag);
+    if (state.controlled) state.controlled.settled = false;
+    await this.settle(state, by);
+  }
+
+  /** What somebody says about the newest change that waits for a tag. */
+  say({ stream, tag }: Pick<TagChange, 'stream' | 'tag'>, verdict: Verdict): void {
+    this.state(stream, tag).controlled?.say(verdict);
+  }
+
+  /** The tags that follow get what the tag got; `before` is what it was. */
+  private async follow(
+    state: TagState,
+    before: TagEvent | undefined,
+    { event, counterpart }: Observation,
+    brought: Brought,
+  ): Promise<void> {
+    const { cause } = brought;
+    for (const name of this.followersOf(state.stream, state.name)) {
+      const follower = this.state(state.stream, name);
+      await this.settle(follower);
+      const alike = counterpart && follower.top?.event.image === before?.image;
+      const follows = { ...brought, cause: { ...cause, kind: 'follow' as const, follows: state.name } };
+      await this.give(follower, { event, cause: followCause(cause, state.name), counterpart: alike }, follows);
+    }
+  }
+
+  /** Gives one tag what was observed, as far as its control lets it. */
+  private async give(state: TagState, observation: BroughtObservation, brought: Brought): Promise<{ kind: Given; message?: string }> {
+    const decided = state.controlled && (await this.consider(state, state.controlled, observation, brought));
+    if (decided) return decided;
+    const before = state.top?.event;
+    return this.noted(state, await this.put(state, observation), before, observation, brought);
+  }
+
+  private noted(
+    state: TagState,
+    put: Given,
+    before: TagEvent | undefined,
+    { counterpart }: Observation,
+    brought: Brought,
+    superseded?: number,
+  ): { kind: Given } {
+    if (put !== 'replaced' || counterpart) return { kind: put };
+    return { kind: this.noteMove(state, before, brought, superseded) ? 'moved' : 'replaced' };
+  }
+
+  /** What a tag's control makes of what was observed; undefined where it has nothing to say. */
+  private async consider(
+    state: TagState,
+    controlled: ControlledTag,
+    observation: BroughtObservation,
+    brought: Brought,
+  ): Promise<{ kind: Given; message?: string } | undefined> {
+    const { event, counterpart = false } = observation;
+    const at = this.now.toISOString();
+    const isPersons = brought.cause.kind === 'tag';
+    const top = state.top?.event;
+    const isCurrent = top?.image === event.image && top.dockerImageReference === event.dockerImageReference;
+    const decision = controlled.decide({ image: event.image, since: at, verdicts: [] });
+    if (isPersons) {
+      if (isCurrent) return undefined;
+      if (decision.kind === 'refuse') return { kind: 'refused', message: decision.message };
+      controlled.settled = true;
+      if (!keepsWaiting(controlled.control ?? {}, this.now)) controlled.drop('Tagged', 'the tag was put elsewhere', brought.cause.actor);
+      return undefined;
+    }
+
+    const { newest } = controlled;
+    const placement = await this.place(state, observation, newest ?? state.top);
+    if (placement.kind === 'duplicate') return { kind: 'unchanged' };
+    if (placement.kind === 'unchanged') {
+      if (placement.confirms && newest) controlled.amend({ observedAt: observation.observedAt });
+      else if (placement.confirms && state.top) this.setTop(state, { ...state.top, observedAt: observation.observedAt });
+      return { kind: 'unchanged' };
+    }
+    if (placement.kind === 'late') return { kind: await this.putLate(state, placement, observation, brought) };
+    this.causes.add(keyOf(state.stream.uid, state.name, observation.cause));
+    if (decision.kind === 'refuse' && !isCurrent) {
+      controlled.refuse(observation, brought, decision);
+      return { kind: 'refused', message: decision.message };
+    }
+    if (isCurrent || (counterpart && !newest)) {
+      // The tag was given what it has: nothing is to come of what came between.
+      controlled.drop('Superseded', 'the tag was given again what it has', brought.cause.actor);
+      controlled.observe(event.generation);
+      const generation = Math.max(event.generation, top?.generation ?? 0);
+      return { kind: this.putEvent(state, { ...observation, event: { ...event, generation } }) };
+    }
+    if (decision.kind === 'wait') {
+      if (newest && (counterpart || newest.event.image === event.image))
+        controlled.amend({ event: { ...event, created: newest.event.created } });
+      else controlled.wait(observation, brought);
+      return { kind: 'waits', message: waitsFor(decision) };
+    }
+    const superseded = controlled.sweep('superseded');
+    controlled.observe(event.generation);
+    controlled.noteMove(event.image, 'nothing held it back', { superseded, by: brought.cause.actor });
+    return this.noted(state, this.putEvent(state, observation), top, observation, brought, superseded);
+  }
+
+  private async settle(state: TagState, { by, force }: { by?: string; force?: boolean } = {}): Promise<void> {
+    const { controlled } = state;
+    if (!controlled || controlled.settled) return;
+    controlled.settled = true;
+    for (;;) {
+      const decision = controlled.decideNewest(force);
+      if (!decision || decision.kind === 'wait') return;
+      if (decision.kind === 'take') return this.takeNewest(state, controlled, by);
+      controlled.refuseNewest(decision);
+      const below = controlled.nextBelow;
+      if (below !== undefined) controlled.newest = await nextWaiting(this.tx, state.stream.uid, state.name, below);
+    }
+  }
+
+  /** What has waited takes effect, now. */
+  private async takeNewest(state: TagState, controlled: ControlledTag, by?: string): Promise<void> {
+    const { newest } = controlled;
+    if (!newest) return;
+    const before = state.top?.event;
+    const superseded = controlled.take(by);
+    const generation = Math.max(newest.event.generation, before?.generation ?? 0);
+    const { source, observedAt, cause, brought } = newest;
+    const observation = { event: { ...newest.event, created: inSeconds(this.now), generation }, source, observedAt, cause };
+    const { kind } = this.noted(state, this.putEvent(state, observation), before, observation, brought, superseded);
+    if (kind === 'moved' || kind === 'replaced') await this.follow(state, before, observation, brought);
+  }
+
+  /** Asks the rule what an observation does to a tag, and does that in memory. */
+  private async put(state: TagState, observation: BroughtObservation): Promise<Given> {
+    const placement = await this.place(state, observation, state.top);
+    switch (placement.kind) {
+      case 'duplicate':
+        return 'unchanged';
+      case 'unchanged':
+        if (placement.confirms && state.top) this.setTop(state, { ...state.top, observedAt: observation.observedAt });
+        return 'unchanged';
+      case 'late':
+        return this.putLate(state, placement, observation);
+      case 'moved':
+        return this.putEvent(state, observation);
+      default:
+        return placement satisfies never;
+    }
+  }
+
+  /** The place of an observation where `top` is the newest; what its source told is kept. */
+  private async place(state: TagState, observation: BroughtObservation, top: Entry | undefined): Promise<Placement<Entry>> {
     const { source, cause } = observation;
-    const key = cause === undefined ? undefined : keyOf(state.stream.uid, state.name, cause);
-    const causeKnown = key !== undefined && this.causes.has(key);
+    const causeKnown = this.causes.has(keyOf(state.stream.uid, state.name, cause));
     const mark = source === undefined ? undefined : state.marks[source];
     let recent: Entry[] | undefined;
     if (!causeKnown && mayBeLate(mark, observation)) {
@@ -132,34 +313,50 @@ export class TagMoves {
       this.write();
       recent = await this.recent(state, observation);
     }
-    const placement = placeObservation<Entry>({ top: state.top, mark, causeKnown, recent }, observation);
-    if (placement.kind === 'duplicate') return 'unchanged';
-    if ('mark' in placement && placement.mark && source !== undefined) {
+    const placement = placeObservation<Entry>({ top, mark, causeKnown, recent }, observation);
+    if (placement.kind !== 'duplicate' && 'mark' in placement && placement.mark && source !== undefined) {
       state.marks[source] = placement.mark;
       state.changed = true;
     }
-    switch (placement.kind) {
-      case 'unchanged':
-        if (placement.confirms && state.top) this.setTop(state, { ...state.top, observedAt: observation.observedAt });
-        return 'unchanged';
-      case 'late':
-        // Of a tag that was deleted since, nothing comes back.
-        if (!state.top) return 'unchanged';
-        await this.insertLate(state, { ...observation, event: placement.item }, placement.below?.position ?? state.topPosition);
-        state.items++;
-        break;
-      case 'moved':
-        if (placement.change === 'replaced') this.setTop(state, { ...observation, event: placement.item });
-        else this.addTop(state, { ...observation, event: placement.item });
-        state.conditions = null;
-        break;
-      default:
-        return placement satisfies never;
+    return placement;
+  }
+
+  private async putLate(
+    state: TagState,
+    { item, below }: Extract<Placement<Entry>, { kind: 'late' }>,
+    observation: BroughtObservation,
+    brought?: Brought,
+  ): Promise<Given> {
+    const entry = { ...observation, event: item };
+    if (below?.change && below.position !== undefined && brought && state.controlled) {
+      const waits = below.change.outcome === null;
+      await insertChangeBelow(this.tx, state.stream.uid, state.name, below.position, { entry, brought, waits, now: this.now });
+      if (waits) state.controlled.pending++;
+    } else {
+      // Of a tag that was deleted since, nothing comes back.
+      if (!state.top) return 'unchanged';
+      await this.insertLate(state, entry, below?.position ?? state.topPosition);
+      state.items++;
     }
-    if (key !== undefined) this.causes.add(key);
+    this.touch(state, observation);
+    return 'late';
+  }
+
+  /** Makes an event the newest of a tag, or the newest say what it says; where that is another thing. */
+  private putEvent(state: TagState, observation: BroughtObservation): 'replaced' | 'unchanged' {
+    const applied = applyEvent(state.top?.event, observation.event, observation.counterpart);
+    if (applied.kind === 'unchanged') return 'unchanged';
+    if (applied.kind === 'replaced') this.setTop(state, { ...observation, event: applied.item });
+    else this.addTop(state, { ...observation, event: applied.item });
+    state.conditions = null;
+    this.touch(state, observation);
+    return 'replaced';
+  }
+
+  private touch(state: TagState, { cause }: BroughtObservation): void {
+    this.causes.add(keyOf(state.stream.uid, state.name, cause));
     state.changed = true;
     this.shown.add(state.stream);
-    return placement.kind === 'late' ? 'changed' : 'moved';
   }
 
   private addTop(state: TagState, entry: Entry): void {
@@ -178,12 +375,7 @@ export class TagMoves {
   }
 
   /** Counts and keeps the move for {@link tell}; false where the tag still means the same image by the same pull spec. */
-  private noteMove(
-    state: TagState,
-    previous: TagEvent | undefined,
-    cause: MoveCause,
-    { labels, traceparent }: Pick<TagChange, 'labels' | 'traceparent'>,
-  ): boolean {
+  private noteMove(state: TagState, previous: TagEvent | undefined, { cause, labels, traceparent }: Brought, superseded = 0): boolean {
     const current = state.top?.event;
     if (!current || (previous?.image === current.image && previous.dockerImageReference === current.dockerImageReference)) return false;
     const { stream, name } = state;
@@ -200,7 +392,8 @@ export class TagMoves {
       pullSpec: pullSpecOf(current, { policy, repository: repositoryOf(stream, this.internalRegistryHost) }),
       labels: notableLabels(labels ?? {}),
       cause,
-      movedAt: new Date().toISOString(),
+      movedAt: this.now.toISOString(),
+      ...(superseded ? { superseded } : {}),
     };
     state.lastMove = { data, traceparent, unlabelled: labels === undefined && current.image !== '' };
     this.moves.push(state.lastMove);
@@ -225,6 +418,13 @@ export class TagMoves {
 
   /** Sends what is new, and waits for no answer. */
   write(): void {
+    const controls = [...this.tags.values()].flatMap((state) => {
+      const finished = state.controlled?.finish();
+      if (!finished) return [];
+      state.changed = true;
+      if (finished.shown) this.shown.add(state.stream);
+      return [{ uid: state.stream.uid, tag: state.name, ...finished }];
+    });
     const states = [...this.tags.values()].filter((state) => state.changed);
     this.inRows(
       states.map((s) => [
@@ -260,6 +460,13 @@ export class TagMoves {
       (values) =>
         `INSERT INTO tag_item (stream_uid, tag, position, image, reference, created, generation, source, observed_at, cause) VALUES ${values}`,
     );
+    writeControls(this.tx, controls);
+    writeChanges(
+      this.tx,
+      [...this.tags.values()].flatMap(({ stream, name, controlled }) =>
+        controlled ? [{ uid: stream.uid, tag: name, now: this.now, ...controlled.takeRows() }] : [],
+      ),
+    );
     for (const state of states) Object.assign(state, { changed: false, replaced: undefined, added: [], lastMove: undefined });
   }
 
@@ -274,7 +481,10 @@ export class TagMoves {
        ) AS near ORDER BY observed_at DESC, position DESC`,
       [state.stream.uid, state.name, source, observedAt],
     );
-    return rows.map(entryOf);
+    const items = rows.map(entryOf);
+    if (!state.controlled) return items;
+    const changes = await recentChanges(this.tx, state.stream.uid, state.name, { source, observedAt });
+    return [...items, ...changes].sort((a, b) => ((a.observedAt ?? '') > (b.observedAt ?? '') ? -1 : 1));
   }
 
   /** Puts an item directly below another: half way to the next older one. */
@@ -309,10 +519,21 @@ export class TagMoves {
     const key = keyOf(stream.uid, name);
     let state = this.tags.get(key);
     if (!state) {
+      const control = this.controlsOf(stream).get(name);
       state = { stream, name, items: 0, topPosition: null, moves: 0, marks: {}, conditions: null, changed: false, added: [] };
+      if (control) state.controlled = new ControlledTag(control, this.now);
       this.tags.set(key, state);
     }
     return state;
+  }
+
+  private controlsOf(stream: LockedStream): ReadonlyMap<string, TagControl> {
+    let controls = this.controls.get(stream);
+    if (!controls) {
+      controls = new Map((stream.spec.tags ?? []).flatMap(({ name, control }) => (control ? [[name, control] as const] : [])));
+      this.controls.set(stream, controls);
+    }
+    return controls;
   }
 
   private followersOf(stream: LockedStream, tag: string): string[] {
@@ -326,6 +547,8 @@ export class TagMoves {
     return names;
   }
 }
+
+const waitsFor = ({ blockers }: Extract<ChangeDecision, { kind: 'wait' }>): string => blockers.map(({ message }) => message).join('; ');
 
 const keyOf = (...parts: string[]): string => parts.join('\n');
 

@@ -7,6 +7,7 @@ import { LOG } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
 import type { Registry } from 'prom-client';
 import { Changes } from './changes.ts';
+import { Clock } from './clock.ts';
 import { DeadFactObjects } from './dead-facts.ts';
 import { EventsController } from './events.controller.ts';
 import { ImageTags } from './image-tags.ts';
@@ -36,6 +37,7 @@ const resealing = {
 };
 
 const nouns = [
+  Clock,
   Changes,
   Tags,
   Mappings,

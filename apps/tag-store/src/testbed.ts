@@ -8,6 +8,7 @@ import type { Fact } from '@millrace/platform/facts';
 import { createLog } from '@millrace/platform/log';
 import { Store } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
+import { Clock } from './clock.ts';
 import { Mappings } from './mappings.ts';
 import { database } from './tables.ts';
 import { Tags } from './tags.ts';
@@ -30,14 +31,14 @@ export interface Instance {
 
 export type MappingFact = EventData<typeof MappingPublished>;
 
-export async function anInstance(urls: { database: string; nats: string }, host = ''): Promise<Instance> {
+export async function anInstance(urls: { database: string; nats: string }, host = '', clock = new Clock()): Promise<Instance> {
   const log = pino({ level: 'silent' });
   const bus = new Bus({ url: urls.nats, name: 'tag-store spec', retentionHours: 1, stopTimeoutMs: 500 }, log);
   const store = new Store({ ...database, url: urls.database, poolSize: 16 });
   await Promise.all([bus.open(), store.open()]);
   const config = { INTERNAL_REGISTRY_HOST: host, CHANGE_RETENTION_MINUTES: 60 };
   const changes = new Changes(store, bus, config, log);
-  const tags = new Tags(store, changes, config, createLog('silent'));
+  const tags = new Tags(store, changes, config, createLog('silent'), clock);
   const mappings = new Mappings(store, tags, changes, config);
   changes.start();
   return {

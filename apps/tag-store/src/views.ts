@@ -79,10 +79,11 @@ export function streamView(row: StreamRow, lists: readonly NamedTagEventList[], 
   };
 }
 
-const listView = ({ tag, items, conditions }: NamedTagEventList): NamedTagEventList => ({
+const listView = ({ tag, items, conditions, control }: NamedTagEventList): NamedTagEventList => ({
   tag,
   items: items?.length ? items : null,
   ...(conditions?.length ? { conditions } : {}),
+  ...(control ? { control } : {}),
 });
 
 /** An image; `document` holds what its columns do not. */
