@@ -14,6 +14,8 @@ import type { HistoryEntry } from '@millrace/domain/tag-history';
 import { windowAt } from '@millrace/platform/windows';
 import { inSeconds } from './stream-rows.ts';
 
+const SOONEST_MS = 1_000;
+
 /** What a change tells when it takes effect. */
 export interface Brought {
   cause: MoveCause;
@@ -187,7 +189,7 @@ export class ControlledTag {
     if (!this.settled) return undefined;
     const status = this.status();
     const shown = !sameStatus(this.stored, status);
-    const lookAt = status?.decision.lookAt;
+    const lookAt = this.notBefore(status?.decision.lookAt);
     const isAhead = this.lookedAt !== undefined && this.lookedAt > this.now;
     if (!shown && lookAt === this.lookAt && !(isAhead && lookAt)) return undefined;
     const decision = status && !shown && this.stored ? { ...status.decision, at: this.stored.decision.at } : status?.decision;
@@ -197,7 +199,13 @@ export class ControlledTag {
     return { status: this.stored && JSON.stringify(this.stored), lookAt: lookAt ?? null, lookedAt: lookAt ? this.now : null, shown };
   }
 
-  status(): TagControlStatus | null {
+  /** What is due and waits all the same is looked at a moment later, and not at once again. */
+  private notBefore(lookAt: string | undefined): string | undefined {
+    const soonest = this.now.getTime() + SOONEST_MS;
+    return lookAt === undefined || Date.parse(lookAt) > this.now.getTime() ? lookAt : new Date(soonest).toISOString();
+  }
+
+  private status(): TagControlStatus | null {
     if (!this.control) return null;
     const { newest } = this;
     const decision = this.decideNewest();

@@ -2,7 +2,7 @@ import { Controller } from '@nestjs/common';
 import type { Answer, Question } from '@millrace/contracts/define';
 import { MappingPublished, MappingSubmitted } from '@millrace/contracts/events';
 import { ImportCompleted } from '@millrace/contracts/imports';
-import { CurrentTag, KnownTags } from '@millrace/contracts/requests';
+import { CurrentTag, ExplainTag, KnownTags } from '@millrace/contracts/requests';
 import { OnEvent, OnRequest } from '@millrace/platform/doors';
 import type { FactBatch } from '@millrace/platform/facts';
 import { Imports } from './imports.ts';
@@ -36,6 +36,11 @@ export class EventsController {
   @OnRequest(CurrentTag)
   async currentTag(question: Question<typeof CurrentTag>): Promise<Answer<typeof CurrentTag>> {
     return { move: await this.tags.lastMove(question) };
+  }
+
+  @OnRequest(ExplainTag)
+  explainTag(question: Question<typeof ExplainTag>): Promise<Answer<typeof ExplainTag>> {
+    return this.tags.explain(question);
   }
 
   @OnRequest(KnownTags)

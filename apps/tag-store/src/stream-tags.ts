@@ -155,7 +155,7 @@ export const topOf = (stream: ImageStream, tag: string): string | undefined =>
   stream.status.tags?.find((list) => list.tag === tag)?.items?.[0]?.image || undefined;
 
 /** Reads `stream:tag` of a URL; `resource` is how the refusal calls such objects. */
-export function nameOfTag(fullName: string, resource: 'ImageStreamTags' | 'ImageTags'): StreamTagName {
+export function nameOfTag(fullName: string, resource: 'ImageStreamTags' | 'ImageTags' | 'TagChanges'): StreamTagName {
   try {
     return parseStreamTag(fullName);
   } catch (error) {

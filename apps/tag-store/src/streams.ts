@@ -103,6 +103,12 @@ export class Streams {
     return this.store.transaction((tx) => this.page(tx, request, historyLimit), { isolation: 'REPEATABLE READ', readOnly: true });
   }
 
+  /** Streams of which something is held back. */
+  listControlled(request: ListRequest): Promise<Listing<ImageStream>> {
+    const listed: Listed = { ...this.listed, table: 'controlled_stream', columns: '' };
+    return this.store.transaction((tx) => this.page(tx, request, 1, listed), { isolation: 'REPEATABLE READ', readOnly: true });
+  }
+
   async create(namespace: string, submitted: WantedStream, options: WriteOptions): Promise<ImageStream> {
     const wanted = { ...submitted, metadata: { ...withName(submitted.metadata), namespace } };
     return numbered(await attempt(this.store, options.dryRun, (tx) => this.write(tx, undefined, wanted, options.user)));
@@ -271,8 +277,8 @@ export class Streams {
     return stream;
   }
 
-  private async page(tx: Tx, request: ListRequest, historyLimit?: number): Promise<Listing<ImageStream>> {
-    const { keys, deleted, ...page } = await pageOf(tx, this.listed, request);
+  private async page(tx: Tx, request: ListRequest, historyLimit?: number, listed = this.listed): Promise<Listing<ImageStream>> {
+    const { keys, deleted, ...page } = await pageOf(tx, listed, request);
     const streams = new Map((await this.read(tx, 'uid = ANY($2)', [keys], historyLimit)).map((stream) => [stream.metadata.uid, stream]));
     const items = keys.map((uid) => streams.get(uid) ?? (deleted.get(uid) as ImageStream | undefined));
     return { ...page, items: items.filter((stream) => stream !== undefined) };

@@ -161,9 +161,12 @@ export class TagMoves {
     await this.settle(state, by);
   }
 
-  /** What somebody says about the newest change that waits for a tag. */
-  say({ stream, tag }: Pick<TagChange, 'stream' | 'tag'>, verdict: Verdict): void {
-    this.state(stream, tag).controlled?.say(verdict);
+  /** What somebody says about the newest change that waits for a tag; false where that is not, or no longer, the image that is meant. */
+  say({ stream, tag }: Pick<TagChange, 'stream' | 'tag'>, { image, ...verdict }: Verdict & { image: string }): boolean {
+    const { controlled } = this.state(stream, tag);
+    if (controlled?.newest?.event.image !== image) return false;
+    controlled.say(verdict);
+    return true;
   }
 
   /** The tags that follow get what the tag got; `before` is what it was. */

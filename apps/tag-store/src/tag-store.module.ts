@@ -9,6 +9,7 @@ import type { Registry } from 'prom-client';
 import { Changes } from './changes.ts';
 import { Clock } from './clock.ts';
 import { DeadFactObjects } from './dead-facts.ts';
+import { DueTags } from './due-tags.ts';
 import { EventsController } from './events.controller.ts';
 import { ImageTags } from './image-tags.ts';
 import { Images } from './images.ts';
@@ -28,6 +29,7 @@ import { StreamStatus } from './stream-status.ts';
 import { StreamTags } from './stream-tags.ts';
 import { Streams } from './streams.ts';
 import { sealedTable } from './tables.ts';
+import { TagChanges } from './tag-changes.ts';
 import { Tags } from './tags.ts';
 
 const resealing = {
@@ -46,6 +48,8 @@ const nouns = [
   StreamStatus,
   StreamTags,
   ImageTags,
+  TagChanges,
+  DueTags,
   StreamImages,
   Layers,
   Images,

@@ -40,17 +40,20 @@ export type TagActOutcome = z.infer<typeof TagActOutcome>;
 const Done = { status: TagActOutcome.optional().describe('What came of it. Set by the server.') };
 
 export const TagRelease = z
-  .object({
+  .strictObject({
     ...Named,
     image: optional(z.string()).describe('Digest of the newest change, where only that one is meant to be released.'),
     force: optional(z.boolean()).describe('Moves to the newest although it is too young, outside of windows, or not approved.'),
     ...Done,
   })
-  .meta({ id: 'TagRelease', description: 'Ends the hold of a tag, which then moves once, to the newest image, as soon as nothing else holds it.' });
+  .meta({
+    id: 'TagRelease',
+    description: 'Ends the hold of a tag, which then moves once, to the newest image, as soon as nothing else holds it.',
+  });
 export type TagRelease = z.infer<typeof TagRelease>;
 
 export const TagApproval = z
-  .object({
+  .strictObject({
     ...Named,
     image: optional(z.string()).describe('Digest of the change that is meant: it must be the newest.'),
     verdict: optional(z.string()).describe('Approve (when absent) or Reject.'),
@@ -61,7 +64,7 @@ export const TagApproval = z
 export type TagApproval = z.infer<typeof TagApproval>;
 
 export const TagRollback = z
-  .object({
+  .strictObject({
     ...Named,
     image: optional(z.string()).describe('Digest of an image of the history, or the beginning of one.'),
     generation: optional(z.int()).describe('Generation of an item of the history; the newest of several counts.'),
@@ -93,7 +96,9 @@ export function validateApproval({ image, verdict, comment }: TagApproval): Fiel
 
 export function validateRollback({ image, generation, reason }: TagRollback): FieldError[] {
   return [
-    ...(image !== undefined && generation !== undefined ? [invalidValue('generation', generation, 'give image or generation, not both')] : []),
+    ...(image !== undefined && generation !== undefined
+      ? [invalidValue('generation', generation, 'give image or generation, not both')]
+      : []),
     ...textProblem('reason', reason),
   ];
 }
