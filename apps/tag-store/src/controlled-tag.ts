@@ -127,12 +127,12 @@ export class ControlledTag {
   }
 
   /** The newest never counts, so the one before it is the newest; where that is only in store, {@link nextBelow} says where. */
-  refuseNewest(why: { reason: string; message: string }): void {
+  refuseNewest(why: { reason: string; message: string }, by?: string): void {
     const { newest } = this;
     if (!newest) return;
     this.close(newest, 'refused');
     this.pending--;
-    this.note('Refused', why, newest.event.image);
+    this.note('Refused', why, newest.event.image, { by });
     this.refusedAt = newest.position;
     this.newest = this.rows.findLast((row) => row.outcome === null && !row.stored)?.change;
   }

@@ -268,7 +268,7 @@ export class TagMoves {
       const decision = controlled.decideNewest(force);
       if (!decision || decision.kind === 'wait') return;
       if (decision.kind === 'take') return this.takeNewest(state, controlled, by);
-      controlled.refuseNewest(decision);
+      controlled.refuseNewest(decision, by);
       const below = controlled.nextBelow;
       if (below !== undefined) controlled.newest = await nextWaiting(this.tx, state.stream.uid, state.name, below);
     }
