@@ -42,6 +42,11 @@ export class StreamStatus {
       for (const { tag } of gone) await this.tags.remove(tx, stream, tag);
       const changed = wanted.filter((list) => !sameJson({ ...list, control: null }, { ...before.get(list.tag), control: null }));
       for (const list of changed) await this.put(tx, stream, before.get(list.tag), list, options);
+      const rewritten = [...gone, ...changed].map(({ tag }) => ({ stream, tag }));
+      // What is shown of a control went with the list.
+      await this.tags.settle(tx, {
+        tags: rewritten.filter(({ tag }) => old.spec.tags?.some(({ name, control }) => name === tag && control)),
+      });
       const recorded = changed.length || gone.length ? this.streams.record(tx, old, 'MODIFIED') : undefined;
       const wantedStream = { metadata: { ...submitted.metadata, namespace, name }, spec: old.spec };
       const written = await this.streams.write(tx, old, wantedStream, options.user);

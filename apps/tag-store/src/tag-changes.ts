@@ -14,6 +14,7 @@ import {
   TagRelease,
   TagRollback,
   validateApproval,
+  validateRelease,
   validateRollback,
   VERDICTS_MAX,
 } from '@millrace/domain/tag-change';
@@ -87,6 +88,7 @@ export class TagChanges {
   /** Ends the hold; with `force` also what only time or people would end. */
   async release(at: At, sent: unknown, options: WriteOptions): Promise<TagRelease> {
     const { image, force = false } = bodyOf(TagRelease, 'TagRelease', sent);
+    refuse('TagRelease', at, validateRelease({ image }));
     const status = await this.act(at, options, async ({ tx, stream, tag, user }) => {
       const control = controlOf(stream, tag);
       if (!control) throw new StatusError(notFound(TAG_CHANGES, at.name));

@@ -113,6 +113,20 @@ export function decideImport(
   return outcome;
 }
 
+/** What whoever asked for an import is told of images that were found and did not move their tags. */
+export function heldBack(
+  { metadata, status }: Pick<ImageStream, 'metadata'> & Partial<Pick<ImageStream, 'status'>>,
+  found: readonly { tag: string; image: string }[],
+): string[] {
+  return found.flatMap(({ tag, image }) => {
+    const list = status?.tags?.find((one) => one.tag === tag);
+    const denied = list?.conditions?.find(({ reason, message }) => reason === 'Denied' && message?.includes(image));
+    if (denied) return [`${metadata.name}:${tag} does not take ${image}: ${denied.message}`];
+    if (!image || list?.control?.newest?.image !== image) return [];
+    return [`${image} is stored, and ${metadata.name}:${tag} stays where it is for now: ${list.control.decision.message}`];
+  });
+}
+
 /** What the tag was given last: it may wait. */
 const newestOf = (list: NamedTagEventList | undefined): Pick<TagEvent, 'image' | 'dockerImageReference' | 'generation'> | undefined =>
   list?.control?.newest ?? list?.items?.[0];

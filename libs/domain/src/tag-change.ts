@@ -3,7 +3,7 @@ import { Verdict } from './change-control.ts';
 import { TagEvent } from './image-stream.ts';
 import { ObjectMeta, optional } from './object-meta.ts';
 import { CONTROL_GROUP, PendingChange, TagControl, TagControlStatus } from './tag-control.ts';
-import { type FieldError, invalidValue, required } from './status.ts';
+import { type FieldError, invalidValue, required, tooLong } from './status.ts';
 
 /* A tag with a control as an object of its own, `stream:tag`, and what people do to it: release, approve, roll back. */
 
@@ -75,6 +75,7 @@ export const TagRollback = z
 export type TagRollback = z.infer<typeof TagRollback>;
 
 const COMMENT_MAX = 1_000;
+const IMAGE_MAX = 255;
 /** How many people are heard about one change. */
 export const VERDICTS_MAX = 100;
 
@@ -83,16 +84,21 @@ const textProblem = (field: string, text: string | undefined): FieldError[] =>
     ? [invalidValue(field, text.slice(0, 40), `must be up to ${COMMENT_MAX} characters, without NUL`)]
     : [];
 
+const imageProblem = (image: string | undefined): FieldError[] =>
+  image !== undefined && image.length > IMAGE_MAX ? [tooLong('image', IMAGE_MAX)] : [];
+
 /** What is wrong with an approval, apart from the change that it is about. */
 export function validateApproval({ image, verdict, comment }: TagApproval): FieldError[] {
   return [
-    ...(image ? [] : [required('image', 'the digest of the change that is meant')]),
+    ...(image ? imageProblem(image) : [required('image', 'the digest of the change that is meant')]),
     ...(verdict === undefined || verdict === 'Approve' || verdict === 'Reject'
       ? []
       : [invalidValue('verdict', verdict.slice(0, 40), 'must be Approve or Reject')]),
     ...textProblem('comment', comment),
   ];
 }
+
+export const validateRelease = ({ image }: TagRelease): FieldError[] => imageProblem(image);
 
 export function validateRollback({ image, generation, reason }: TagRollback): FieldError[] {
   return [
