@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Gauge, type Registry } from 'prom-client';
-import { Bell, pause } from '@millrace/platform/backoff';
+import { pause } from '@millrace/platform/backoff';
 import { METRICS } from '@millrace/platform/health';
 import type { Log } from '@millrace/platform/log';
 import { CONFIG, LOG, type Worker } from '@millrace/platform/service';
@@ -10,6 +10,8 @@ import type { LockedStream } from './stream-rows.ts';
 import { Tags } from './tags.ts';
 
 const POLL_MS = 1_000;
+/** What is due and somebody else has in hand is looked at again after this. */
+const PASSED_OVER_MS = 100;
 /** Tags that are decided about in one transaction. */
 const TAGS_AT_ONCE = 100;
 /** A decision this far in the future was made before the clock was set back; clocks of instances differ by less. */
@@ -27,7 +29,6 @@ type Due = LockedStream & { tags: string[] };
  */
 @Injectable()
 export class DueTags implements Worker {
-  private readonly bell = new Bell();
   private readonly stopping = new AbortController();
   private running: Promise<void> = Promise.resolve();
   private forgotAt = -Infinity;
@@ -57,7 +58,6 @@ export class DueTags implements Worker {
 
   async stop(): Promise<void> {
     this.stopping.abort();
-    this.bell.ring();
     await this.running;
   }
 
@@ -65,10 +65,11 @@ export class DueTags implements Worker {
     const { signal } = this.stopping;
     for (let failures = 0; !signal.aborted;) {
       try {
-        if (await this.look()) continue;
+        const untilDue = await this.untilDue();
+        if (untilDue === 0 && (await this.look())) continue;
         if (performance.now() - this.forgotAt >= FORGET_EVERY_MS) await this.forget();
         failures = 0;
-        await this.bell.wait(await this.untilNext(), signal);
+        await pause(untilDue || PASSED_OVER_MS, signal);
       } catch (error) {
         if (signal.aborted) break;
         const waitMs = Math.min(5_000, 100 * 2 ** failures++);
@@ -126,14 +127,20 @@ export class DueTags implements Worker {
     });
   }
 
-  private dueAt(now: Date): Date[] {
+  /** Decisions that are due by now, and those that were made later than they can have been. */
+  private dueAt(now: Date): [Date, Date] {
     return [now, new Date(now.getTime() + AHEAD_MS)];
   }
 
-  private async untilNext(): Promise<number> {
-    const [row] = await this.store.query<{ next: Date | null }>('SELECT min(look_at) AS next FROM tag WHERE look_at IS NOT NULL');
-    const inMs = row?.next ? row.next.getTime() - this.clock.now().getTime() : POLL_MS;
-    return Math.min(POLL_MS, Math.max(1, inMs));
+  /** How long until something is due; others may make something due sooner, so not for long. */
+  private async untilDue(): Promise<number> {
+    const [row] = await this.store.query<{ next: Date | null; looked: Date | null }>(
+      `SELECT (SELECT min(look_at) FROM tag WHERE look_at IS NOT NULL) AS next, (SELECT max(looked_at) FROM tag WHERE look_at IS NOT NULL) AS looked`,
+    );
+    const [now, ahead] = this.dueAt(this.clock.now());
+    if (!row?.next) return POLL_MS;
+    if (row.looked && row.looked > ahead) return 0;
+    return Math.min(POLL_MS, Math.max(0, row.next.getTime() - now.getTime()));
   }
 
   /** What was decided so long ago that no fact about it comes again. */

@@ -5,6 +5,7 @@ import { ImportCompleted } from '@millrace/contracts/imports';
 import { CurrentTag, ExplainTag, KnownTags } from '@millrace/contracts/requests';
 import { OnEvent, OnRequest } from '@millrace/platform/doors';
 import type { FactBatch } from '@millrace/platform/facts';
+import { Explanations } from './explanations.ts';
 import { Imports } from './imports.ts';
 import { Mappings } from './mappings.ts';
 import { Tags } from './tags.ts';
@@ -16,6 +17,7 @@ export class EventsController {
     private readonly mappings: Mappings,
     private readonly imports: Imports,
     private readonly tags: Tags,
+    private readonly explanations: Explanations,
   ) {}
 
   @OnEvent(MappingPublished, { batch: 300 })
@@ -40,7 +42,7 @@ export class EventsController {
 
   @OnRequest(ExplainTag)
   explainTag(question: Question<typeof ExplainTag>): Promise<Answer<typeof ExplainTag>> {
-    return this.tags.explain(question);
+    return this.explanations.explain(question);
   }
 
   @OnRequest(KnownTags)

@@ -4,63 +4,18 @@ import { notableLabels } from '@millrace/domain/image-content';
 import type { TagEvent } from '@millrace/domain/image-stream';
 import { pullSpecOf } from '@millrace/domain/pull-spec';
 import { keepsWaiting, type TagControl } from '@millrace/domain/tag-control';
-import {
-  applyEvent,
-  mayBeLate,
-  placeObservation,
-  sortableInstant,
-  type HistoryEntry,
-  type Observation,
-  type Placement,
-  type SourceMark,
-} from '@millrace/domain/tag-history';
+import { applyEvent, mayBeLate, placeObservation, sortableInstant, type Observation, type Placement } from '@millrace/domain/tag-history';
 import { followers } from '@millrace/domain/tag-source';
-import { valuesList } from '@millrace/platform/rows';
 import type { Tx } from '@millrace/platform/store';
 import { insertChangeBelow, loadControls, nextWaiting, recentChanges, writeChanges, writeControls } from './change-rows.ts';
 import { type Brought, ControlledTag } from './controlled-tag.ts';
 import { labelsOf } from './image-rows.ts';
 import { inSeconds, type LockedStream, repositoryOf } from './stream-rows.ts';
+import { type Entry, insertItemBelow, loadTags, type Move, recentItems, type TagState, writeTags } from './tag-rows.ts';
 import type { TagChange, TagOutcome } from './tags.ts';
-
-/** Most parameters of one statement are 65,535; no row here has more than 12. */
-const ROWS_PER_STATEMENT = 2_000;
-
-/** An item of a history, or a change beside it; `position` where it is stored. */
-interface Entry extends HistoryEntry {
-  position?: string;
-  change?: { outcome: string | null };
-}
-
-/** A tag as this transaction knows it, with what is still to be written. */
-interface TagState {
-  stream: LockedStream;
-  name: string;
-  items: number;
-  top?: Entry;
-  topPosition: string | null;
-  moves: number;
-  marks: Record<string, SourceMark>;
-  /** JSON. */
-  conditions: string | null;
-  lastMove?: Move;
-  changed: boolean;
-  /** An item in store that is to be written anew: what was the newest when the transaction began. */
-  replaced?: { position: string; entry: Entry };
-  added: { position: string; entry: Entry }[];
-  /** Where the spec holds changes back. */
-  controlled?: ControlledTag;
-}
 
 /** `replaced`: the newest item is another, or says other, and nothing is told of it. `late`: the history is another below it. */
 type Given = 'moved' | 'replaced' | 'late' | 'unchanged' | 'waits' | 'refused';
-
-interface Move {
-  data: TagMoved;
-  traceparent?: string;
-  /** The labels are still to be looked up. */
-  unlabelled: boolean;
-}
 
 /** What is put on tags has a cause, so that a repeat is known. */
 type BroughtObservation = Observation & { cause: string };
@@ -101,33 +56,10 @@ export class TagMoves {
     const controlled = states.flatMap(({ stream, name, controlled: one }) =>
       one ? [{ uid: stream.uid, tag: name, controlled: one }] : [],
     );
-    const [rows, known, knownChanges] = await Promise.all([
-      this.tx.query<LoadedTag>(
-        `SELECT k.n, t.items, t.top_position, t.moves, t.marks, t.conditions::text AS conditions, ${ITEM}
-         FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS k (uid, name, n)
-         JOIN tag t ON t.stream_uid = k.uid AND t.name = k.name
-         LEFT JOIN tag_item i ON i.stream_uid = t.stream_uid AND i.tag = t.name AND i.position = t.top_position`,
-        [states.map(({ stream }) => stream.uid), states.map(({ name }) => name)],
-      ),
-      this.tx.query<{ uid: string; tag: string; cause: string }>(
-        `SELECT k.* FROM unnest($1::uuid[], $2::text[], $3::text[]) AS k (uid, tag, cause)
-         JOIN tag_item i ON i.stream_uid = k.uid AND i.tag = k.tag AND i.cause = k.cause`,
-        [asked.map((one) => one.uid), asked.map((one) => one.tag), asked.map((one) => one.cause)],
-      ),
+    const [known, knownChanges] = await Promise.all([
+      loadTags(this.tx, states, asked),
       controlled.length ? loadControls(this.tx, controlled, asked) : [],
     ]);
-    for (const row of rows) {
-      const state = states[Number(row.n) - 1];
-      if (!state) continue;
-      Object.assign(state, {
-        items: Number(row.items),
-        topPosition: row.top_position,
-        moves: Number(row.moves),
-        conditions: row.conditions,
-      });
-      state.marks = row.marks ?? {};
-      if (row.position !== null) state.top = entryOf(row as StoredItem);
-    }
     for (const { uid, tag, cause } of [...known, ...knownChanges]) this.causes.add(keyOf(uid, tag, cause));
   }
 
@@ -338,7 +270,7 @@ export class TagMoves {
     } else {
       // Of a tag that was deleted since, nothing comes back.
       if (!state.top) return 'unchanged';
-      await this.insertLate(state, entry, below?.position ?? state.topPosition);
+      await insertItemBelow(this.tx, state, entry, below?.position ?? state.topPosition);
       state.items++;
     }
     this.touch(state, observation);
@@ -429,40 +361,7 @@ export class TagMoves {
       return [{ uid: state.stream.uid, tag: state.name, ...finished }];
     });
     const states = [...this.tags.values()].filter((state) => state.changed);
-    this.inRows(
-      states.map((s) => [
-        s.stream.uid,
-        s.name,
-        s.items,
-        s.topPosition,
-        s.top?.event.image ?? null,
-        s.top?.event.dockerImageReference ?? null,
-        s.top?.event.created ?? null,
-        s.top?.event.generation ?? null,
-        s.moves,
-        s.lastMove ? JSON.stringify({ ...s.lastMove.data, labels: {} }) : null,
-        JSON.stringify(s.marks),
-        s.conditions,
-      ]),
-      (values) =>
-        `INSERT INTO tag (stream_uid, name, items, top_position, image, reference, created, generation, moves, last_move, marks, conditions) VALUES ${values}
-         ON CONFLICT (stream_uid, name) DO UPDATE SET items = excluded.items, top_position = excluded.top_position, image = excluded.image,
-           reference = excluded.reference, created = excluded.created, generation = excluded.generation, moves = excluded.moves,
-           last_move = coalesce(excluded.last_move, tag.last_move), marks = excluded.marks, conditions = excluded.conditions`,
-    );
-    this.inRows(
-      states.flatMap((s) => (s.replaced ? [itemRow(s, s.replaced)] : [])),
-      (values) =>
-        `UPDATE tag_item i SET image = v.image, reference = v.reference, generation = v.generation, source = v.source, observed_at = v.observed_at, cause = v.cause
-           FROM (VALUES ${values}) AS v (stream_uid, tag, position, image, reference, created, generation, source, observed_at, cause)
-          WHERE i.stream_uid = v.stream_uid AND i.tag = v.tag AND i.position = v.position`,
-      ITEM_CASTS,
-    );
-    this.inRows(
-      states.flatMap((s) => s.added.map((one) => itemRow(s, one))),
-      (values) =>
-        `INSERT INTO tag_item (stream_uid, tag, position, image, reference, created, generation, source, observed_at, cause) VALUES ${values}`,
-    );
+    writeTags(this.tx, states);
     writeControls(this.tx, controls);
     writeChanges(
       this.tx,
@@ -473,31 +372,12 @@ export class TagMoves {
     for (const state of states) Object.assign(state, { changed: false, replaced: undefined, added: [], lastMove: undefined });
   }
 
-  /** What a late observation is placed among: of its source the nearest newer item, those of the same time, and the nearest older one. */
+  /** What a late observation is placed among, also of what waits. */
   private async recent(state: TagState, { source, observedAt }: Observation): Promise<Entry[]> {
-    const select = `SELECT ${ITEM} FROM tag_item i WHERE i.stream_uid = $1 AND i.tag = $2 AND i.source = $3 AND i.observed_at`;
-    const rows = await this.tx.query<StoredItem>(
-      `SELECT * FROM (
-         (${select} > $4 ORDER BY i.observed_at, i.position LIMIT 1)
-         UNION ALL (${select} = $4 ORDER BY i.position DESC LIMIT 100)
-         UNION ALL (${select} < $4 ORDER BY i.observed_at DESC, i.position DESC LIMIT 1)
-       ) AS near ORDER BY observed_at DESC, position DESC`,
-      [state.stream.uid, state.name, source, observedAt],
-    );
-    const items = rows.map(entryOf);
+    const items = await recentItems(this.tx, state, { source, observedAt });
     if (!state.controlled) return items;
     const changes = await recentChanges(this.tx, state.stream.uid, state.name, { source, observedAt });
     return [...items, ...changes].sort((a, b) => ((a.observedAt ?? '') > (b.observedAt ?? '') ? -1 : 1));
-  }
-
-  /** Puts an item directly below another: half way to the next older one. */
-  private async insertLate(state: TagState, entry: Entry, below: string | null): Promise<void> {
-    await this.tx.run(
-      `INSERT INTO tag_item (stream_uid, tag, position, image, reference, created, generation, source, observed_at, cause)
-       SELECT $1, $2, ($3::numeric + coalesce(older.position, $3::numeric - 2)) * 0.5, $4, $5, $6, $7, $8, $9, $10
-         FROM (SELECT max(position) AS position FROM tag_item WHERE stream_uid = $1 AND tag = $2 AND position < $3::numeric) AS older`,
-      itemRow(state, { position: below ?? '0', entry }),
-    );
   }
 
   /** Looks up the labels of images that came without them, such as those that a tag takes over from another. */
@@ -509,13 +389,6 @@ export class TagMoves {
       unlabelled.map((move) => move.data.current.image),
     );
     for (const move of unlabelled) move.data.labels = labels.get(move.data.current.image) ?? {};
-  }
-
-  private inRows(rows: unknown[][], statement: (values: string) => string, casts: readonly string[] = []): void {
-    for (let from = 0; from < rows.length; from += ROWS_PER_STATEMENT) {
-      const values = valuesList(rows.slice(from, from + ROWS_PER_STATEMENT), casts);
-      this.tx.send(statement(values.sql), values.parameters);
-    }
   }
 
   private state(stream: LockedStream, name: string): TagState {
@@ -559,41 +432,3 @@ const keyOf = (...parts: string[]): string => parts.join('\n');
 const followCause = (cause: MoveCause, tag: string): string => `${cause.id} > ${tag}`;
 
 const targetOf = ({ image, dockerImageReference, created }: TagEvent) => ({ image, dockerImageReference, created });
-
-const ITEM = 'i.position, i.image, i.reference, i.created, i.generation, i.source, i.observed_at, i.cause';
-const ITEM_CASTS = ['uuid', 'text', 'numeric', 'text', 'text', 'timestamptz', 'bigint', 'text', 'text', 'text'];
-
-interface StoredItem {
-  position: string;
-  image: string;
-  reference: string;
-  created: Date;
-  generation: string;
-  source: string | null;
-  observed_at: string | null;
-  cause: string | null;
-}
-
-type LoadedTag = { [K in keyof StoredItem]: StoredItem[K] | null } & {
-  n: string;
-  items: string;
-  top_position: string | null;
-  moves: string;
-  marks: Record<string, SourceMark> | null;
-  conditions: string | null;
-};
-
-function entryOf(row: StoredItem): Entry {
-  return {
-    event: { created: inSeconds(row.created), dockerImageReference: row.reference, image: row.image, generation: Number(row.generation) },
-    source: row.source ?? undefined,
-    observedAt: row.observed_at ?? undefined,
-    cause: row.cause ?? undefined,
-    position: row.position,
-  };
-}
-
-function itemRow({ stream, name }: TagState, { position, entry }: { position: string; entry: Entry }): unknown[] {
-  const { event, source = null, observedAt = null, cause = null } = entry;
-  return [stream.uid, name, position, event.image, event.dockerImageReference, event.created, event.generation, source, observedAt, cause];
-}

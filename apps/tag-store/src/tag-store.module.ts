@@ -11,6 +11,7 @@ import { Clock } from './clock.ts';
 import { DeadFactObjects } from './dead-facts.ts';
 import { DueTags } from './due-tags.ts';
 import { EventsController } from './events.controller.ts';
+import { Explanations } from './explanations.ts';
 import { ImageTags } from './image-tags.ts';
 import { Images } from './images.ts';
 import { Imports } from './imports.ts';
@@ -50,6 +51,7 @@ const nouns = [
   ImageTags,
   TagChanges,
   DueTags,
+  Explanations,
   StreamImages,
   Layers,
   Images,
