@@ -117,11 +117,26 @@ describe('a table', () => {
       'in 90s',
       '3d',
     ]);
+    const spec = { receiver: 'CI', description: 'Builds.', parameters: { token: { required: true }, ref: { required: false } } };
+    expect(row('triggers.millrace.dev', 'webhookpresets', { metadata, spec })).toEqual(['n', 'CI', 'token*, ref', 'Builds.']);
     expect(row('ops.millrace.dev', 'deadfacts', { metadata, spec: { event: 'tag.moved' }, status: { reason: 'why' } })).toEqual([
       'n',
       'tag.moved',
       'why',
       '3d',
+    ]);
+  });
+
+  it('of a tag that holds changes back says what waits, why, and when it is looked at again', () => {
+    const status = {
+      decision: { kind: 'Waiting', reason: 'TooYoung', message: 'must be 1h old', lookAt: before(-60 * S) },
+      pending: 21,
+      newest: { image: `sha256:${'d'.repeat(64)}`, since: before(90 * S) },
+      current: { image: '', dockerImageReference: 'quay.io/a/b:1' },
+    };
+
+    expect(row('control.millrace.dev', 'tagchanges', { metadata, status })).toEqual([
+      ...['n', 'Waiting', 'TooYoung', 21, 'sha256:dddddddddddd', 'About a minute ago', 'in 60s', 'quay.io/a/b:1', 'must be 1h old'],
     ]);
   });
 

@@ -141,7 +141,8 @@ CREATE TABLE webhook (
   host text NOT NULL,
   timeout_seconds integer NOT NULL,
   sealed bytea NOT NULL,
-  gone_at timestamp with time zone
+  gone_at timestamp with time zone,
+  findings jsonb
 );
 
 CREATE TABLE workload (
@@ -203,4 +204,5 @@ CREATE INDEX firing_created ON firing USING btree (created);
 CREATE INDEX outbox_sent ON outbox USING btree (stream, sequence) WHERE (sequence IS NOT NULL);
 CREATE INDEX outbox_waiting ON outbox USING btree (id) WHERE (sequence IS NULL);
 CREATE INDEX trigger_from ON trigger USING btree (from_namespace, from_stream, from_tag);
+CREATE INDEX webhook_problem ON webhook USING btree (trigger_uid, name) WHERE ((findings -> 'problem'::text) IS NOT NULL);
 CREATE INDEX workload_tag_followers ON workload_tag USING btree (namespace, stream, tag);

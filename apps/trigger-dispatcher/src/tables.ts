@@ -2,6 +2,7 @@ import { Check, Column, Entity, Index, PrimaryColumn, Unique } from 'typeorm';
 import type { TriggerSpec } from '@millrace/domain/image-trigger';
 import { TriggersDeliveries1763700000000 } from './migrations/1763700000000-triggers-deliveries.ts';
 import { Workloads1763790000000 } from './migrations/1763790000000-workloads.ts';
+import { WebhookFindings1763800000000 } from './migrations/1763800000000-webhook-findings.ts';
 import { webhookKey } from './webhook-secrets.ts';
 
 /*
@@ -100,8 +101,17 @@ export class TriggerTagRow {
   movedAt!: string;
 }
 
+/** What is known of a webhook beside what was written. */
+export interface Findings {
+  /** Why it cannot be called: a Secret that is not there, or does not hold what it should. */
+  problem?: string;
+  /** What receivers verify with, the present one first. */
+  publicKeys?: string[];
+}
+
 /** Where a trigger's webhook is sent. */
 @Entity('webhook')
+@Index('webhook_problem', ['triggerUid', 'name'], { where: "(findings -> 'problem') IS NOT NULL" })
 export class WebhookRow {
   @PrimaryColumn({ name: 'trigger_uid', type: 'uuid', primaryKeyConstraintName: 'webhook_pkey' })
   triggerUid!: string;
@@ -122,6 +132,8 @@ export class WebhookRow {
     comment: 'When it answered 410: no more deliveries are made for it until it is changed',
   })
   goneAt!: Date | null;
+  @Column({ type: 'jsonb', nullable: true, comment: 'What its Secrets lack, and its public keys' })
+  findings!: Findings | null;
 }
 
 /** One move of a tag that fired one trigger. */
@@ -298,5 +310,5 @@ export const database = {
     FollowedTagRow,
     WorkloadTagRow,
   ],
-  migrations: [TriggersDeliveries1763700000000, Workloads1763790000000],
+  migrations: [TriggersDeliveries1763700000000, Workloads1763790000000, WebhookFindings1763800000000],
 };

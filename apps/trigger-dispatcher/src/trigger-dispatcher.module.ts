@@ -15,13 +15,18 @@ import { Firings } from './firings.ts';
 import { FollowedTags } from './followed-tags.ts';
 import { ImageTriggers } from './image-triggers.ts';
 import { Outcomes } from './outcomes.ts';
+import { PresetObjects } from './preset-objects.ts';
 import { RequestsController } from './requests.controller.ts';
 import { Retention } from './retention.ts';
 import { sealedTable } from './tables.ts';
 import { Timers } from './timers.ts';
 import { Triggers } from './triggers.ts';
 import { WebhookTable } from './webhook-table.ts';
+import { WebhookFindings } from './webhook-findings.ts';
+import { WebhookRechecks } from './webhook-rechecks.ts';
+import { WebhookRequests } from './webhook-requests.ts';
 import { Webhooks } from './webhook.ts';
+import { NamespaceSecrets } from './namespace-secrets.ts';
 import { WorkloadTriggers } from './workload-triggers.ts';
 import { Workloads } from './workloads.ts';
 
@@ -41,12 +46,17 @@ const resealing = {
     Firings,
     FollowedTags,
     ImageTriggers,
+    NamespaceSecrets,
     Outcomes,
+    PresetObjects,
     Retention,
     Sealing,
     resealing,
     Timers,
     Triggers,
+    WebhookFindings,
+    WebhookRechecks,
+    WebhookRequests,
     Webhooks,
     WebhookTable,
     Workloads,
