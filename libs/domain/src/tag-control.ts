@@ -91,9 +91,7 @@ export function storedControl(control: TagControl | null | undefined): TagContro
     ...(paused ? { paused } : {}),
     ...(hold ? { hold: present({ reason: hold.reason, until: hold.until }) } : {}),
     ...(minimumAge ? { minimumAge } : {}),
-    ...(windows?.length
-      ? { windows: windows.map(({ schedule, timeZone, duration }) => present({ schedule, timeZone, duration })) }
-      : {}),
+    ...(windows?.length ? { windows: windows.map(({ schedule, timeZone, duration }) => present({ schedule, timeZone, duration })) } : {}),
     ...(approval ? { approval: present({ required: approval.required, within: approval.within }) } : {}),
     ...(deny?.length ? { deny: deny.map(({ image, reason, until }) => present({ image, reason, until })) } : {}),
     ...(holdOnRollback ? { holdOnRollback } : {}),
@@ -152,7 +150,11 @@ export interface Waiting {
 }
 
 /** What is shown of a tag's control at a moment. */
-export function controlStatus(control: TagControl, { pending, newest, decision, observedGeneration, decisions }: Waiting, now: Date): TagControlStatus {
+export function controlStatus(
+  control: TagControl,
+  { pending, newest, decision, observedGeneration, decisions }: Waiting,
+  now: Date,
+): TagControlStatus {
   const at = now.toISOString();
   const shown = decision ? waitingDecision(decision, at) : idleDecision(standing(control, now), at);
   return {
