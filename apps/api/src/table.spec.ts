@@ -127,6 +127,19 @@ describe('a table', () => {
     ]);
   });
 
+  it('of a tag that holds changes back says what waits, why, and when it is looked at again', () => {
+    const status = {
+      decision: { kind: 'Waiting', reason: 'TooYoung', message: 'must be 1h old', lookAt: before(-60 * S) },
+      pending: 21,
+      newest: { image: `sha256:${'d'.repeat(64)}`, since: before(90 * S) },
+      current: { image: '', dockerImageReference: 'quay.io/a/b:1' },
+    };
+
+    expect(row('control.millrace.dev', 'tagchanges', { metadata, status })).toEqual([
+      ...['n', 'Waiting', 'TooYoung', 21, 'sha256:dddddddddddd', 'About a minute ago', 'in 60s', 'quay.io/a/b:1', 'must be 1h old'],
+    ]);
+  });
+
   it('of a scheduled import says what is looked at, when, and what is wrong', () => {
     const spec = { reference: 'quay.io/a/b:1', interval: '15m' };
     const status = {

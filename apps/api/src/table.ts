@@ -133,6 +133,24 @@ const COLUMNS: Record<string, readonly Column[]> = {
     }),
     AGE,
   ],
+  'control.millrace.dev/tagchanges': [
+    NAME,
+    column('Decision', (change) => text(change, 'status.decision.kind'), { description: 'Waiting, or UpToDate: nothing waits.' }),
+    column('Reason', (change) => text(change, 'status.decision.reason'), { description: 'Why, in one word.' }),
+    column('Pending', (change) => Number(at(change, 'status.pending') ?? 0), { type: 'integer', description: 'How many changes wait.' }),
+    column('Newest', (change) => shortDigest(text(change, 'status.newest.image', 'status.newest.dockerImageReference')), {
+      description: 'The image that the tag will move to.',
+    }),
+    column('Since', (change, now) => ago(text(change, 'status.newest.since'), now), { description: 'When that came.' }),
+    column('Next Look', (change, now) => until(text(change, 'status.decision.lookAt'), now), {
+      description: 'When it is decided again; nothing where only a person can change anything.',
+    }),
+    column('Current', (change) => shortDigest(text(change, 'status.current.image', 'status.current.dockerImageReference')), {
+      description: 'What the tag points at.',
+      priority: 1,
+    }),
+    column('Message', (change) => text(change, 'status.decision.message'), { description: 'Why, for people.', priority: 1 }),
+  ],
   'triggers.millrace.dev/webhookpresets': [
     NAME,
     column('Receiver', (preset) => text(preset, 'spec.receiver'), { description: 'What is called.' }),
@@ -225,6 +243,9 @@ function fromOf(trigger: Printed): string {
   const namespace = text(trigger, 'spec.from.namespace');
   return namespace && namespace !== text(trigger, 'metadata.namespace') ? `${namespace}/${name}` : name;
 }
+
+/** As much of a digest as tells it apart. */
+const shortDigest = (image: string): string => (/^sha\d+:[0-9a-f]{64}/.test(image) ? image.slice(0, 19) : image);
 
 const movedAt = (tag: Printed): string => text(list(tag, 'items')[0] ?? {}, 'created');
 

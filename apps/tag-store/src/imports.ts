@@ -104,7 +104,11 @@ export class Imports {
     if (problem) throw new StatusError(badRequest(problem));
     const now = inSeconds(new Date());
     const manifests = await this.manifestsOnTop(tx, old, tags);
-    const outcome = decideImport(old, tags.map(imported), { now, manifestsOf: (image) => manifests.get(image) ?? [] });
+    const outcome = decideImport(
+      old,
+      tags.map((tag) => this.imported(old, tag)),
+      { now, manifestsOf: (image) => manifests.get(image) ?? [] },
+    );
     for (const { tag, reason } of outcome.ignored) this.log.info({ namespace, stream: name, tag, reason, id }, 'import.ignored');
     if (old && !outcome.annotations) return { stream: await this.whole(tx, old), fresh: new Set() };
 
@@ -143,13 +147,24 @@ export class Imports {
     return { stream: left, recorded: recorded ?? this.streams.record(tx, stream, 'MODIFIED'), fresh: new Set(fresh.keys()) };
   }
 
+  /** What a tag's control does not take has failed, as what may not be fetched has. */
+  private imported(stream: ImageStream | undefined, { result, ...rest }: ImportedTag): Imported {
+    if (result.kind === 'failed') return { ...rest, result };
+    const { image, pullSpec } = result;
+    const name = image.metadata.name ?? '';
+    const fate = stream && this.tags.fate(stream, rest.tag, { image: name, pullSpec });
+    if (fate?.kind === 'refuse') return { ...rest, result: { kind: 'failed', reason: fate.reason, message: fate.message } };
+    const found = { kind: 'found' as const, image: name, pullSpec, manifests: image.dockerImageManifests };
+    return { ...rest, waits: fate?.kind === 'wait', result: found };
+  }
+
   /** Manifests of the indexes on top of tags for which another index was found. */
   private async manifestsOnTop(
     tx: Tx,
     old: ImageStream | undefined,
     tags: readonly ImportedTag[],
   ): Promise<Map<string, readonly ImageManifest[]>> {
-    const tops = new Map((old?.status.tags ?? []).map(({ tag, items }) => [tag, items?.[0]?.image ?? '']));
+    const tops = new Map((old?.status.tags ?? []).map(({ tag, items, control }) => [tag, (control?.newest ?? items?.[0])?.image ?? '']));
     const names = tags.flatMap(({ tag, result }) => {
       const top = tops.get(tag);
       return result.kind === 'found' && result.image.dockerImageManifests?.length && top && top !== result.image.metadata.name ? [top] : [];
@@ -186,12 +201,6 @@ async function setCondition(tx: Tx, uid: string, tag: string, condition: TagEven
       ON CONFLICT (stream_uid, name) DO UPDATE SET conditions = excluded.conditions`,
     [uid, tag, condition ? JSON.stringify([condition]) : null],
   );
-}
-
-function imported({ result, ...rest }: ImportedTag): Imported {
-  if (result.kind === 'failed') return { ...rest, result };
-  const { image, pullSpec } = result;
-  return { ...rest, result: { kind: 'found', image: image.metadata.name ?? '', pullSpec, manifests: image.dockerImageManifests } };
 }
 
 /** As the reference does it: an image that was there already is told without its version. */

@@ -145,7 +145,13 @@ export const TagMoved = defineEvent({
   from: 'tag-store',
   to: ['trigger-dispatcher'],
   summary: 'A tag now points at another image.',
-  data: Moved.meta({ id: 'TagMoved' }),
+  data: Moved.extend({
+    superseded: z
+      .int()
+      .positive()
+      .optional()
+      .describe('How many newer images than the previous one were skipped: they waited for the tag, and the current one came after them'),
+  }).meta({ id: 'TagMoved' }),
   parameters: ['namespace', 'stream', 'tag'],
   address: (move) => [move.namespace, move.stream, move.tag],
 });

@@ -7,6 +7,7 @@ import { NamespaceObject, PROJECT_GROUP, ProjectRequest } from '@millrace/domain
 import { Secret, SecretList } from '@millrace/domain/secret';
 import { ServiceAccount } from '@millrace/domain/service-account';
 import { ImageStreamLayers } from '@millrace/domain/stream-layers';
+import { TAG_CHANGES, TagApproval, TagChange, TagRelease, TagRollback } from '@millrace/domain/tag-change';
 import {
   Build,
   BuildConfig,
@@ -358,6 +359,25 @@ export const ScheduledImports: Resource = {
   subresources: [{ name: 'check', kind: 'ScheduledImport', verbs: ['create'] }],
 };
 
+/** Tags whose spec holds changes back: what waits, why and until when, and what people do about it. */
+export const TagChanges: Resource = {
+  ...TAG_CHANGES,
+  version: 'v1',
+  singular: 'tagchange',
+  shortNames: ['tch'],
+  kind: 'TagChange',
+  namespaced: true,
+  verbs: ['get', 'list'],
+  owner: 'tag-store',
+  schema: TagChange,
+  madeOf: { of: 'imagestreams', separator: ':' },
+  subresources: [
+    { name: 'approve', kind: 'TagApproval', verbs: ['create'], schema: TagApproval },
+    { name: 'release', kind: 'TagRelease', verbs: ['create'], schema: TagRelease },
+    { name: 'rollback', kind: 'TagRollback', verbs: ['create'], schema: TagRollback },
+  ],
+};
+
 /** Every resource of the API. */
 export const resources: readonly Resource[] = [
   Images,
@@ -380,4 +400,5 @@ export const resources: readonly Resource[] = [
   RegistryNotifications,
   DeadFacts,
   ScheduledImports,
+  TagChanges,
 ];
