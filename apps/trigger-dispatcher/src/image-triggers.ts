@@ -4,10 +4,13 @@ import { Inject, Injectable } from '@nestjs/common';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
 import { completeSpec, ImageTrigger, TRIGGER_GROUP, validateTrigger, type TriggerSpec } from '@millrace/domain/image-trigger';
 import { alreadyExists, badRequest, type FieldError, invalid, invalidValue, notFound, StatusError, success } from '@millrace/domain/status';
+import { recounted } from '@millrace/domain/pending-change';
+import { isControlled } from '@millrace/domain/trigger-control';
 import { splitStreamTag } from '@millrace/domain/stream-names';
 import { maskHeaders } from '@millrace/domain/trigger-webhook';
 import { CONFIG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
+import { scheduleProblem } from '@millrace/platform/windows';
 import { Changes } from './changes.ts';
 import type { DispatcherConfig } from './config.ts';
 import { answerChanges, answerPage, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
@@ -66,7 +69,7 @@ export class ImageTriggers {
       ...labelsOf(trigger),
       ...fromOf(spec),
       ...{ uid, namespace, name: metadata.name ?? '', created: new Date(), generation: '1', resourceVersion: '', spec },
-      ...{ baseline: null, lastTriggered: null, held: null, planned: null, gone: null },
+      ...{ baseline: null, lastTriggered: null, held: null, control: null, lookAt: null, planned: null, gone: null },
     };
     // Asked before anything is locked too, so that a tag-store that is away costs nobody else time.
     await this.triggers.currentMove(record);
@@ -131,7 +134,11 @@ export class ImageTriggers {
       record.gone = await this.webhookTable.write(tx, record.uid, spec.webhooks, kept);
       const recorded = this.changes.record(tx, triggerChange(record, 'MODIFIED', before.labels));
       if (elsewhere) await this.triggers.begin(tx, record);
-      else if (!spec.paused && record.held) await this.triggers.release(tx, record);
+      else if (respecified && remembers(before, spec)) {
+        // What a rehearsal has counted is none of what then happens, and the other way round.
+        if (spec.dryRun !== before.spec.dryRun) record.control = recounted(record.control ?? {});
+        await this.triggers.decideAgain(tx, [record], { said: true });
+      }
       return recorded;
     });
     const object = triggerObject(record, resourceVersion || before.resourceVersion);
@@ -208,7 +215,7 @@ export class ImageTriggers {
     const refuse = (errors: FieldError[]): void => {
       if (errors.length) throw new StatusError(invalid(RESOURCE.group, 'ImageTrigger', trigger.metadata.name ?? '', errors));
     };
-    refuse(validateTrigger(trigger, { namespace, allow }));
+    refuse(validateTrigger(trigger, { namespace, allow, scheduleProblem }));
     const spec = completeSpec(trigger, namespace);
     const refused = await Promise.all(
       spec.webhooks.map(async ({ url }) => (knownUrls.includes(url) ? undefined : await this.webhooks.refusedHost(url))),
@@ -244,6 +251,10 @@ function labelsOf({ metadata: { labels, annotations } }: ImageTrigger): Pick<Tri
   const orNull = (map: Record<string, string> | undefined) => (map && Object.keys(map).length ? map : null);
   return { labels: orNull(labels), annotations: orNull(annotations) };
 }
+
+/** Whether a new spec may let something fire, or hold it back. */
+const remembers = ({ spec, control, held }: TriggerRecord, next: TriggerSpec): boolean =>
+  isControlled(spec) || isControlled(next) || control !== null || held !== null;
 
 function fromOf({ from }: TriggerSpec): Pick<TriggerRecord, 'fromNamespace' | 'fromStream' | 'fromTag'> {
   const { name, tag } = splitStreamTag(from.name);

@@ -124,7 +124,9 @@ CREATE TABLE trigger (
   from_tag text NOT NULL,
   baseline jsonb,
   last_triggered jsonb,
-  held text
+  held text,
+  control jsonb,
+  look_at timestamp with time zone
 ) WITH (fillfactor=70);
 
 CREATE TABLE trigger_tag (
@@ -202,5 +204,6 @@ CREATE INDEX delivery_of_trigger ON delivery USING btree (trigger_uid, webhook) 
 CREATE INDEX firing_created ON firing USING btree (created);
 CREATE INDEX outbox_sent ON outbox USING btree (stream, sequence) WHERE (sequence IS NOT NULL);
 CREATE INDEX outbox_waiting ON outbox USING btree (id) WHERE (sequence IS NULL);
+CREATE INDEX trigger_due ON trigger USING btree (look_at) WHERE (look_at IS NOT NULL);
 CREATE INDEX trigger_from ON trigger USING btree (from_namespace, from_stream, from_tag);
 CREATE INDEX workload_tag_followers ON workload_tag USING btree (namespace, stream, tag);

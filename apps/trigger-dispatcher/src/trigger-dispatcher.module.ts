@@ -6,10 +6,13 @@ import { Sealing } from '@millrace/platform/sealing';
 import { LOG } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
 import type { Registry } from 'prom-client';
+import { Alarm } from './alarm.ts';
 import { Builds } from './builds.ts';
 import { Changes } from './changes.ts';
+import { Clock } from './clock.ts';
 import { Deliveries } from './deliveries.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
+import { DueChanges } from './due-changes.ts';
 import { EventsController } from './events.controller.ts';
 import { Firings } from './firings.ts';
 import { FollowedTags } from './followed-tags.ts';
@@ -19,6 +22,7 @@ import { RequestsController } from './requests.controller.ts';
 import { Retention } from './retention.ts';
 import { sealedTable } from './tables.ts';
 import { Timers } from './timers.ts';
+import { TriggerDecisions } from './trigger-decisions.ts';
 import { Triggers } from './triggers.ts';
 import { WebhookTable } from './webhook-table.ts';
 import { Webhooks } from './webhook.ts';
@@ -34,10 +38,13 @@ const resealing = {
 @Module({
   controllers: [EventsController, RequestsController],
   providers: [
+    Alarm,
     Builds,
     Changes,
+    Clock,
     Deliveries,
     DeliveryObjects,
+    DueChanges,
     Firings,
     FollowedTags,
     ImageTriggers,
@@ -46,6 +53,7 @@ const resealing = {
     Sealing,
     resealing,
     Timers,
+    TriggerDecisions,
     Triggers,
     Webhooks,
     WebhookTable,
