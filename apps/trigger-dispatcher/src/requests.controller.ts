@@ -7,6 +7,7 @@ import { answerOf } from '@millrace/platform/refusals';
 import { Changes } from './changes.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
 import { ImageTriggers } from './image-triggers.ts';
+import { TriggerActs } from './trigger-acts.ts';
 import { isWorkload, Workloads } from './workloads.ts';
 
 /** The door for questions about triggers, deliveries and workloads. */
@@ -17,6 +18,7 @@ export class RequestsController {
     private readonly deliveries: DeliveryObjects,
     private readonly changes: Changes,
     private readonly workloads: Workloads,
+    private readonly acts: TriggerActs,
   ) {}
 
   @OnRequest(TriggersTouched)
@@ -27,7 +29,7 @@ export class RequestsController {
   @OnRequest(TriggerObjects)
   async objects(question: ObjectQuestion): Promise<ObjectAnswer> {
     return answerOf(async () => {
-      if (question.resource === 'imagetriggers' && !question.subresource) return this.triggers.answer(question);
+      if (question.resource === 'imagetriggers') return (question.subresource ? this.acts : this.triggers).answer(question);
       if (question.resource === 'deliveries') return this.deliveries.answer(question);
       if (isWorkload(question.resource)) return this.workloads.answer(question);
       return { kind: 'refused', status: noSuchPath() };

@@ -22,6 +22,7 @@ import { RequestsController } from './requests.controller.ts';
 import { Retention } from './retention.ts';
 import { sealedTable } from './tables.ts';
 import { Timers } from './timers.ts';
+import { TriggerActs } from './trigger-acts.ts';
 import { TriggerDecisions } from './trigger-decisions.ts';
 import { Triggers } from './triggers.ts';
 import { WebhookTable } from './webhook-table.ts';
@@ -53,6 +54,7 @@ const resealing = {
     Sealing,
     resealing,
     Timers,
+    TriggerActs,
     TriggerDecisions,
     Triggers,
     Webhooks,

@@ -1,10 +1,14 @@
-import { TRIGGER_API_VERSION } from '@millrace/domain/image-trigger';
+import { TRIGGER_API_VERSION, TRIGGER_GROUP } from '@millrace/domain/image-trigger';
+import { notFound, StatusError } from '@millrace/domain/status';
 import { MASK } from '@millrace/domain/trigger-webhook';
 import type { ControlMemory, MovedTo, PendingChange } from '@millrace/domain/pending-change';
 import type { Move, Planned } from '@millrace/domain/trigger-matching';
 import type { TagMoved } from '@millrace/contracts/events';
+import type { Tx } from '@millrace/platform/store';
 import type { Change } from './changes.ts';
 import type { Standing, TriggerRow } from './tables.ts';
+
+export const TRIGGERS = { group: TRIGGER_GROUP, resource: 'imagetriggers' };
 
 /** A trigger with everything that its rules and its readers need; one row of {@link TRIGGER_COLUMNS}. */
 export interface TriggerRecord extends Omit<TriggerRow, 'held' | 'baseline' | 'lastTriggered'> {
@@ -22,6 +26,18 @@ export const TRIGGER_COLUMNS = `t.uid, t.namespace, t.name, t.created, t.generat
   t.from_namespace AS "fromNamespace", t.from_stream AS "fromStream", t.from_tag AS "fromTag", t.baseline, t.last_triggered AS "lastTriggered", t.held, t.control, t.look_at AS "lookAt",
   (SELECT json_agg(json_build_object('streamUid', s.stream_uid, 'generation', s.generation, 'movedAt', s.moved_at)) FROM trigger_tag s WHERE s.trigger_uid = t.uid) AS planned,
   (SELECT json_object_agg(w.name, w.gone_at) FROM webhook w WHERE w.trigger_uid = t.uid AND w.gone_at IS NOT NULL) AS gone`;
+
+/** Throws StatusError 404. With `lock` it is locked until the transaction ends. */
+export async function triggerNamed(
+  on: Pick<Tx, 'query'>,
+  { namespace = '', name = '' }: { namespace?: string; name?: string },
+  { lock }: { lock: boolean },
+): Promise<TriggerRecord> {
+  const sql = `SELECT ${TRIGGER_COLUMNS} FROM trigger t WHERE t.namespace = $1 AND t.name = $2 ${lock ? 'FOR UPDATE OF t' : ''}`;
+  const [row] = await on.query<TriggerRecord>(sql, [namespace, name]);
+  if (!row) throw new StatusError(notFound(TRIGGERS, name));
+  return row;
+}
 
 /** A move that may not fire yet: with the trace it belongs to. */
 export interface HeldMove {

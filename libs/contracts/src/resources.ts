@@ -1,3 +1,4 @@
+import { Approval, Release } from '@millrace/domain/change-acts';
 import { Image } from '@millrace/domain/image';
 import { ImageSignature } from '@millrace/domain/image-signature';
 import { ImageTrigger } from '@millrace/domain/image-trigger';
@@ -238,6 +239,10 @@ export const ImageTriggers: Resource = {
   namespaced: true,
   verbs: all,
   madeOf: { of: 'imagetriggers' },
+  subresources: [
+    { name: 'approve', kind: 'Approval', verbs: ['create'], schema: Approval },
+    { name: 'release', kind: 'Release', verbs: ['create'], schema: Release },
+  ],
 };
 /** One webhook call to be made: state, attempts, and its replay. */
 export const Deliveries: Resource = {

@@ -37,7 +37,7 @@ export interface PendingChange extends MovedTo {
   beyond: number;
   verdicts: readonly Verdict[];
   /** By force also age, windows, approval and coalescing are over for this change. */
-  released?: { by: string; at: string; force: boolean };
+  released?: { by: string; at: string; force: boolean; comment?: string };
   /** What it waits for, as it was last decided, and when that is looked at again. */
   blockers: readonly WaitsFor[];
   lookAt?: string;
@@ -277,7 +277,9 @@ function whyNow(pending: PendingChange): string {
   const parts = [
     ...(waitedFor.length ? [`after a wait since ${first.since} (${waitedFor.join(', ')})`] : ['nothing held it back']),
     ...(approvers.length ? [`approved by ${approvers.join(', ')}`] : []),
-    ...(released ? [`released by ${released.by}${released.force ? ', by force' : ''}`] : []),
+    ...(released
+      ? [`released by ${released.by}${released.force ? ', by force' : ''}${released.comment ? `: ${released.comment}` : ''}`]
+      : []),
   ];
   return parts.join('; ');
 }
