@@ -6,6 +6,7 @@ import { OnRequest } from '@millrace/platform/doors';
 import { answerOf } from '@millrace/platform/refusals';
 import { Changes } from './changes.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
+import { Explanations } from './explanations.ts';
 import { ImageTriggers } from './image-triggers.ts';
 import { TriggerActs } from './trigger-acts.ts';
 import { isWorkload, Workloads } from './workloads.ts';
@@ -19,6 +20,7 @@ export class RequestsController {
     private readonly changes: Changes,
     private readonly workloads: Workloads,
     private readonly acts: TriggerActs,
+    private readonly explanations: Explanations,
   ) {}
 
   @OnRequest(TriggersTouched)
@@ -30,6 +32,7 @@ export class RequestsController {
   async objects(question: ObjectQuestion): Promise<ObjectAnswer> {
     return answerOf(async () => {
       if (question.resource === 'imagetriggers') return (question.subresource ? this.acts : this.triggers).answer(question);
+      if (question.resource === 'explanations') return this.explanations.answer(question);
       if (question.resource === 'deliveries') return this.deliveries.answer(question);
       if (isWorkload(question.resource)) return this.workloads.answer(question);
       return { kind: 'refused', status: noSuchPath() };

@@ -14,6 +14,7 @@ import { Deliveries } from './deliveries.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
 import { DueChanges } from './due-changes.ts';
 import { EventsController } from './events.controller.ts';
+import { Explanations } from './explanations.ts';
 import { Firings } from './firings.ts';
 import { FollowedTags } from './followed-tags.ts';
 import { ImageTriggers } from './image-triggers.ts';
@@ -46,6 +47,7 @@ const resealing = {
     Deliveries,
     DeliveryObjects,
     DueChanges,
+    Explanations,
     Firings,
     FollowedTags,
     ImageTriggers,

@@ -98,7 +98,7 @@ function validateMetadata({ name = '', generateName = '' }: ObjectMeta, namespac
   return errors;
 }
 
-function validateFrom(from: ObjectReference | undefined): FieldError[] {
+export function validateFrom(from: ObjectReference | undefined): FieldError[] {
   if (!from) return [required('spec.from', 'the ImageStreamTag to follow')];
   const errors: FieldError[] = [];
   if (from.kind !== 'ImageStreamTag')
