@@ -114,13 +114,13 @@ async function decided(): Promise<void> {
   await actedOn();
 }
 
-const deployment = (name: string, image: string, fieldPath = 'spec.template.spec.containers[0].image') => ({
+const deployment = (name: string, image: string, fieldPath = 'spec.template.spec.containers[0].image', more: object = {}) => ({
   apiVersion: 'apps/v1',
   kind: 'Deployment',
   metadata: {
     name,
     annotations: {
-      'image.openshift.io/triggers': JSON.stringify([{ from: { kind: 'ImageStreamTag', name: 'web:latest' }, fieldPath }]),
+      'image.openshift.io/triggers': JSON.stringify([{ from: { kind: 'ImageStreamTag', name: 'web:latest' }, fieldPath, ...more }]),
     },
   },
   spec: { template: { spec: { containers: [{ name: 'web', image }] } } },
@@ -135,6 +135,7 @@ describe('an explanation', () => {
     await trigger('plain');
     await create('deployments', deployment('web', 'old'));
     await create('deployments', deployment('broken', 'old', 'spec.template.spec.containers[7].image'));
+    await create('deployments', deployment('paused', 'old', undefined, { paused: true }));
     await push();
     await actedOn();
     await trigger('later');
@@ -167,11 +168,12 @@ describe('an explanation', () => {
         decision: 'Broken',
         reason: 'no such container: spec.template.spec.containers[7].image',
       },
+      { kind: 'Deployment', namespace, name: 'paused', decision: 'Paused', reason: 'its trigger for the tag is paused, or not automatic' },
       { kind: 'Deployment', namespace, name: 'web', decision: 'UpToDate', reason: 'it has this image' },
     ]);
     expect(object.status.counts).toEqual({
       imagetriggers: { Waiting: 1, AlreadyFired: 2, CameBefore: 1 },
-      workloads: { Broken: 1, UpToDate: 1 },
+      workloads: { Broken: 1, Paused: 1, UpToDate: 1 },
     });
   });
 

@@ -104,7 +104,7 @@ export class Explanations {
           await read<TriggerRecord>(tx, told, 'imagetriggers', { ...TRIGGERS_OF, parameters: followed }, async (rows) =>
             rows.map((row) => ({ kind: 'ImageTrigger', namespace: row.namespace, name: row.name, ...explained(row, move, now) })),
           );
-        await read<WorkloadRow>(tx, told, 'workloads', { ...WORKLOADS_OF, parameters: followed }, async (rows) => {
+        await read<WorkloadRow & { paused: boolean }>(tx, told, 'workloads', { ...WORKLOADS_OF, parameters: followed }, async (rows) => {
           const moves = movesIn(
             await this.tags.ofWorkloads(
               tx,
@@ -115,7 +115,8 @@ export class Explanations {
           return rows.map((row) => {
             const record = recordOf(row);
             const kind = kindOf(record);
-            return { kind, namespace: row.namespace, name: row.name, ...explainWorkload(kind, record.object, tag, resolve) };
+            const becomes = row.paused ? PAUSED : explainWorkload(kind, record.object, tag, resolve);
+            return { kind, namespace: row.namespace, name: row.name, ...becomes };
           });
         });
       },
@@ -126,6 +127,8 @@ export class Explanations {
     return { at: now.toISOString(), change, ...told.status };
   }
 }
+
+const PAUSED: Explained = { decision: 'Paused', reason: 'its trigger for the tag is paused, or not automatic' };
 
 const explained = (row: TriggerRecord, move: MovedTo, now: Date): Explained =>
   explainTrigger(
@@ -160,7 +163,11 @@ const TRIGGERS_OF = {
   key: ['t.namespace', 't.name'],
 };
 const WORKLOADS_OF = {
-  select: `SELECT ${WORKLOAD_COLUMNS} FROM workload_tag f JOIN workload w ON w.uid = f.workload_uid WHERE f.namespace = $1 AND f.stream = $2 AND f.tag = $3`,
+  select: `SELECT ${WORKLOAD_COLUMNS}, f.paused FROM (
+      SELECT workload_uid, bool_and(paused) AS paused FROM (
+        SELECT workload_uid, false AS paused FROM workload_tag WHERE namespace = $1 AND stream = $2 AND tag = $3
+        UNION ALL SELECT workload_uid, true FROM paused_tag WHERE namespace = $1 AND stream = $2 AND tag = $3) AS both_kinds
+       GROUP BY workload_uid) AS f JOIN workload w ON w.uid = f.workload_uid WHERE true`,
   key: ['w.resource', 'w.namespace', 'w.name'],
 };
 

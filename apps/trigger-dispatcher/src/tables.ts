@@ -288,6 +288,20 @@ export class WorkloadTagRow {
   tag!: string;
 }
 
+/** Which workload would follow which tag were its trigger not paused: for explanations, so that no move has to look at it. */
+@Entity('paused_tag')
+@Index('paused_tag_of', ['namespace', 'stream', 'tag'])
+export class PausedTagRow {
+  @PrimaryColumn({ name: 'workload_uid', type: 'uuid', primaryKeyConstraintName: 'paused_tag_pkey' })
+  workloadUid!: string;
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'paused_tag_pkey' })
+  namespace!: string;
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'paused_tag_pkey' })
+  stream!: string;
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'paused_tag_pkey' })
+  tag!: string;
+}
+
 /** The webhooks, for who brings what is secret of them under another key. */
 export const sealedTable = {
   table: 'webhook',
@@ -309,6 +323,7 @@ export const database = {
     WorkloadRow,
     FollowedTagRow,
     WorkloadTagRow,
+    PausedTagRow,
   ],
   migrations: [TriggersDeliveries1763700000000, Workloads1763790000000, ChangeControl1763820000000],
 };

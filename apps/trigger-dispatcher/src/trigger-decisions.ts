@@ -85,19 +85,19 @@ export class TriggerDecisions {
     });
   }
 
-  private settle(trigger: TriggerRecord, step: Step, held: HeldMove): Outcome {
+  private settle(trigger: TriggerRecord, step: Step, { move, traceparent }: HeldMove): Outcome {
     if (step.kind === 'ignore') return { trigger, step, isNews: false };
     const before = trigger.control;
     // Who has never held anything back keeps nothing in mind: the row of most triggers is small.
     const remembers = isControlled(trigger.spec) || trigger.control !== null || trigger.held !== null;
     trigger.control = remembers ? step.memory : null;
-    trigger.held = step.kind === 'wait' ? JSON.stringify(held) : null;
+    trigger.held = step.kind === 'wait' ? JSON.stringify({ move, traceparent }) : null;
     this.planLook(trigger);
     if (step.kind !== 'fire') return { trigger, step, isNews: step.kind !== 'wait' || !shows(before, step.memory) };
     const { missed, between, waited } = step;
     const firing: Firing = {
       trigger,
-      ...held,
+      ...{ move, traceparent },
       ...(missed ? { missed } : {}),
       ...(between.length ? { between } : {}),
       ...(waited ? { waited } : {}),
