@@ -24,8 +24,9 @@ import { memoryOf, movedTo, TRIGGERS, type TriggerRecord } from './trigger-recor
 import { Triggers } from './triggers.ts';
 import { kindOf, recordOf, WORKLOAD_COLUMNS } from './workload-record.ts';
 
-/** So many followers are looked at for the counts of the first page; a tag with more says so. */
+/** So many followers are looked at for the counts of the first page, and for so long; where they are more, the answer says how many it has counted. */
 const COUNTED_MAX = 200_000;
+const COUNTING_MAX_MS = 20_000;
 const FETCH = 500;
 /** Each reads through all followers of a tag: more at once would take the database from the others. */
 const AT_ONCE_MAX = 2;
@@ -179,7 +180,7 @@ async function read<R extends { resource?: string; namespace: string; name: stri
   { select, key, parameters }: Read,
   explain: (rows: R[]) => Promise<Follower[]>,
 ): Promise<void> {
-  if (!told.goesOn) return;
+  if (!told.takesMore()) return;
   const after = told.after?.resource === part ? told.after.key : undefined;
   const beyond = after ? ` AND (${key.join(', ')}) > (${after.map((_, i) => `$${parameters.length + i + 1}`).join(', ')})` : '';
   await tx.query(`DECLARE ${part} NO SCROLL CURSOR FOR ${select}${beyond} ORDER BY ${key.join(', ')}`, [...parameters, ...(after ?? [])]);
@@ -189,7 +190,7 @@ async function read<R extends { resource?: string; namespace: string; name: stri
     rows.forEach((row, i) =>
       told.take(part, key.length === 3 ? [row.resource ?? '', row.namespace, row.name] : [row.namespace, row.name], followers[i]),
     );
-    if (rows.length < FETCH || !told.goesOn) return;
+    if (rows.length < FETCH || !told.takesMore()) return;
   }
 }
 
@@ -201,6 +202,8 @@ class Told {
   private counted = 0;
   private last: unknown;
   private isMore = false;
+  private isCut = false;
+  private readonly began = performance.now();
 
   /** Throws StatusError 400. */
   constructor(
@@ -211,8 +214,10 @@ class Told {
   }
 
   /** Whether more of them are wanted. */
-  get goesOn(): boolean {
-    return this.after ? !this.isMore : this.counted < COUNTED_MAX;
+  takesMore(): boolean {
+    if (this.after) return !this.isMore;
+    this.isCut = this.counted >= COUNTED_MAX || performance.now() - this.began > COUNTING_MAX_MS;
+    return !this.isCut;
   }
 
   take(part: Part, key: readonly string[], follower: Follower | undefined): void {
@@ -229,7 +234,7 @@ class Told {
 
   get status(): object {
     return {
-      ...(this.after ? {} : { counts: this.counts, ...(this.counted >= COUNTED_MAX ? { counted: this.counted } : {}) }),
+      ...(this.after ? {} : { counts: this.counts, ...(this.isCut ? { counted: this.counted } : {}) }),
       followers: this.followers,
       ...(this.isMore ? { continue: Buffer.from(JSON.stringify(this.last)).toString('base64url') } : {}),
     };
