@@ -48,8 +48,8 @@ export class DueChanges implements Worker {
     return this.store.transaction(async (tx) => {
       const due = await tx.query<TriggerRecord>(
         `SELECT ${TRIGGER_COLUMNS} FROM trigger t WHERE t.look_at <= $1 OR t.look_at > $2 ORDER BY t.look_at LIMIT ${BATCH} FOR UPDATE OF t SKIP LOCKED`,
-        // Nothing is planned so far ahead but by a clock that was set back since.
-        [now, new Date(now.getTime() + LOOK_MAX_MS)],
+        // Nothing is planned so far ahead but by a clock that was set back since; clocks of instances may differ a little.
+        [now, new Date(now.getTime() + LOOK_MAX_MS + 60_000)],
       );
       if (due.length) await this.triggers.decideAgain(tx, due);
       return due.length;

@@ -62,13 +62,13 @@ export class Explanations {
     if (question.verb !== 'create' || question.subresource) throw new StatusError(methodNotAllowed());
     const { metadata, spec = {} } = parsed(question);
     const { name, tag } = splitStreamTag(spec.from?.name ?? '');
-    const namespace = spec.from?.namespace || question.namespace || '';
+    const { namespace = '' } = question;
     const from = { kind: 'ImageStreamTag', namespace, name: `${name}:${tag}` };
     const asked = await this.ask({ namespace, stream: name, tag }, spec.image);
     const head = {
       apiVersion: TRIGGER_API_VERSION,
       kind: 'Explanation',
-      metadata: { ...metadata, namespace: question.namespace },
+      metadata: { ...metadata, namespace },
       spec: { ...spec, from },
     };
     if (!asked)
@@ -263,7 +263,7 @@ function parsed({ object, namespace = '' }: Ask<'create'>): Explanation {
       ),
     );
   }
-  const errors = validateExplanation(data);
+  const errors = validateExplanation(data, namespace);
   if (errors.length) throw new StatusError(invalid(TRIGGERS.group, 'Explanation', data.metadata?.name ?? namespace, errors));
   return data;
 }

@@ -119,10 +119,12 @@ describe('what happens to a workload', () => {
 describe('what is asked', () => {
   it.each<[object, string[]]>([
     [{ from: { name: 'web:latest' } }, []],
+    [{ from: { name: 'web:latest', namespace: 'demo' } }, []],
+    [{ from: { name: 'web:latest', namespace: 'other' } }, ['spec.from.namespace']],
     [{}, ['spec.from']],
     [{ from: { kind: 'DockerImage', name: 'web' } }, ['spec.from.kind']],
     [{ from: { name: 'web:latest' }, image: 'web:2', limit: 0 }, ['spec.image', 'spec.limit']],
   ])('%j has wrong: %j', (spec, fields) => {
-    expect(validateExplanation(Explanation.parse({ spec })).map(({ field }) => field)).toEqual(fields);
+    expect(validateExplanation(Explanation.parse({ spec }), 'demo').map(({ field }) => field)).toEqual(fields);
   });
 });

@@ -41,9 +41,13 @@ export const Explanation = z
   });
 export type Explanation = z.infer<typeof Explanation>;
 
-/** Everything that is wrong with what is asked. */
-export function validateExplanation({ spec = {} }: Explanation): FieldError[] {
+/** Everything that is wrong with what is asked. It is asked in the namespace of the tag, so that access to that one is what it takes. */
+export function validateExplanation({ spec = {} }: Explanation, namespace: string): FieldError[] {
   const errors = validateFrom(spec.from && { ...spec.from, kind: spec.from.kind ?? 'ImageStreamTag' });
+  if (spec.from?.namespace && spec.from.namespace !== namespace)
+    errors.push(
+      invalidValue('spec.from.namespace', spec.from.namespace, `must be the namespace of the explanation, which is ${namespace}`),
+    );
   if (spec.image && !isDigest(spec.image))
     errors.push(invalidValue('spec.image', spec.image, 'must be a digest such as sha256: and 64 hexadecimal digits'));
   if (spec.limit !== undefined && (spec.limit < 1 || spec.limit > EXPLAINED_MAX))
