@@ -6,13 +6,13 @@ import {
   type ControlMemory,
   decideAgain,
   decideMove,
-  DECISIONS_MAX,
   foresee,
   type MovedTo,
   released,
   type Step,
   withVerdict,
 } from './pending-change.ts';
+import { DECISIONS_MAX } from './decision-record.ts';
 import { TriggerControl } from './trigger-control.ts';
 import type { Move } from './trigger-matching.ts';
 

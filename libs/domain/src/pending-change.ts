@@ -1,4 +1,5 @@
 import { type Blocker, type BlockReason, decideChange, type Moment, type Verdict } from './change-control.ts';
+import { type Decided, type DecisionRecord, isNoted, noted, superseded } from './decision-record.ts';
 import { parseInterval } from './interval.ts';
 import type { TriggerControl } from './trigger-control.ts';
 import { decideFiring, type Ignored, type Missed, missedBefore, type Move, type Planned } from './trigger-matching.ts';
@@ -45,19 +46,6 @@ export interface PendingChange extends MovedTo {
   waitedFor: readonly WaitReason[];
 }
 
-export type Decided = 'Fired' | 'WouldFire' | 'Waiting' | 'Superseded' | 'Denied' | 'Rejected' | 'Expired';
-
-/** One decision, for readers. */
-export interface DecisionRecord {
-  at: string;
-  generation: number;
-  /** Of several that were superseded in a row, the first. */
-  first?: number;
-  image: string;
-  decision: Decided;
-  reason: string;
-}
-
 /** What a trigger keeps in mind beside its position; JSON. */
 export interface ControlMemory {
   pending?: PendingChange;
@@ -72,9 +60,8 @@ export interface ControlMemory {
   decisions?: readonly DecisionRecord[];
 }
 
-/** How many moves in between are told, and how many decisions. */
+/** How many moves in between are told. */
 export const BETWEEN_MAX = 50;
-export const DECISIONS_MAX = 10;
 
 /** What is told of the wait of a change that fires. */
 export interface Waited {
@@ -103,7 +90,7 @@ export function decideMove(
   const { pending, settled } = memory;
   const position = decideFiring({ planned: planned.concat(memory.fired ?? []), pending, settled }, move);
   if (position.kind === 'ignore') return position;
-  const decisions = pending ? superseded(memory.decisions, pending, move, moment.now) : memory.decisions;
+  const decisions = pending ? superseded(memory.decisions, pending, move.generation, moment.now) : memory.decisions;
   return decide(control, planned, { ...memory, decisions }, inPlaceOf(pending, move, moment.now), moment);
 }
 
@@ -167,55 +154,55 @@ function decide(
   moment: Moment,
 ): Exclude<Step, Ignored> {
   const { now } = moment;
-  const { pending: _, stopped: stoppedBefore, ...memory } = before;
+  const { pending: _, stopped: stoppedBefore, firings: __, ...memory } = before;
   const { streamUid, generation, movedAt } = pending;
   const position = { streamUid, generation, movedAt };
+  const note = (decision: Decided, reason: string) => ({ ...memory, decisions: noted(memory.decisions, pending, decision, reason, now) });
+
   const judged = decideChange(pending.released?.force ? withoutWaits(control) : control, pending, moment);
+  const coalescing = coalescingOf(control, pending, now);
+  // What fires is counted when it would: who waits for something else does not stop anything.
+  const valve = valveOf(control, before, { isFree: judged.kind === 'take' && !coalescing, now });
   if (judged.kind === 'refuse') {
     const decision = judged.reason === 'ApprovalExpired' ? 'Expired' : judged.reason;
-    const settled = { ...memory, ...stopOf(control, stoppedBefore), settled: position };
-    return { kind: 'refuse', memory: noted(settled, pending, decision, judged.message, now), decision, reason: judged.message };
+    return { kind: 'refuse', memory: { ...note(decision, judged.message), ...valve, settled: position }, decision, reason: judged.message };
   }
-  const coalescing = coalescingOf(control, pending, now);
-  const firings = recent(control, memory.firings, now);
-  const counted = firings ? { firings } : {};
-  // What fires is counted when it would: who waits for something else does not stop anything.
-  const isFree = judged.kind === 'take' && !coalescing;
-  const stopped =
-    control.storm && (stoppedBefore ?? (isFree && (firings?.length ?? 0) >= (control.storm.firings ?? 0) ? now.toISOString() : undefined));
   const blockers: WaitsFor[] = [
     ...(judged.kind === 'wait' ? judged.blockers : []),
     ...(coalescing ? [coalescing] : []),
-    ...(stopped ? [stormOf(control)] : []),
+    ...(valve.stopped ? [stormOf(control)] : []),
   ];
   if (blockers.length) {
-    const looks = [judged.kind === 'wait' ? judged.lookAt : undefined, coalescing?.until].flatMap((at) => (at ? [Date.parse(at)] : []));
-    const { lookAt: __, ...rest } = pending;
-    const waiting: PendingChange = {
-      ...rest,
-      blockers,
-      ...(looks.length ? { lookAt: new Date(Math.min(...looks)).toISOString() } : {}),
-      waitedFor: [...new Set([...pending.waitedFor, ...blockers.map(({ reason }) => reason)])],
-    };
-    const next = { ...memory, ...counted, ...(stopped ? { stopped } : {}), pending: waiting };
-    const isNoted = memory.decisions?.some((one) => one.generation === generation && one.decision === 'Waiting' && one.at >= pending.since);
-    const told = isNoted ? next : noted(next, pending, 'Waiting', blockers.map(({ message }) => message).join('; '), now);
-    return { kind: 'wait', memory: told, pending: waiting };
+    const waiting = waitingFor(pending, blockers, [judged.kind === 'wait' ? judged.lookAt : undefined, coalescing?.until]);
+    const known = isNoted(memory.decisions, pending) ? memory : note('Waiting', blockers.map(({ message }) => message).join('; '));
+    return { kind: 'wait', memory: { ...known, ...valve, pending: waiting }, pending: waiting };
   }
-  const passed = { ...memory, ...(firings ? { firings: [...firings, now.getTime()] } : {}) };
+  const counted = valve.firings ? { firings: [...valve.firings, now.getTime()] } : {};
   if (control.dryRun)
-    return {
-      kind: 'rehearse',
-      memory: noted({ ...passed, settled: position }, pending, 'WouldFire', `${whyNow(pending)}; it is a dry run`, now),
-    };
+    return { kind: 'rehearse', memory: { ...note('WouldFire', `${whyNow(pending)}; it is a dry run`), ...counted, settled: position } };
   const waited = waitOf(pending);
   const missed = missedBefore(planned.concat(memory.fired ?? []), position);
   return {
     kind: 'fire',
-    memory: noted({ ...passed, fired: position }, pending, 'Fired', whyNow(pending), now),
+    memory: { ...note('Fired', whyNow(pending)), ...counted, fired: position },
     ...(missed ? { missed } : {}),
     between: pending.between,
     ...(waited ? { waited } : {}),
+  };
+}
+
+/** The change as it waits; `looks` are the times at which something may be another. */
+function waitingFor(
+  { lookAt: _, ...pending }: PendingChange,
+  blockers: readonly WaitsFor[],
+  looks: readonly (string | undefined)[],
+): PendingChange {
+  const times = looks.flatMap((at) => (at === undefined ? [] : [Date.parse(at)]));
+  return {
+    ...pending,
+    blockers,
+    ...(times.length ? { lookAt: new Date(Math.min(...times)).toISOString() } : {}),
+    waitedFor: [...new Set([...pending.waitedFor, ...blockers.map(({ reason }) => reason)])],
   };
 }
 
@@ -234,13 +221,18 @@ const stormOf = ({ storm }: TriggerControl): WaitsFor => ({
   reason: 'Storm',
   message: `stopped: more than ${storm?.firings} firings within ${storm?.within}; release it to go on`,
 });
-const stopOf = ({ storm }: TriggerControl, stopped: string | undefined) => (storm && stopped ? { stopped } : {});
-
-/** Firings that the valve counts. What a clock that was set back says is still to come counts as now, so that it is over some time. */
-function recent({ storm }: TriggerControl, firings: readonly number[] = [], now: Date): number[] | undefined {
-  if (!storm) return undefined;
+/** How the storm valve stands, where there is one. */
+function valveOf(
+  { storm }: TriggerControl,
+  { firings = [], stopped }: ControlMemory,
+  { isFree, now }: { isFree: boolean; now: Date },
+): Pick<ControlMemory, 'firings' | 'stopped'> {
+  if (!storm) return {};
   const from = now.getTime() - (parseInterval(storm.within ?? '') ?? 0);
-  return firings.map((at) => Math.min(at, now.getTime())).filter((at) => at > from);
+  // What a clock that was set back says is still to come counts as now, so that it is over some time.
+  const counted = firings.map((at) => Math.min(at, now.getTime())).filter((at) => at > from);
+  if (stopped) return { firings: counted, stopped };
+  return { firings: counted, ...(isFree && counted.length >= (storm.firings ?? 0) ? { stopped: now.toISOString() } : {}) };
 }
 
 /** The pending change with a move in the place of what was newest. */
@@ -283,27 +275,3 @@ function whyNow(pending: PendingChange): string {
   ];
   return parts.join('; ');
 }
-
-/** The memory with a decision noted: one a change, so that its wait makes way for what comes of it. */
-function noted(memory: ControlMemory, change: Pick<PendingChange, 'generation' | 'image'>, decision: Decided, reason: string, now: Date) {
-  const { generation, image } = change;
-  return {
-    ...memory,
-    decisions: bounded({ at: now.toISOString(), generation, image, decision, reason }, othersThan(change, memory.decisions)),
-  };
-}
-
-/** The decisions where a move takes the place of one that waits: such ones in a row are one, so that they push nothing else out. */
-function superseded(given: ControlMemory['decisions'], change: PendingChange, by: Move, now: Date): DecisionRecord[] {
-  const { generation, image } = change;
-  const others = othersThan(change, given);
-  const last = others[0]?.decision === 'Superseded' ? others.shift() : undefined;
-  const first = last ? { first: last.first ?? last.generation } : {};
-  return bounded({ at: now.toISOString(), generation, ...first, image, decision: 'Superseded', reason: `by ${by.generation}` }, others);
-}
-
-const othersThan = ({ generation }: Pick<PendingChange, 'generation'>, decisions: readonly DecisionRecord[] = []): DecisionRecord[] =>
-  decisions.filter((one) => one.decision !== 'Waiting' || one.generation !== generation);
-
-const bounded = (newest: DecisionRecord, others: readonly DecisionRecord[]): DecisionRecord[] =>
-  [newest, ...others].slice(0, DECISIONS_MAX);
