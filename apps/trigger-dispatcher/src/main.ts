@@ -4,8 +4,11 @@ import { config } from './config.ts';
 import { Deliveries } from './deliveries.ts';
 import { DueChanges } from './due-changes.ts';
 import { Resealing } from '@millrace/platform/resealing';
+import { NamespaceSecrets } from './namespace-secrets.ts';
 import { database } from './tables.ts';
 import { Timers } from './timers.ts';
+import { WebhookFindings } from './webhook-findings.ts';
+import { WebhookRechecks } from './webhook-rechecks.ts';
 import { TriggerDispatcherModule } from './trigger-dispatcher.module.ts';
 
 /** Owner of triggers, of build and deploy events and of webhook deliveries. */
@@ -14,5 +17,5 @@ export const service: ServiceDefinition<typeof config> = {
   config,
   database,
   module: TriggerDispatcherModule,
-  workers: [Changes, Deliveries, DueChanges, Timers, Resealing],
+  workers: [Changes, NamespaceSecrets, WebhookFindings, WebhookRechecks, Deliveries, DueChanges, Timers, Resealing],
 };

@@ -1,6 +1,7 @@
 import { Controller } from '@nestjs/common';
 import type { Question } from '@millrace/contracts/define';
 import { type ObjectAnswer, type ObjectQuestion, TriggerObjects, type Touched, TriggersTouched } from '@millrace/contracts/requests';
+import { WebhookPresets } from '@millrace/contracts/resources';
 import { noSuchPath } from '@millrace/domain/status';
 import { OnRequest } from '@millrace/platform/doors';
 import { answerOf } from '@millrace/platform/refusals';
@@ -8,6 +9,7 @@ import { Changes } from './changes.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
 import { Explanations } from './explanations.ts';
 import { ImageTriggers } from './image-triggers.ts';
+import { PresetObjects } from './preset-objects.ts';
 import { TriggerActs } from './trigger-acts.ts';
 import { isWorkload, Workloads } from './workloads.ts';
 
@@ -21,6 +23,7 @@ export class RequestsController {
     private readonly workloads: Workloads,
     private readonly acts: TriggerActs,
     private readonly explanations: Explanations,
+    private readonly presets: PresetObjects,
   ) {}
 
   @OnRequest(TriggersTouched)
@@ -34,6 +37,7 @@ export class RequestsController {
       if (question.resource === 'imagetriggers') return (question.subresource ? this.acts : this.triggers).answer(question);
       if (question.resource === 'explanations') return this.explanations.answer(question);
       if (question.resource === 'deliveries') return this.deliveries.answer(question);
+      if (question.resource === WebhookPresets.resource) return this.presets.answer(question);
       if (isWorkload(question.resource)) return this.workloads.answer(question);
       return { kind: 'refused', status: noSuchPath() };
     });

@@ -150,7 +150,8 @@ CREATE TABLE webhook (
   host text NOT NULL,
   timeout_seconds integer NOT NULL,
   sealed bytea NOT NULL,
-  gone_at timestamp with time zone
+  gone_at timestamp with time zone,
+  findings jsonb
 );
 
 CREATE TABLE workload (
@@ -216,4 +217,5 @@ CREATE INDEX outbox_waiting ON outbox USING btree (id) WHERE (sequence IS NULL);
 CREATE INDEX paused_tag_of ON paused_tag USING btree (namespace, stream, tag);
 CREATE INDEX trigger_due ON trigger USING btree (look_at) WHERE (look_at IS NOT NULL);
 CREATE INDEX trigger_from ON trigger USING btree (from_namespace, from_stream, from_tag);
+CREATE INDEX webhook_problem ON webhook USING btree (trigger_uid, name) WHERE ((findings -> 'problem'::text) IS NOT NULL);
 CREATE INDEX workload_tag_followers ON workload_tag USING btree (namespace, stream, tag);

@@ -3,6 +3,7 @@ import type { TriggerSpec } from '@millrace/domain/image-trigger';
 import type { ControlMemory } from '@millrace/domain/pending-change';
 import { TriggersDeliveries1763700000000 } from './migrations/1763700000000-triggers-deliveries.ts';
 import { Workloads1763790000000 } from './migrations/1763790000000-workloads.ts';
+import { WebhookFindings1763800000000 } from './migrations/1763800000000-webhook-findings.ts';
 import { ChangeControl1763820000000 } from './migrations/1763820000000-change-control.ts';
 import { webhookKey } from './webhook-secrets.ts';
 
@@ -112,8 +113,17 @@ export class TriggerTagRow {
   movedAt!: string;
 }
 
+/** What is known of a webhook beside what was written. */
+export interface Findings {
+  /** Why it cannot be called: a Secret that is not there, or does not hold what it should. */
+  problem?: string;
+  /** What receivers verify with, the present one first. */
+  publicKeys?: string[];
+}
+
 /** Where a trigger's webhook is sent. */
 @Entity('webhook')
+@Index('webhook_problem', ['triggerUid', 'name'], { where: "(findings -> 'problem') IS NOT NULL" })
 export class WebhookRow {
   @PrimaryColumn({ name: 'trigger_uid', type: 'uuid', primaryKeyConstraintName: 'webhook_pkey' })
   triggerUid!: string;
@@ -134,6 +144,8 @@ export class WebhookRow {
     comment: 'When it answered 410: no more deliveries are made for it until it is changed',
   })
   goneAt!: Date | null;
+  @Column({ type: 'jsonb', nullable: true, comment: 'What its Secrets lack, and its public keys' })
+  findings!: Findings | null;
 }
 
 /** One move of a tag that fired one trigger. */
@@ -325,5 +337,5 @@ export const database = {
     WorkloadTagRow,
     PausedTagRow,
   ],
-  migrations: [TriggersDeliveries1763700000000, Workloads1763790000000, ChangeControl1763820000000],
+  migrations: [TriggersDeliveries1763700000000, Workloads1763790000000, WebhookFindings1763800000000, ChangeControl1763820000000],
 };

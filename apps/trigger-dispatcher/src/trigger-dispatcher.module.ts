@@ -19,6 +19,7 @@ import { Firings } from './firings.ts';
 import { FollowedTags } from './followed-tags.ts';
 import { ImageTriggers } from './image-triggers.ts';
 import { Outcomes } from './outcomes.ts';
+import { PresetObjects } from './preset-objects.ts';
 import { RequestsController } from './requests.controller.ts';
 import { Retention } from './retention.ts';
 import { sealedTable } from './tables.ts';
@@ -27,7 +28,11 @@ import { TriggerActs } from './trigger-acts.ts';
 import { TriggerDecisions } from './trigger-decisions.ts';
 import { Triggers } from './triggers.ts';
 import { WebhookTable } from './webhook-table.ts';
+import { WebhookFindings } from './webhook-findings.ts';
+import { WebhookRechecks } from './webhook-rechecks.ts';
+import { WebhookRequests } from './webhook-requests.ts';
 import { Webhooks } from './webhook.ts';
+import { NamespaceSecrets } from './namespace-secrets.ts';
 import { WorkloadTriggers } from './workload-triggers.ts';
 import { Workloads } from './workloads.ts';
 
@@ -51,7 +56,9 @@ const resealing = {
     Firings,
     FollowedTags,
     ImageTriggers,
+    NamespaceSecrets,
     Outcomes,
+    PresetObjects,
     Retention,
     Sealing,
     resealing,
@@ -59,6 +66,9 @@ const resealing = {
     TriggerActs,
     TriggerDecisions,
     Triggers,
+    WebhookFindings,
+    WebhookRechecks,
+    WebhookRequests,
     Webhooks,
     WebhookTable,
     Workloads,

@@ -1,12 +1,13 @@
+import { isDeepStrictEqual } from 'node:util';
 import { TRIGGER_API_VERSION, TRIGGER_GROUP } from '@millrace/domain/image-trigger';
 import { notFound, StatusError } from '@millrace/domain/status';
-import { MASK } from '@millrace/domain/trigger-webhook';
+import { isSigned, MASK } from '@millrace/domain/trigger-webhook';
 import type { ControlMemory, MovedTo, PendingChange } from '@millrace/domain/pending-change';
 import type { Move, Planned } from '@millrace/domain/trigger-matching';
 import type { TagMoved } from '@millrace/contracts/events';
 import type { Tx } from '@millrace/platform/store';
 import type { Change } from './changes.ts';
-import type { Standing, TriggerRow } from './tables.ts';
+import type { Findings, Standing, TriggerRow } from './tables.ts';
 
 export const TRIGGERS = { group: TRIGGER_GROUP, resource: 'imagetriggers' };
 
@@ -19,13 +20,16 @@ export interface TriggerRecord extends Omit<TriggerRow, 'held' | 'baseline' | 'l
   planned: Planned[] | null;
   /** Webhooks that answered 410, and when. */
   gone: Record<string, string> | null;
+  /** What is known of webhooks, of those of which something is. */
+  findings: Record<string, Findings> | null;
 }
 
 /** For `SELECT … FROM trigger t`. */
 export const TRIGGER_COLUMNS = `t.uid, t.namespace, t.name, t.created, t.generation, t.resource_version AS "resourceVersion", t.labels, t.annotations, t.spec,
   t.from_namespace AS "fromNamespace", t.from_stream AS "fromStream", t.from_tag AS "fromTag", t.baseline, t.last_triggered AS "lastTriggered", t.held, t.control, t.look_at AS "lookAt",
   (SELECT json_agg(json_build_object('streamUid', s.stream_uid, 'generation', s.generation, 'movedAt', s.moved_at)) FROM trigger_tag s WHERE s.trigger_uid = t.uid) AS planned,
-  (SELECT json_object_agg(w.name, w.gone_at) FROM webhook w WHERE w.trigger_uid = t.uid AND w.gone_at IS NOT NULL) AS gone`;
+  (SELECT json_object_agg(w.name, w.gone_at) FROM webhook w WHERE w.trigger_uid = t.uid AND w.gone_at IS NOT NULL) AS gone,
+  (SELECT json_object_agg(w.name, w.findings) FROM webhook w WHERE w.trigger_uid = t.uid AND w.findings IS NOT NULL) AS findings`;
 
 /** Throws StatusError 404. With `lock` it is locked until the transaction ends. */
 export async function triggerNamed(
@@ -88,7 +92,7 @@ export interface TriggerObject {
 
 /** A trigger as clients read it: its secrets never leave; `secretSet` and masked headers say that they are there. */
 export function triggerObject(trigger: TriggerRecord, resourceVersion = trigger.resourceVersion): TriggerObject {
-  const { spec, gone } = trigger;
+  const { spec, gone, findings } = trigger;
   const generation = Number(trigger.generation);
   return {
     apiVersion: TRIGGER_API_VERSION,
@@ -103,13 +107,16 @@ export function triggerObject(trigger: TriggerRecord, resourceVersion = trigger.
       ...(trigger.labels ? { labels: trigger.labels } : {}),
       ...(trigger.annotations ? { annotations: trigger.annotations } : {}),
     },
-    spec: { ...spec, webhooks: spec.webhooks.map((webhook) => ({ ...webhook, secretSet: true })) },
+    spec: { ...spec, webhooks: spec.webhooks.map((webhook) => ({ ...webhook, ...(isSigned(webhook) ? { secretSet: true } : {}) })) },
     status: {
       observedGeneration: generation,
       ...controlStatus(trigger),
       ...(trigger.baseline ? { baseline: trigger.baseline } : {}),
       ...(trigger.lastTriggered ? { lastTriggered: trigger.lastTriggered } : {}),
-      webhooks: spec.webhooks.map(({ name }) => (gone?.[name] ? { name, state: 'Gone', since: gone[name] } : { name, state: 'Active' })),
+      webhooks: spec.webhooks.map(({ name }) => ({
+        ...(gone?.[name] ? { name, state: 'Gone', since: gone[name] } : { name, state: 'Active' }),
+        ...findings?.[name],
+      })),
     },
   };
 }
@@ -174,13 +181,28 @@ export const triggerChange = (
 /** RFC 3339 in whole seconds, as Kubernetes prints times. */
 export const wholeSeconds = (at: Date): string => at.toISOString().replace(/\.\d+Z$/, 'Z');
 
+/** Shorter ones are left out only where they are the whole of a text: elsewhere they would blot out words. */
+const LONG = 8;
+
 /** Annotations without the secrets: `kubectl apply` keeps a copy of what it sent in one of them. */
 export function withoutSecrets(annotations: Record<string, string>, secrets: readonly string[]): Record<string, string> {
+  const long = secrets.filter((secret) => secret.length >= LONG);
+  const without = (text: string) => (secrets.includes(text) ? MASK : long.reduce((left, secret) => left.replaceAll(secret, MASK), text));
+  const inside = (value: unknown): unknown => {
+    if (typeof value === 'string') return without(value);
+    if (Array.isArray(value)) return value.map(inside);
+    if (typeof value !== 'object' || value === null) return value;
+    return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, inside(one)]));
+  };
   return Object.fromEntries(
-    Object.entries(annotations).map(([key, value]) => [
-      key,
-      // In a copy that is JSON a secret may stand escaped.
-      secrets.reduce((text, secret) => text.replaceAll(secret, MASK).replaceAll(JSON.stringify(secret).slice(1, -1), MASK), value),
-    ]),
+    Object.entries(annotations).map(([key, text]) => {
+      try {
+        const copy: unknown = JSON.parse(text);
+        const safe = inside(copy);
+        return [key, isDeepStrictEqual(copy, safe) ? text : `${JSON.stringify(safe)}\n`];
+      } catch {
+        return [key, without(text)];
+      }
+    }),
   );
 }

@@ -23,6 +23,7 @@ import {
   ReplicationController,
   StatefulSet,
 } from '@millrace/domain/workload-shapes';
+import { WebhookPresetObject } from '@millrace/domain/webhook-presets';
 import type { z } from 'zod';
 import type { Owner } from './define.ts';
 
@@ -267,6 +268,17 @@ export const Deliveries: Resource = {
   subresources: [{ name: 'replay', kind: 'Delivery', verbs: ['create'] }],
 };
 
+/** Receivers of webhooks that are known; they come with the release. */
+export const WebhookPresets: Resource = {
+  ...TRIGGERS,
+  resource: 'webhookpresets',
+  singular: 'webhookpreset',
+  kind: 'WebhookPreset',
+  namespaced: false,
+  verbs: ['get', 'list'],
+  schema: WebhookPresetObject,
+};
+
 /*
  * Objects that teams have already, stored as they are sent: their images follow tags. The sender's fields are the sender's; the schemas say only what is
  * read here, and let everything else through.
@@ -381,6 +393,7 @@ export const resources: readonly Resource[] = [
   ImageTriggers,
   Explanations,
   Deliveries,
+  WebhookPresets,
   ...workloads,
   RegistryNotifications,
   DeadFacts,
