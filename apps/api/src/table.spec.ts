@@ -99,14 +99,22 @@ describe('a table', () => {
 
   it('of triggers and deliveries shows what fires and where it goes', () => {
     const from = { namespace: 'lib', name: 'base:1' };
-    const trigger = { metadata: { ...metadata, namespace: 'demo' }, spec: { kind: 'Build', from, webhooks: [{}, {}] } };
+    const pending = { generation: 7, count: 3, blockers: [{ reason: 'Held' }, { reason: 'TooYoung' }], lookAt: before(-90 * S) };
+    const trigger = {
+      metadata: { ...metadata, namespace: 'demo' },
+      spec: { kind: 'Build', from, webhooks: [{}, {}] },
+      status: { phase: 'Waiting', pending },
+    };
     const delivery = {
       metadata: { ...metadata, namespace: 'demo' },
       spec: { trigger: { name: 't' }, from: { namespace: 'demo', name: 'web:1' }, generation: 3, url: 'https://ci.example.org/hook' },
       status: { state: 'Waiting', attempts: 2, nextAttemptAt: before(-90 * S) },
     };
 
-    expect(row('triggers.millrace.dev', 'imagetriggers', trigger)).toEqual(['n', 'lib/base:1', 'Build', false, 2, '', '3d']);
+    expect(row('triggers.millrace.dev', 'imagetriggers', trigger)).toEqual([
+      ...['n', 'lib/base:1', 'Build', 'Waiting', '#7 (+2)', 2, '', '3d'],
+      ...['Held,TooYoung', 'in 90s'],
+    ]);
     expect(row('triggers.millrace.dev', 'deliveries', delivery)).toEqual([
       'n',
       't',

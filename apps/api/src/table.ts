@@ -107,10 +107,10 @@ const COLUMNS: Record<string, readonly Column[]> = {
     NAME,
     column('From', fromOf, { description: 'The tag whose moves fire the trigger.' }),
     column('Kind', (trigger) => text(trigger, 'spec.kind'), { description: 'What it asks for: a build or a deployment.' }),
-    column('Paused', (trigger) => at(trigger, 'spec.paused') === true, {
-      type: 'boolean',
-      description: 'Whether moves pass without firing.',
+    column('Phase', (trigger) => text(trigger, 'status.phase'), {
+      description: 'Active, Paused, Held, Waiting (a change does), Stopped (after a storm) or DryRun.',
     }),
+    column('Pending', pendingOf, { description: 'The newest move that has not fired, and how many more wait with it.' }),
     column('Webhooks', (trigger) => list(trigger, 'spec.webhooks').length, { type: 'integer', description: 'How many are called.' }),
     column(
       'Last fired',
@@ -120,6 +120,18 @@ const COLUMNS: Record<string, readonly Column[]> = {
       },
     ),
     AGE,
+    column(
+      'Waits For',
+      (trigger) =>
+        list(trigger, 'status.pending.blockers')
+          .map((blocker) => text(blocker, 'reason'))
+          .join(','),
+      { priority: 1, description: 'What holds it back.' },
+    ),
+    column('Next Look', (trigger, now) => until(text(trigger, 'status.pending.lookAt'), now), {
+      priority: 1,
+      description: 'Time until it is decided about again.',
+    }),
   ],
   'triggers.millrace.dev/deliveries': [
     NAME,
@@ -235,6 +247,13 @@ const parametersOf = (preset: Printed): string =>
 function eventOf(delivery: Printed): string {
   const generation = text(delivery, 'spec.generation');
   return `${fromOf(delivery)}${generation ? ` #${generation}` : ''}`;
+}
+
+/** `#7`, of several `#7 (+2)`. */
+function pendingOf(trigger: Printed): string {
+  const generation = text(trigger, 'status.pending.generation');
+  const others = Number(at(trigger, 'status.pending.count') ?? 1) - 1;
+  return generation ? `#${generation}${others > 0 ? ` (+${others})` : ''}` : '';
 }
 
 /** A source: `stream:tag`, in another namespace `namespace/stream:tag`. */

@@ -118,6 +118,15 @@ export class FollowedTags {
     );
   }
 
+  /** All tags that these workloads follow. */
+  ofWorkloads(tx: Tx, uids: readonly string[]): Promise<FollowedTagRow[]> {
+    return tx.query<FollowedTagRow>(
+      `SELECT ${COLUMNS} FROM followed_tag f WHERE (f.namespace, f.stream, f.tag) IN
+         (SELECT t.namespace, t.stream, t.tag FROM workload_tag t WHERE t.workload_uid = ANY($1::uuid[]))`,
+      [uids],
+    );
+  }
+
   /** The rows of tags that are, or were, followed; locked. */
   lock(tx: Tx, tags: readonly TagName[]): Promise<FollowedTagRow[]> {
     if (!tags.length) return Promise.resolve([]);

@@ -103,6 +103,13 @@ CREATE TABLE outbox_stream (
   created text NOT NULL
 );
 
+CREATE TABLE paused_tag (
+  workload_uid uuid NOT NULL,
+  namespace text NOT NULL,
+  stream text NOT NULL,
+  tag text NOT NULL
+);
+
 CREATE TABLE revision (
   single boolean NOT NULL DEFAULT true,
   value bigint NOT NULL,
@@ -124,7 +131,9 @@ CREATE TABLE trigger (
   from_tag text NOT NULL,
   baseline jsonb,
   last_triggered jsonb,
-  held text
+  held text,
+  control jsonb,
+  look_at timestamp with time zone
 ) WITH (fillfactor=70);
 
 CREATE TABLE trigger_tag (
@@ -181,6 +190,8 @@ ALTER TABLE followed_tag ADD CONSTRAINT followed_tag_pkey PRIMARY KEY (namespace
 ALTER TABLE migrations ADD CONSTRAINT "PK_8c82d7f526340ab734260ea46be" PRIMARY KEY (id);
 ALTER TABLE outbox ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
 ALTER TABLE outbox_stream ADD CONSTRAINT outbox_stream_pkey PRIMARY KEY (stream);
+ALTER TABLE paused_tag ADD CONSTRAINT paused_tag_pkey PRIMARY KEY (workload_uid, namespace, stream, tag);
+ALTER TABLE paused_tag ADD CONSTRAINT paused_tag_of_workload FOREIGN KEY (workload_uid) REFERENCES workload(uid) ON DELETE CASCADE;
 ALTER TABLE revision ADD CONSTRAINT revision_pkey PRIMARY KEY (single);
 ALTER TABLE revision ADD CONSTRAINT revision_single CHECK (single);
 ALTER TABLE trigger ADD CONSTRAINT trigger_name UNIQUE (namespace, name);
@@ -203,6 +214,8 @@ CREATE INDEX delivery_of_trigger ON delivery USING btree (trigger_uid, webhook) 
 CREATE INDEX firing_created ON firing USING btree (created);
 CREATE INDEX outbox_sent ON outbox USING btree (stream, sequence) WHERE (sequence IS NOT NULL);
 CREATE INDEX outbox_waiting ON outbox USING btree (id) WHERE (sequence IS NULL);
+CREATE INDEX paused_tag_of ON paused_tag USING btree (namespace, stream, tag);
+CREATE INDEX trigger_due ON trigger USING btree (look_at) WHERE (look_at IS NOT NULL);
 CREATE INDEX trigger_from ON trigger USING btree (from_namespace, from_stream, from_tag);
 CREATE INDEX webhook_problem ON webhook USING btree (trigger_uid, name) WHERE ((findings -> 'problem'::text) IS NOT NULL);
 CREATE INDEX workload_tag_followers ON workload_tag USING btree (namespace, stream, tag);

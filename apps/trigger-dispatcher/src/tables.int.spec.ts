@@ -9,4 +9,5 @@ describeTables(database, new URL('./schema.sql', import.meta.url), [
   'change_type',
   'delivery_state',
   'workload_tag_of_workload',
+  'paused_tag_of_workload',
 ]);

@@ -2,14 +2,15 @@ import { Injectable } from '@nestjs/common';
 import { type PullSpecChanged, TagMoved } from '@millrace/contracts/events';
 import { CurrentTag } from '@millrace/contracts/requests';
 import { StatusError, unavailable } from '@millrace/domain/status';
-import { decideBaseline, decideFiring } from '@millrace/domain/trigger-matching';
+import { decideBaseline } from '@millrace/domain/trigger-matching';
 import { AskError, Bus } from '@millrace/platform/bus';
 import type { FactBatch } from '@millrace/platform/facts';
 import { Store, type Tx } from '@millrace/platform/store';
 import { currentTrace, freshTrace } from '@millrace/platform/trace';
 import { Changes } from './changes.ts';
 import { Firings, type Firing } from './firings.ts';
-import { heldBy, positionOf, standingOf, TRIGGER_COLUMNS, triggerChange, type TriggerRecord } from './trigger-record.ts';
+import { type Outcome, TriggerDecisions } from './trigger-decisions.ts';
+import { positionOf, standingOf, TRIGGER_COLUMNS, triggerChange, type TriggerRecord } from './trigger-record.ts';
 import { WorkloadTriggers } from './workload-triggers.ts';
 
 const ASK_MS = 2_000;
@@ -22,6 +23,7 @@ export class Triggers {
     private readonly bus: Bus,
     private readonly changes: Changes,
     private readonly firings: Firings,
+    private readonly decisions: TriggerDecisions,
     private readonly workloads: WorkloadTriggers,
   ) {}
 
@@ -34,8 +36,8 @@ export class Triggers {
       const moved = moves.map(({ move }) => move);
       const [followers, workloads] = await Promise.all([followersOf(tx, moved), this.workloads.find(tx, moved)]);
       const round = new Round();
-      for (const { move, traceparent } of moves)
-        for (const trigger of followers.get(tagOf(move)) ?? []) round.consider(trigger, move, traceparent);
+      for (const held of moves)
+        for (const trigger of followers.get(tagOf(held.move)) ?? []) round.take(this.decisions.arrived(trigger, held));
       await this.write(tx, round);
       await this.workloads.follow(tx, moves, workloads, { repeats: true });
     });
@@ -73,29 +75,43 @@ export class Triggers {
     Object.assign(trigger, {
       planned: [],
       held: null,
+      control: null,
+      lookAt: null,
       baseline: current ? standingOf(current) : { generation: 0, at: new Date().toISOString() },
     });
     const round = new Round();
     round.touched.add(trigger);
-    const traceparent = currentTrace() ?? freshTrace();
-    const decision = decideBaseline(trigger.spec, current && positionOf(current));
-    if (current && decision.kind === 'fire') round.fire({ trigger, move: current, traceparent });
-    else if (current && decision.kind === 'hold') {
-      // What came before the held move is not missed: the trigger was not there.
+    if (current && decideBaseline(trigger.spec, positionOf(current)) === 'decide') {
+      // What came before it is not missed: the trigger was not there.
       trigger.planned = [{ ...positionOf(current), generation: current.generation - 1 }];
-      round.hold(trigger, current, traceparent);
-    } else if (current) trigger.planned = [positionOf(current)];
+      round.take(this.decisions.arrived(trigger, { move: current, traceparent: currentTrace() ?? freshTrace() }));
+    } else {
+      if (current) trigger.planned = [positionOf(current)];
+      this.decisions.again(trigger);
+    }
     await this.write(tx, round);
   }
 
-  /** After a trigger is no longer paused: the newest move that it held back fires, once. */
-  async release(tx: Tx, trigger: TriggerRecord): Promise<void> {
-    const held = heldBy(trigger);
+  /** Decides about triggers again, which must be locked: it is time, or something was said about them, which is to be written too. */
+  async decideAgain(tx: Tx, triggers: readonly TriggerRecord[], { said = false } = {}): Promise<Outcome[]> {
     const round = new Round();
-    round.touched.add(trigger);
-    trigger.held = null;
-    if (held) round.consider(trigger, held.move, held.traceparent);
+    const outcomes: Outcome[] = [];
+    for (const trigger of triggers) {
+      const outcome = this.decisions.again(trigger);
+      if (outcome) outcomes.push(outcome);
+      if (outcome) round.take(outcome);
+      // Without a change that waits it was a hold that ends.
+      if (said || (!outcome && !trigger.lookAt)) round.touched.add(trigger);
+    }
+    // Most looks find that there is still to be waited: nobody has to be told.
+    const looks = triggers.filter((trigger) => !round.touched.has(trigger));
+    if (looks.length)
+      tx.send(
+        'UPDATE trigger t SET look_at = one.look_at FROM unnest($1::uuid[], $2::timestamptz[]) AS one (uid, look_at) WHERE t.uid = one.uid',
+        [looks.map(({ uid }) => uid), looks.map(({ lookAt }) => lookAt)],
+      );
     await this.write(tx, round);
+    return outcomes;
   }
 
   /** Where the tag stands. Throws StatusError 503. */
@@ -119,7 +135,7 @@ export class Triggers {
     }
   }
 
-  private async write(tx: Tx, { firings, touched }: Round): Promise<void> {
+  private async write(tx: Tx, { firings, touched, outcomes }: Round): Promise<void> {
     if (!touched.size) return;
     const triggers = [...touched];
     const planned = triggers.flatMap((trigger) => (trigger.planned ?? []).map((one) => ({ ...one, uid: trigger.uid })));
@@ -129,8 +145,10 @@ export class Triggers {
          SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[])
          ON CONFLICT (trigger_uid, stream_uid) DO UPDATE SET generation = excluded.generation, moved_at = excluded.moved_at
       )
-      UPDATE trigger t SET last_triggered = one.last_triggered::jsonb, held = one.held, baseline = one.baseline::jsonb
-        FROM unnest($5::uuid[], $6::text[], $7::text[], $8::text[]) AS one (uid, last_triggered, held, baseline) WHERE t.uid = one.uid`,
+      UPDATE trigger t SET last_triggered = one.last_triggered::jsonb, held = one.held, baseline = one.baseline::jsonb, control = one.control::jsonb,
+             look_at = one.look_at
+        FROM unnest($5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], $10::timestamptz[])
+             AS one (uid, last_triggered, held, baseline, control, look_at) WHERE t.uid = one.uid`,
       [
         planned.map((one) => one.uid),
         planned.map((one) => one.streamUid),
@@ -140,10 +158,13 @@ export class Triggers {
         triggers.map((trigger) => trigger.lastTriggered && JSON.stringify(trigger.lastTriggered)),
         triggers.map((trigger) => trigger.held),
         triggers.map((trigger) => trigger.baseline && JSON.stringify(trigger.baseline)),
+        triggers.map((trigger) => trigger.control && JSON.stringify(trigger.control)),
+        triggers.map((trigger) => trigger.lookAt),
       ],
     );
     await this.firings.write(tx, firings);
     for (const trigger of triggers) this.changes.record(tx, triggerChange(trigger, 'MODIFIED'));
+    this.decisions.report(tx, outcomes);
   }
 }
 
@@ -151,37 +172,19 @@ export class Triggers {
 class Round {
   readonly firings: Firing[] = [];
   readonly touched = new Set<TriggerRecord>();
+  readonly outcomes: Outcome[] = [];
 
-  consider(trigger: TriggerRecord, move: TagMoved, traceparent: string): void {
-    const held = heldBy(trigger);
-    const state = { paused: trigger.spec.paused, planned: trigger.planned ?? [], ...(held ? { held: positionOf(held.move) } : {}) };
-    const decision = decideFiring(state, positionOf(move));
-    switch (decision.kind) {
-      case 'fire':
-        return this.fire({ trigger, move, traceparent, ...(decision.missed ? { missed: decision.missed } : {}) });
-      case 'hold':
-        return this.hold(trigger, move, traceparent);
-      case 'ignore':
-        return;
-      default:
-        decision satisfies never;
+  take(outcome: Outcome): void {
+    const { trigger, firing, isNews } = outcome;
+    if (firing) {
+      const { move } = firing;
+      const others = (trigger.planned ?? []).filter((one) => one.streamUid !== move.streamUid);
+      trigger.planned = [...others, positionOf(move)];
+      trigger.lastTriggered = { ...standingOf(move), at: new Date().toISOString() };
+      this.firings.push(firing);
     }
-  }
-
-  fire(firing: Firing): void {
-    const { trigger, move } = firing;
-    const others = (trigger.planned ?? []).filter((one) => one.streamUid !== move.streamUid);
-    trigger.planned = [...others, positionOf(move)];
-    trigger.lastTriggered = { ...standingOf(move), at: new Date().toISOString() };
-    // What was held is the same move, or one before it.
-    trigger.held = null;
-    this.firings.push(firing);
-    this.touched.add(trigger);
-  }
-
-  hold(trigger: TriggerRecord, move: TagMoved, traceparent: string): void {
-    trigger.held = JSON.stringify({ move, traceparent });
-    this.touched.add(trigger);
+    if (isNews) this.touched.add(trigger);
+    this.outcomes.push(outcome);
   }
 }
 

@@ -274,7 +274,20 @@ const Triggered = z.object({
   missed: z
     .object({ first: z.int().positive(), last: z.int().positive() })
     .optional()
-    .describe('Moves of the tag before this one that did not fire: while the trigger was paused, or because they were never heard of'),
+    .describe('Moves of the tag before this one that did not fire: something held them back, or they were never heard of'),
+  between: z
+    .array(z.object({ generation: z.int().positive(), image: z.string(), movedAt: Instant }))
+    .optional()
+    .describe('What the wait or the burst has skipped, oldest first; of many the newest. `missed` counts them all'),
+  waited: z
+    .object({
+      since: Instant.describe('When the change came'),
+      for: z.array(z.string()).describe('What it waited for: Held, Paused, AwaitingApproval, TooYoung, OutsideWindow, Coalescing, Storm'),
+      approvedBy: z.array(z.string()).optional(),
+      releasedBy: z.string().optional(),
+    })
+    .optional()
+    .describe('Where it did not fire at once'),
   object: TriggeredObject.optional().describe('Where no ImageTrigger fired: the object that follows the tag. `trigger` names it too'),
 });
 

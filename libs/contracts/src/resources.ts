@@ -1,3 +1,5 @@
+import { Approval, Release } from '@millrace/domain/change-acts';
+import { Explanation } from '@millrace/domain/explanation';
 import { Image } from '@millrace/domain/image';
 import { ImageSignature } from '@millrace/domain/image-signature';
 import { ImageTrigger } from '@millrace/domain/image-trigger';
@@ -240,6 +242,21 @@ export const ImageTriggers: Resource = {
   namespaced: true,
   verbs: all,
   madeOf: { of: 'imagetriggers' },
+  subresources: [
+    { name: 'approve', kind: 'Approval', verbs: ['create'], schema: Approval },
+    { name: 'release', kind: 'Release', verbs: ['create'], schema: Release },
+  ],
+};
+/** What would become of an image of a tag; answered, and kept nowhere. */
+export const Explanations: Resource = {
+  ...TRIGGERS,
+  answersWithinMs: 30_000,
+  resource: 'explanations',
+  singular: 'explanation',
+  kind: 'Explanation',
+  namespaced: true,
+  schema: Explanation,
+  verbs: ['create'],
 };
 /** One webhook call to be made: state, attempts, and its replay. */
 export const Deliveries: Resource = {
@@ -394,6 +411,7 @@ export const resources: readonly Resource[] = [
   Projects,
   ProjectRequests,
   ImageTriggers,
+  Explanations,
   Deliveries,
   WebhookPresets,
   ...workloads,
