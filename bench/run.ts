@@ -10,6 +10,7 @@ import { registryClient } from './registry-client.ts';
 import { schedule } from './schedule.ts';
 import { start } from './start.ts';
 import { throughput } from './throughput.ts';
+import { triggers } from './triggers.ts';
 import { watch } from './watch.ts';
 import { workloads } from './workloads.ts';
 
@@ -24,6 +25,7 @@ const benches = {
   watch,
   reference,
   schedule,
+  triggers,
   workloads,
   'registry-client': registryClient,
 };
