@@ -46,7 +46,8 @@ export class Firings {
     const rows = firings.map((firing) => {
       const id = firingId(firing.trigger.uid, firing.move.tag, firing.move);
       const data = triggered(firing);
-      return { ...firing, id, data, event: cloudEvent({ ...firing, id, data }, now) };
+      // What no webhook gets is told on NATS, and need not lie here too.
+      return { ...firing, id, data, event: firing.trigger.spec.webhooks.length ? cloudEvent({ ...firing, id, data }, now) : '' };
     });
     const share = await this.deliveries.share();
     const written = await tx.query<Written>(

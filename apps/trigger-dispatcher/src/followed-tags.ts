@@ -106,15 +106,12 @@ export class FollowedTags {
     return [...changed.values()];
   }
 
-  /** All tags that workloads follow which follow one of these. */
-  besides(tx: Tx, tags: readonly TagName[]): Promise<FollowedTagRow[]> {
+  /** All tags that these workloads follow. */
+  of(tx: Tx, workloads: readonly string[]): Promise<FollowedTagRow[]> {
     return tx.query<FollowedTagRow>(
-      `SELECT ${COLUMNS} FROM followed_tag f WHERE (f.namespace, f.stream, f.tag) IN
-         (SELECT other.namespace, other.stream, other.tag
-            FROM unnest($1::text[], $2::text[], $3::text[]) AS k (namespace, stream, tag)
-            JOIN workload_tag t ON t.namespace = k.namespace AND t.stream = k.stream AND t.tag = k.tag
-            JOIN workload_tag other ON other.workload_uid = t.workload_uid)`,
-      columnsOf(tags),
+      `SELECT ${FOLLOWED_TAG_COLUMNS} FROM followed_tag f WHERE (f.namespace, f.stream, f.tag) IN
+         (SELECT t.namespace, t.stream, t.tag FROM workload_tag t WHERE t.workload_uid = ANY($1::uuid[]))`,
+      [workloads],
     );
   }
 
@@ -122,7 +119,7 @@ export class FollowedTags {
   lock(tx: Tx, tags: readonly TagName[]): Promise<FollowedTagRow[]> {
     if (!tags.length) return Promise.resolve([]);
     return tx.query<FollowedTagRow>(
-      `SELECT ${COLUMNS} FROM followed_tag f JOIN unnest($1::text[], $2::text[], $3::text[]) AS k (namespace, stream, tag)
+      `SELECT ${FOLLOWED_TAG_COLUMNS} FROM followed_tag f JOIN unnest($1::text[], $2::text[], $3::text[]) AS k (namespace, stream, tag)
            ON f.namespace = k.namespace AND f.stream = k.stream AND f.tag = k.tag
         ORDER BY f.namespace, f.stream, f.tag FOR UPDATE OF f`,
       columnsOf(tags),
@@ -147,7 +144,9 @@ export class FollowedTags {
   }
 }
 
-const COLUMNS = 'f.namespace, f.stream, f.tag, f.stream_uid AS "streamUid", f.generation, f.moved_at AS "movedAt", f.move';
+/** For `SELECT … FROM followed_tag f`. */
+export const FOLLOWED_TAG_COLUMNS =
+  'f.namespace, f.stream, f.tag, f.stream_uid AS "streamUid", f.generation::text, f.moved_at AS "movedAt", f.move';
 
 const columnsOf = (tags: readonly TagName[]): string[][] => [
   tags.map((tag) => tag.namespace),

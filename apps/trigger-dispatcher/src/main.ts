@@ -2,6 +2,7 @@ import type { ServiceDefinition } from '@millrace/platform/service';
 import { Changes } from './changes.ts';
 import { config } from './config.ts';
 import { Deliveries } from './deliveries.ts';
+import { FanOutWorker } from './fan-out-worker.ts';
 import { Resealing } from '@millrace/platform/resealing';
 import { database } from './tables.ts';
 import { Timers } from './timers.ts';
@@ -13,5 +14,5 @@ export const service: ServiceDefinition<typeof config> = {
   config,
   database,
   module: TriggerDispatcherModule,
-  workers: [Changes, Deliveries, Timers, Resealing],
+  workers: [Changes, Deliveries, FanOutWorker, Timers, Resealing],
 };

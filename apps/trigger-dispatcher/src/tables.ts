@@ -2,11 +2,12 @@ import { Check, Column, Entity, Index, PrimaryColumn, Unique } from 'typeorm';
 import type { TriggerSpec } from '@millrace/domain/image-trigger';
 import { TriggersDeliveries1763700000000 } from './migrations/1763700000000-triggers-deliveries.ts';
 import { Workloads1763790000000 } from './migrations/1763790000000-workloads.ts';
+import { FanOuts1763830000000 } from './migrations/1763830000000-fan-outs.ts';
 import { webhookKey } from './webhook-secrets.ts';
 
 /*
  * The rows of trigger-dispatcher. Who writes several of them in one transaction takes them in this order, so that no two writers
- * wait for each other in a circle: fact_position, trigger (by uid), webhook, followed_tag (by name), workload (by uid),
+ * wait for each other in a circle: fact_position, fan_out, trigger (by uid), webhook, followed_tag (by name), workload (by uid),
  * firing, delivery, outbox, and last revision.
  */
 
@@ -53,7 +54,7 @@ export interface Standing {
 
 @Entity('trigger')
 @Unique('trigger_name', ['namespace', 'name'])
-@Index('trigger_from', ['fromNamespace', 'fromStream', 'fromTag'])
+@Index('trigger_from', ['fromNamespace', 'fromStream', 'fromTag', 'uid'])
 export class TriggerRow {
   @PrimaryColumn({ type: 'uuid', primaryKeyConstraintName: 'trigger_pkey' })
   uid!: string;
@@ -85,6 +86,43 @@ export class TriggerRow {
   lastTriggered!: Standing | null;
   @Column({ type: 'text', nullable: true, comment: 'The newest tag.moved that came while it was paused, as JSON' })
   held!: string | null;
+  @Column({
+    name: 'begun_after',
+    type: 'bigint',
+    default: 0,
+    comment: 'The newest fan-out when it began to follow its tag: none up to it is for this trigger',
+  })
+  begunAfter!: string;
+}
+
+/** A move of a tag that more follow than one transaction is for: on its way to them, in parts. */
+@Entity('fan_out')
+@Index('fan_out_of_tag', ['followers', 'namespace', 'stream', 'tag', 'id'])
+export class FanOutRow {
+  @PrimaryColumn({ type: 'bigint', primaryKeyConstraintName: 'fan_out_pkey', generated: 'identity', generatedIdentity: 'ALWAYS' })
+  id!: string;
+  @Column({ type: 'text', comment: 'triggers or workloads' })
+  followers!: 'triggers' | 'workloads';
+  @Column({ type: 'text' })
+  namespace!: string;
+  @Column({ type: 'text' })
+  stream!: string;
+  @Column({ type: 'text' })
+  tag!: string;
+  @Column({ type: 'text', comment: 'tag.moved or pullspec.changed' })
+  event!: string;
+  @Column({ name: 'event_id', type: 'text' })
+  eventId!: string;
+  @Column({ type: 'text', comment: 'The move, JSON' })
+  move!: string;
+  @Column({ type: 'text' })
+  traceparent!: string;
+  @Column({ type: 'uuid', nullable: true, comment: 'Followers up to this uid have it' })
+  after!: string | null;
+  @Column({ type: 'integer', default: 0, comment: 'How many followers have it' })
+  brought!: number;
+  @Column({ type: 'timestamptz', default: () => 'now()' })
+  created!: Date;
 }
 
 /** How far a trigger is with one stream object. */
@@ -148,7 +186,7 @@ export class FiringRow {
   generation!: string;
   @Column({ type: 'text' })
   image!: string;
-  @Column({ type: 'text', comment: 'The CloudEvent as webhooks get it, JSON' })
+  @Column({ type: 'text', comment: 'The CloudEvent as webhooks get it, JSON; empty where the trigger has none' })
   event!: string;
   @Column({ type: 'text' })
   traceparent!: string;
@@ -264,7 +302,7 @@ export class FollowedTagRow {
 
 /** Which workload follows which tag. */
 @Entity('workload_tag')
-@Index('workload_tag_followers', ['namespace', 'stream', 'tag'])
+@Index('workload_tag_followers', ['namespace', 'stream', 'tag', 'workloadUid'])
 export class WorkloadTagRow {
   @PrimaryColumn({ name: 'workload_uid', type: 'uuid', primaryKeyConstraintName: 'workload_tag_pkey' })
   workloadUid!: string;
@@ -291,6 +329,7 @@ export const database = {
     ChangeRow,
     TriggerRow,
     TriggerTagRow,
+    FanOutRow,
     WebhookRow,
     FiringRow,
     DeliveryRow,
@@ -298,5 +337,5 @@ export const database = {
     FollowedTagRow,
     WorkloadTagRow,
   ],
-  migrations: [TriggersDeliveries1763700000000, Workloads1763790000000],
+  migrations: [TriggersDeliveries1763700000000, Workloads1763790000000, FanOuts1763830000000],
 };

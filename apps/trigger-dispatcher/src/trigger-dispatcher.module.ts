@@ -11,6 +11,8 @@ import { Changes } from './changes.ts';
 import { Deliveries } from './deliveries.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
 import { EventsController } from './events.controller.ts';
+import { FanOutWorker } from './fan-out-worker.ts';
+import { FanOuts } from './fan-outs.ts';
 import { Firings } from './firings.ts';
 import { FollowedTags } from './followed-tags.ts';
 import { ImageTriggers } from './image-triggers.ts';
@@ -38,6 +40,8 @@ const resealing = {
     Changes,
     Deliveries,
     DeliveryObjects,
+    FanOuts,
+    FanOutWorker,
     Firings,
     FollowedTags,
     ImageTriggers,

@@ -6,7 +6,7 @@ import type { Change } from './changes.ts';
 import type { Standing, TriggerRow } from './tables.ts';
 
 /** A trigger with everything that its rules and its readers need; one row of {@link TRIGGER_COLUMNS}. */
-export interface TriggerRecord extends Omit<TriggerRow, 'held' | 'baseline' | 'lastTriggered'> {
+export interface TriggerRecord extends Omit<TriggerRow, 'held' | 'baseline' | 'lastTriggered' | 'begunAfter'> {
   baseline: Standing | null;
   lastTriggered: TriggerRow['lastTriggered'];
   /** Absent from a fresh one. */

@@ -35,6 +35,7 @@ const ROWS_PER_INSERT = 1_000;
  */
 export class Outbox {
   private crowded = (): boolean => false;
+  private backlog = (): number | undefined => undefined;
   private readonly emptied = new Bell();
   private wakers: ((facts: readonly Waiting[]) => void)[] = [];
 
@@ -79,6 +80,22 @@ export class Outbox {
   /** Resolves when the facts that this instance committed and has not published yet are few enough to tell more; after a second at the latest. */
   async room(signal: AbortSignal): Promise<void> {
     if (this.crowded()) await this.emptied.wait(1_000, signal);
+  }
+
+  /** How many facts wait to be published, up to `max`; where another instance publishes, as far as that has written down what it did. */
+  async waiting(store: Pick<Tx, 'query'>, max: number): Promise<number> {
+    const known = this.backlog();
+    if (known !== undefined) return Math.min(known, max);
+    const [row] = await store.query<{ n: string }>(
+      'SELECT count(*) AS n FROM (SELECT FROM outbox WHERE sequence IS NULL LIMIT $1) AS part',
+      [max],
+    );
+    return Number(row?.n ?? 0);
+  }
+
+  /** Says how many facts wait, where this instance publishes them. */
+  onBacklog(backlog: () => number | undefined): void {
+    this.backlog = backlog;
   }
 
   /** Says whether too many facts wait; {@link published} is to be called when they have become fewer. */

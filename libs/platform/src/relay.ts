@@ -44,6 +44,8 @@ export class Relay {
   private marks: Mark[] = [];
   private marking: Promise<void> | undefined;
   private lookedAt = -Infinity;
+  /** Facts that have gone to NATS and are not known to be stored. */
+  private underWay = 0;
 
   constructor(
     private readonly service: Owner,
@@ -73,6 +75,7 @@ export class Relay {
       this.bell.ring();
     });
     this.store.outbox.onCrowd(() => this.leading && this.fresh.crowded);
+    this.store.outbox.onBacklog(() => (this.leading ? this.fresh.size + this.underWay : undefined));
     this.running = this.run();
   }
 
@@ -121,7 +124,9 @@ export class Relay {
     if (facts.length) this.lookedAt = performance.now();
     else if (due || this.fresh.incomplete) facts = await this.look();
     if (!facts.length) return 0;
+    this.underWay = facts.length;
     const sequences = await Promise.allSettled(facts.map((fact) => this.publish(fact)));
+    this.underWay = 0;
     let stored = 0;
     for (const [i, outcome] of sequences.entries()) {
       const id = facts[i]?.id;
