@@ -183,9 +183,10 @@ function numbering(pending: Pending[]): Statement {
     sql: `WITH taken AS (
        UPDATE revision SET value = value + $1 RETURNING value - $1 AS base
      ), told AS (
-       SELECT base + n AS revision, uid, namespace, name, type, object, old_labels, resource
-         FROM taken, unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
-                     WITH ORDINALITY AS one (uid, namespace, name, type, object, old_labels, resource, n)
+       -- Not a join: nobody has counted the rows of revision, and with more than its one the plan would read all triggers.
+       SELECT (SELECT base FROM taken) + n AS revision, uid, namespace, name, type, object, old_labels, resource
+         FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+              WITH ORDINALITY AS one (uid, namespace, name, type, object, old_labels, resource, n)
      ), numbered AS (
        UPDATE trigger SET resource_version = told.revision FROM told WHERE trigger.uid = told.uid
      ), numbered_workloads AS (
