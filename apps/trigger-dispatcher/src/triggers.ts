@@ -5,6 +5,7 @@ import { StatusError, unavailable } from '@millrace/domain/status';
 import { decideBaseline, decideFiring } from '@millrace/domain/trigger-matching';
 import { AskError, Bus } from '@millrace/platform/bus';
 import type { FactBatch } from '@millrace/platform/facts';
+import { packed, unpacked } from '@millrace/platform/rows';
 import { CONFIG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
 import { currentTrace, freshTrace } from '@millrace/platform/trace';
@@ -199,16 +200,16 @@ export class Triggers {
          ON CONFLICT (trigger_uid, stream_uid) DO UPDATE SET generation = excluded.generation, moved_at = excluded.moved_at
       )
       UPDATE trigger t SET last_triggered = one.last_triggered::jsonb, held = one.held, baseline = one.baseline::jsonb
-        FROM unnest($5::uuid[], $6::text[], $7::text[], $8::text[]) AS one (uid, last_triggered, held, baseline) WHERE t.uid = one.uid`,
+        FROM unnest($5::uuid[], ${unpacked('$6')}, ${unpacked('$7')}, ${unpacked('$8')}) AS one (uid, last_triggered, held, baseline) WHERE t.uid = one.uid`,
       [
         planned.map((one) => one.uid),
         planned.map((one) => one.streamUid),
         planned.map((one) => one.generation),
         planned.map((one) => one.movedAt),
         triggers.map((trigger) => trigger.uid),
-        triggers.map((trigger) => trigger.lastTriggered && JSON.stringify(trigger.lastTriggered)),
-        triggers.map((trigger) => trigger.held),
-        triggers.map((trigger) => trigger.baseline && JSON.stringify(trigger.baseline)),
+        packed(triggers.map((trigger) => trigger.lastTriggered && JSON.stringify(trigger.lastTriggered))),
+        packed(triggers.map((trigger) => trigger.held)),
+        packed(triggers.map((trigger) => trigger.baseline && JSON.stringify(trigger.baseline))),
       ],
     );
     await this.firings.write(tx, firings);

@@ -7,6 +7,7 @@ import { distinct, type ImageChange, tagKey, type TagName } from '@millrace/doma
 import { type Bookkept, triggered, triggerProblems } from '@millrace/domain/workload';
 import { METRICS } from '@millrace/platform/health';
 import type { Log } from '@millrace/platform/log';
+import { packed, unpacked } from '@millrace/platform/rows';
 import { CONFIG, LOG } from '@millrace/platform/service';
 import type { Tx } from '@millrace/platform/store';
 import { currentTrace, freshTrace } from '@millrace/platform/trace';
@@ -163,10 +164,10 @@ export class WorkloadTriggers {
     if (touched.length)
       tx.send(
         `UPDATE workload w SET object = one.object, generation = one.generation, problem = one.problem
-           FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[]) AS one (uid, object, generation, problem) WHERE w.uid = one.uid`,
+           FROM unnest($1::uuid[], ${unpacked('$2')}, $3::bigint[], $4::text[]) AS one (uid, object, generation, problem) WHERE w.uid = one.uid`,
         [
           touched.map((record) => record.uid),
-          touched.map((record) => JSON.stringify(record.object)),
+          packed(touched.map((record) => JSON.stringify(record.object))),
           touched.map((record) => record.generation),
           touched.map((record) => record.problem),
         ],

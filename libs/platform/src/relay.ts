@@ -1,5 +1,4 @@
 import type { StreamInfo } from '@nats-io/jetstream';
-import { headers as natsHeaders } from '@nats-io/transport-node';
 import type { Owner, StreamName } from '@millrace/contracts/define';
 import { events } from '@millrace/contracts/events';
 import { positionOf } from '@millrace/contracts/requests';
@@ -205,9 +204,7 @@ export class Relay {
     const limit = this.bus.nats.info?.max_payload ?? 1024 * 1024;
     if (row.body.length + HEADER_ROOM_BYTES > limit)
       return this.bury(row, `over the NATS server's max_payload of ${limit} bytes; raise it and replay`);
-    const headers = natsHeaders();
-    for (const [name, value] of Object.entries(row.headers)) headers.set(name, value);
-    return this.bus.store(row.subject, row.body, headers);
+    return this.bus.store(row.subject, row.body, row.headers);
   }
 
   /** A fact that NATS can never take is kept aside, visibly, so that those behind it go on. */
