@@ -4,6 +4,14 @@ import { valuesList } from './rows.ts';
 import type { Tx } from './store.ts';
 import { currentTrace, freshTrace } from './trace.ts';
 
+export interface FactMeta {
+  id: string;
+  time?: Date;
+  traceparent?: string;
+  /** The data as JSON, where the teller has it. */
+  json?: string;
+}
+
 /** A fact that waits for its transaction to commit. */
 export interface Staged {
   event: string;
@@ -39,7 +47,7 @@ export class Outbox {
   private readonly emptied = new Bell();
   private wakers: ((facts: readonly Waiting[]) => void)[] = [];
 
-  stage<C extends EventContract>(contract: C, data: EventData<C>, meta: { id: string; time?: Date; traceparent?: string }): Staged {
+  stage<C extends EventContract>(contract: C, data: EventData<C>, meta: FactMeta): Staged {
     return {
       event: contract.name,
       stream: contract.stream,
@@ -55,7 +63,7 @@ export class Outbox {
         traceparent: meta.traceparent ?? currentTrace() ?? freshTrace(),
         'Nats-Msg-Id': meta.id,
       },
-      body: JSON.stringify(data),
+      body: meta.json ?? JSON.stringify(data),
     };
   }
 
