@@ -92,7 +92,8 @@ CREATE TABLE followed_tag (
   stream_uid text,
   generation bigint,
   moved_at text,
-  move text
+  move text,
+  noted timestamp with time zone NOT NULL DEFAULT now()
 ) WITH (fillfactor=70);
 
 CREATE TABLE migrations (

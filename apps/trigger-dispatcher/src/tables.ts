@@ -298,6 +298,8 @@ export class FollowedTagRow {
   movedAt!: string | null;
   @Column({ type: 'text', nullable: true, comment: 'The last tag.moved with what to pull now, as JSON; null while the tag means nothing' })
   move!: string | null;
+  @Column({ type: 'timestamptz', default: () => 'now()', comment: 'When a workload last began to follow it, within an hour' })
+  noted!: Date;
 }
 
 /** Which workload follows which tag. */

@@ -15,19 +15,19 @@ import { Builds, type Made } from './builds.ts';
 import { Changes } from './changes.ts';
 import type { DispatcherConfig } from './config.ts';
 import { type FanOut, FanOuts, type Part, type Told } from './fan-outs.ts';
-import { FOLLOWED_TAG_COLUMNS, FollowedTags, type Moves, movesIn, resolveWith } from './followed-tags.ts';
-import type { FollowedTagRow, WorkloadRow } from './tables.ts';
+import { FOLLOWED_TAG_COLUMNS, type FollowedTag, FollowedTags, type Moves, movesIn, resolveWith } from './followed-tags.ts';
+import type { WorkloadRow } from './tables.ts';
 import { kindOf, recordOf, WORKLOAD_COLUMNS, workloadObject, type WorkloadRecord } from './workload-record.ts';
 
 /** Workloads that tags concern, and all tags that they follow. */
 interface Concerned {
   records: WorkloadRecord[];
-  known: FollowedTagRow[];
+  known: FollowedTag[];
 }
 
 /** The rows that moves of tags concern: the tags and the workloads, but for those of tags that more follow than one transaction is for. */
 export interface Followers extends Concerned {
-  locked: FollowedTagRow[];
+  locked: FollowedTag[];
   many: ReadonlySet<string>;
 }
 
@@ -249,7 +249,7 @@ export class WorkloadTriggers {
 
   /** The workloads locked, in the order of their uids; which tags are left out, all by one snapshot. */
   private async concernedBy(tx: Tx, tags: readonly TagName[]): Promise<Concerned & { many: Set<string> }> {
-    const rows = await tx.query<{ many: TagName[] | null; known: FollowedTagRow[] | null } & (WorkloadRow | { uid: null })>(
+    const rows = await tx.query<{ many: TagName[] | null; known: FollowedTag[] | null } & (WorkloadRow | { uid: null })>(
       `WITH moved AS MATERIALIZED (
          SELECT namespace, stream, tag, (SELECT count(*) FROM (
                   SELECT FROM workload_tag t WHERE t.namespace = k.namespace AND t.stream = k.stream AND t.tag = k.tag LIMIT $4 + 1) AS part) > $4 AS many

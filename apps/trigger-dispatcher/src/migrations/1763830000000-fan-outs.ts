@@ -43,5 +43,8 @@ const STATEMENTS = [
   `DROP INDEX workload_tag_followers`,
   `CREATE INDEX workload_tag_followers ON workload_tag (namespace, stream, tag, workload_uid)`,
 
+  `ALTER TABLE followed_tag ADD COLUMN noted timestamptz NOT NULL DEFAULT now()`,
+  `COMMENT ON COLUMN followed_tag.noted IS 'When a workload last began to follow it, within an hour'`,
+
   `COMMENT ON COLUMN firing.event IS 'The CloudEvent as webhooks get it, JSON; empty where the trigger has none'`,
 ];
