@@ -11,6 +11,7 @@ import { schedule } from './schedule.ts';
 import { start } from './start.ts';
 import { state } from './state.ts';
 import { throughput } from './throughput.ts';
+import { triggers } from './triggers.ts';
 import { watch } from './watch.ts';
 import { workloads } from './workloads.ts';
 
@@ -26,6 +27,7 @@ const benches = {
   reference,
   schedule,
   state,
+  triggers,
   workloads,
   'registry-client': registryClient,
 };

@@ -107,7 +107,7 @@ export class Explanations {
           );
         await read<WorkloadRow & { paused: boolean }>(tx, told, 'workloads', { ...WORKLOADS_OF, parameters: followed }, async (rows) => {
           const moves = movesIn(
-            await this.tags.ofWorkloads(
+            await this.tags.of(
               tx,
               rows.map(({ uid }) => uid),
             ),

@@ -6,6 +6,7 @@ import type { Skipped, Waited } from '@millrace/domain/pending-change';
 import { firingId, type Missed } from '@millrace/domain/trigger-matching';
 import { METRICS } from '@millrace/platform/health';
 import type { Log } from '@millrace/platform/log';
+import { packed, unpacked } from '@millrace/platform/rows';
 import { LOG } from '@millrace/platform/service';
 import type { Tx } from '@millrace/platform/store';
 import { Deliveries } from './deliveries.ts';
@@ -47,25 +48,31 @@ export class Firings {
   async write(tx: Tx, firings: readonly Firing[]): Promise<void> {
     if (!firings.length) return;
     const now = new Date();
+    const moves = [...new Set(firings.map(({ move }) => move))];
+    const bodies = new Map(moves.map((move) => [move, restOf(move)]));
     const rows = firings.map((firing) => {
       const id = firingId(firing.trigger.uid, firing.move.tag, firing.move);
-      const data = triggered(firing);
-      return { ...firing, id, data, event: cloudEvent({ ...firing, id, data }, now) };
+      const json = dataOf(firing, bodies.get(firing.move) ?? restOf(firing.move));
+      // What no webhook gets is told on NATS, and need not lie here too.
+      return { ...firing, id, json, event: firing.trigger.spec.webhooks.length ? cloudEvent({ ...firing, id, json }, now) : '' };
     });
+    const places = new Map(moves.map((move, i) => [move, i + 1]));
     const share = await this.deliveries.share();
     const written = await tx.query<Written>(
       `WITH fired AS (
          INSERT INTO firing (id, trigger_uid, kind, namespace, stream, tag, generation, image, event, traceparent, created)
-         SELECT *, $11::timestamptz FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::text[])
+         SELECT one.id, one.trigger_uid, one.kind, m.namespace, m.stream, m.tag, m.generation, m.image, coalesce(one.event, ''), one.traceparent, $12::timestamptz
+           FROM unnest($1::text[], $2::uuid[], $3::text[], ${unpacked('$4')}, $5::text[], $6::int[]) AS one (id, trigger_uid, kind, event, traceparent, move)
+           JOIN unnest($7::text[], $8::text[], $9::text[], $10::bigint[], $11::text[]) WITH ORDINALITY AS m (namespace, stream, tag, generation, image, n) ON m.n = one.move
          ON CONFLICT (id) DO NOTHING RETURNING id, trigger_uid
        ), due AS (
          SELECT f.id, w.name AS webhook, t.namespace, t.uid, t.name AS trigger, w.host,
-                row_number() OVER (ORDER BY f.id) <= $13 AND row_number() OVER (PARTITION BY w.host ORDER BY f.id) <= coalesce(($12::jsonb ->> w.host)::int, $14) AS mine
+                row_number() OVER (ORDER BY f.id) <= $14 AND row_number() OVER (PARTITION BY w.host ORDER BY f.id) <= coalesce(($13::jsonb ->> w.host)::int, $15) AS mine
            FROM fired f JOIN trigger t ON t.uid = f.trigger_uid JOIN webhook w ON w.trigger_uid = t.uid AND w.gone_at IS NULL
        ), made AS (
          INSERT INTO delivery (name, uid, firing_id, webhook, namespace, trigger_uid, trigger_name, host, state, next_attempt_at, created, claimed_by, started_at)
          SELECT trigger || '-' || substr(encode(sha256(convert_to(id || '/' || webhook, 'UTF8')), 'hex'), 1, 16), gen_random_uuid(), id, webhook, namespace, uid, trigger, host,
-                'pending', now(), $11, CASE WHEN mine THEN $15::int END, CASE WHEN mine THEN now() END
+                'pending', now(), $12, CASE WHEN mine THEN $16::int END, CASE WHEN mine THEN now() END
            FROM due
          RETURNING name, firing_id, webhook, trigger_uid, host, claimed_by, started_at
        )
@@ -75,20 +82,26 @@ export class Firings {
         rows.map((row) => row.id),
         rows.map((row) => row.trigger.uid),
         rows.map((row) => row.trigger.spec.kind),
-        rows.map((row) => row.move.namespace),
-        rows.map((row) => row.move.stream),
-        rows.map((row) => row.move.tag),
-        rows.map((row) => row.move.generation),
-        rows.map((row) => row.move.current.image),
-        rows.map((row) => row.event),
+        packed(rows.map((row) => row.event)),
         rows.map((row) => row.traceparent),
+        rows.map((row) => places.get(row.move)),
+        moves.map((move) => move.namespace),
+        moves.map((move) => move.stream),
+        moves.map((move) => move.tag),
+        moves.map((move) => move.generation),
+        moves.map((move) => move.current.image),
         ...[now, JSON.stringify(share.limits), share.free, share.perHost, share.instance],
       ],
     );
     const deliveries = Map.groupBy(written, (row) => row.id);
     const fresh = rows.filter((row) => deliveries.has(row.id));
-    for (const { id, trigger, data, traceparent } of fresh)
-      tx.publishLater(CONTRACTS[trigger.spec.kind], data, { id, time: now, traceparent });
+    for (const { json, ...firing } of fresh)
+      tx.publishLater(CONTRACTS[firing.trigger.spec.kind], triggered(firing), {
+        id: firing.id,
+        time: now,
+        traceparent: firing.traceparent,
+        json,
+      });
     tx.afterCommit(() => {
       this.deliveries.made(
         written.filter((row) => row.name !== null).length,
@@ -130,7 +143,13 @@ function claimedOf({ trigger, event, traceparent }: Firing & { event: string }, 
   return { ...row, ...of, firingId, claimedBy, event, traceparent, attempts: 0, gone: false };
 }
 
-function triggered({ trigger, move, missed, between, waited }: Firing): Triggered {
+function triggered({
+  trigger,
+  move,
+  missed,
+  between,
+  waited,
+}: Pick<Firing, 'move' | 'missed' | 'between' | 'waited'> & Pick<Triggered, 'trigger'>): Triggered {
   const { namespace, stream, tag, generation, previous, current, pullSpec, labels, cause, movedAt } = move;
   return {
     trigger: { namespace: trigger.namespace, name: trigger.name, uid: trigger.uid },
@@ -141,10 +160,22 @@ function triggered({ trigger, move, missed, between, waited }: Firing): Triggere
   };
 }
 
+/** What {@link triggered} says of the move, as JSON without its first brace: the same for all triggers that it fires, and most of their events. */
+function restOf(move: TagMoved): string {
+  const { trigger: _, ...rest } = triggered({ trigger: { namespace: '', name: '', uid: '' }, move });
+  return JSON.stringify(rest).slice(1);
+}
+
+/** {@link triggered} as JSON. */
+function dataOf(firing: Firing, rest: string): string {
+  const { trigger, missed, between, waited } = triggered(firing);
+  return `${JSON.stringify({ trigger, missed, between, waited }).slice(0, -1)},${rest}`;
+}
+
 /** CloudEvents 1.0 structured JSON: what webhooks get. Id and source are those of the event on NATS. */
-function cloudEvent(row: Firing & { id: string; data: Triggered }, time: Date): string {
+function cloudEvent(row: Firing & { id: string; json: string }, time: Date): string {
   const contract = CONTRACTS[row.trigger.spec.kind];
-  return JSON.stringify({
+  const attributes = JSON.stringify({
     specversion: '1.0',
     id: row.id,
     source: `/${contract.from}`,
@@ -153,6 +184,6 @@ function cloudEvent(row: Firing & { id: string; data: Triggered }, time: Date): 
     time: time.toISOString(),
     datacontenttype: 'application/json',
     traceparent: row.traceparent,
-    data: row.data,
   });
+  return `${attributes.slice(0, -1)},"data":${row.json}}`;
 }

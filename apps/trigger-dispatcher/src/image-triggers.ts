@@ -15,8 +15,8 @@ import { Store, type Tx } from '@millrace/platform/store';
 import { scheduleProblem } from '@millrace/platform/windows';
 import { Changes } from './changes.ts';
 import type { DispatcherConfig } from './config.ts';
-import { answerChanges, answerPage, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
-import { readContinue, Where } from './selection.ts';
+import { answerChanges, answerList, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
+import { Where } from './selection.ts';
 import {
   TRIGGER_COLUMNS,
   triggerChange,
@@ -182,21 +182,13 @@ export class ImageTriggers {
     this.changes.record(tx, triggerChange(trigger, 'DELETED'));
   }
 
-  private async list(question: Ask<'list'>): Promise<ObjectAnswer> {
-    const from = readContinue(question.continue);
-    return this.store.transaction(
-      async (tx): Promise<ObjectAnswer> => {
-        const resourceVersion = from?.resourceVersion ?? (await this.changes.current(tx));
-        const where = selected(question);
-        if (from) where.add(`(t.namespace, t.name) > (${from.after.map((key) => where.value(key)).join(', ')})`);
-        const limit = question.limit ? `LIMIT ${where.value(question.limit + 1)}` : '';
-        const rows = await tx.query<TriggerRecord & { total: string }>(
-          `SELECT ${TRIGGER_COLUMNS}, count(*) OVER () AS total FROM trigger t ${where.sql} ORDER BY t.namespace, t.name ${limit}`,
-          where.parameters,
-        );
-        return answerPage(question, rows, resourceVersion, (row) => triggerObject(row));
-      },
-      { isolation: 'REPEATABLE READ', readOnly: true },
+  private list(question: Ask<'list'>): Promise<ObjectAnswer> {
+    const { store, changes } = this;
+    return answerList(
+      { store, changes },
+      question,
+      { columns: TRIGGER_COLUMNS, from: 'trigger', as: 't', where: selected(question) },
+      (row: TriggerRecord) => triggerObject(row),
     );
   }
 

@@ -8,6 +8,7 @@ describeTables(database, new URL('./schema.sql', import.meta.url), [
   'delivery_of_firing',
   'change_type',
   'delivery_state',
+  'fan_out_followers',
   'workload_tag_of_workload',
   'paused_tag_of_workload',
 ]);

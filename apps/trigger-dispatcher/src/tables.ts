@@ -5,11 +5,12 @@ import { TriggersDeliveries1763700000000 } from './migrations/1763700000000-trig
 import { Workloads1763790000000 } from './migrations/1763790000000-workloads.ts';
 import { WebhookFindings1763800000000 } from './migrations/1763800000000-webhook-findings.ts';
 import { ChangeControl1763820000000 } from './migrations/1763820000000-change-control.ts';
+import { FanOuts1763830000000 } from './migrations/1763830000000-fan-outs.ts';
 import { webhookKey } from './webhook-secrets.ts';
 
 /*
  * The rows of trigger-dispatcher. Who writes several of them in one transaction takes them in this order, so that no two writers
- * wait for each other in a circle: fact_position, trigger (by uid), webhook, followed_tag (by name), workload (by uid),
+ * wait for each other in a circle: fact_position, fan_out, trigger (by uid), webhook, followed_tag (by name), workload (by uid),
  * firing, delivery, outbox, and last revision.
  */
 
@@ -56,7 +57,7 @@ export interface Standing {
 
 @Entity('trigger')
 @Unique('trigger_name', ['namespace', 'name'])
-@Index('trigger_from', ['fromNamespace', 'fromStream', 'fromTag'])
+@Index('trigger_from', ['fromNamespace', 'fromStream', 'fromTag', 'uid'])
 @Index('trigger_due', ['lookAt'], { where: 'look_at IS NOT NULL' })
 export class TriggerRow {
   @PrimaryColumn({ type: 'uuid', primaryKeyConstraintName: 'trigger_pkey' })
@@ -98,6 +99,43 @@ export class TriggerRow {
     comment: 'When it is decided about again; null where nothing changes by time',
   })
   lookAt!: Date | null;
+  @Column({
+    name: 'begun_after',
+    type: 'bigint',
+    default: 0,
+    comment: 'The newest fan-out when it began to follow its tag: none up to it is for this trigger',
+  })
+  begunAfter!: string;
+}
+
+/** A move of a tag that more follow than one transaction is for: on its way to them, in parts. */
+@Entity('fan_out')
+@Index('fan_out_of_tag', ['followers', 'namespace', 'stream', 'tag', 'id'])
+export class FanOutRow {
+  @PrimaryColumn({ type: 'bigint', primaryKeyConstraintName: 'fan_out_pkey', generated: 'identity', generatedIdentity: 'ALWAYS' })
+  id!: string;
+  @Column({ type: 'text', comment: 'triggers or workloads' })
+  followers!: 'triggers' | 'workloads';
+  @Column({ type: 'text' })
+  namespace!: string;
+  @Column({ type: 'text' })
+  stream!: string;
+  @Column({ type: 'text' })
+  tag!: string;
+  @Column({ type: 'text', comment: 'tag.moved or pullspec.changed' })
+  event!: string;
+  @Column({ name: 'event_id', type: 'text' })
+  eventId!: string;
+  @Column({ type: 'text', comment: 'The move, JSON' })
+  move!: string;
+  @Column({ type: 'text' })
+  traceparent!: string;
+  @Column({ type: 'uuid', nullable: true, comment: 'Followers up to this uid have it' })
+  after!: string | null;
+  @Column({ type: 'integer', default: 0, comment: 'How many followers have it' })
+  brought!: number;
+  @Column({ type: 'timestamptz', default: () => 'now()' })
+  created!: Date;
 }
 
 /** How far a trigger is with one stream object. */
@@ -172,7 +210,7 @@ export class FiringRow {
   generation!: string;
   @Column({ type: 'text' })
   image!: string;
-  @Column({ type: 'text', comment: 'The CloudEvent as webhooks get it, JSON' })
+  @Column({ type: 'text', comment: 'The CloudEvent as webhooks get it, JSON; empty where the trigger has none' })
   event!: string;
   @Column({ type: 'text' })
   traceparent!: string;
@@ -284,11 +322,13 @@ export class FollowedTagRow {
   movedAt!: string | null;
   @Column({ type: 'text', nullable: true, comment: 'The last tag.moved with what to pull now, as JSON; null while the tag means nothing' })
   move!: string | null;
+  @Column({ type: 'timestamptz', default: () => 'now()', comment: 'When a workload last began to follow it, within an hour' })
+  noted!: Date;
 }
 
 /** Which workload follows which tag. */
 @Entity('workload_tag')
-@Index('workload_tag_followers', ['namespace', 'stream', 'tag'])
+@Index('workload_tag_followers', ['namespace', 'stream', 'tag', 'workloadUid'])
 export class WorkloadTagRow {
   @PrimaryColumn({ name: 'workload_uid', type: 'uuid', primaryKeyConstraintName: 'workload_tag_pkey' })
   workloadUid!: string;
@@ -329,6 +369,7 @@ export const database = {
     ChangeRow,
     TriggerRow,
     TriggerTagRow,
+    FanOutRow,
     WebhookRow,
     FiringRow,
     DeliveryRow,
@@ -337,5 +378,11 @@ export const database = {
     WorkloadTagRow,
     PausedTagRow,
   ],
-  migrations: [TriggersDeliveries1763700000000, Workloads1763790000000, WebhookFindings1763800000000, ChangeControl1763820000000],
+  migrations: [
+    TriggersDeliveries1763700000000,
+    Workloads1763790000000,
+    WebhookFindings1763800000000,
+    ChangeControl1763820000000,
+    FanOuts1763830000000,
+  ],
 };

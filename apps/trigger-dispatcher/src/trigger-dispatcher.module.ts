@@ -15,6 +15,8 @@ import { DeliveryObjects } from './delivery-objects.ts';
 import { DueChanges } from './due-changes.ts';
 import { EventsController } from './events.controller.ts';
 import { Explanations } from './explanations.ts';
+import { FanOutWorker } from './fan-out-worker.ts';
+import { FanOuts } from './fan-outs.ts';
 import { Firings } from './firings.ts';
 import { FollowedTags } from './followed-tags.ts';
 import { ImageTriggers } from './image-triggers.ts';
@@ -53,6 +55,8 @@ const resealing = {
     DeliveryObjects,
     DueChanges,
     Explanations,
+    FanOuts,
+    FanOutWorker,
     Firings,
     FollowedTags,
     ImageTriggers,

@@ -12,7 +12,7 @@ import type { Findings, Standing, TriggerRow } from './tables.ts';
 export const TRIGGERS = { group: TRIGGER_GROUP, resource: 'imagetriggers' };
 
 /** A trigger with everything that its rules and its readers need; one row of {@link TRIGGER_COLUMNS}. */
-export interface TriggerRecord extends Omit<TriggerRow, 'held' | 'baseline' | 'lastTriggered'> {
+export interface TriggerRecord extends Omit<TriggerRow, 'held' | 'baseline' | 'lastTriggered' | 'begunAfter'> {
   baseline: Standing | null;
   lastTriggered: TriggerRow['lastTriggered'];
   /** Absent from a fresh one. */

@@ -480,6 +480,23 @@ describe('triggers as objects', () => {
     expect(await ask({ verb: 'list', labelSelector: 'a b' })).toMatchObject({ code: 400 });
   });
 
+  it('that are more than can be told at once are listed in pages only', async () => {
+    await create('deploy');
+    await store.query(
+      `INSERT INTO trigger SELECT copy.* FROM trigger t, generate_series(1, 10000) AS n,
+         jsonb_populate_record(t, jsonb_build_object('uid', gen_random_uuid(), 'name', 'copy-' || n)) AS copy WHERE t.namespace = $1`,
+      [namespace],
+    );
+
+    expect(await ask({ verb: 'list' })).toMatchObject({ code: 413, object: { reason: 'RequestEntityTooLarge' } });
+    const page = await ask({ verb: 'list', limit: 20_000 });
+    expect(page.items).toHaveLength(10_000);
+    expect(page.remainingItemCount).toBe(1);
+    expect((await ask({ verb: 'list', limit: 500, continue: page.continue })).items).toHaveLength(1);
+    expect((await ask({ verb: 'list', limit: 500, labelSelector: 'app=web' })).items).toEqual([]);
+    await store.query('DELETE FROM trigger WHERE namespace = $1', [namespace]);
+  });
+
   it('a selection of them is deleted at once', async () => {
     for (const name of ['a', 'b', 'c']) await create(name, {}, { labels: { half: name < 'c' ? 'first' : 'second' } });
 

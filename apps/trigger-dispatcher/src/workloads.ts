@@ -14,8 +14,8 @@ import { Store, type Tx } from '@millrace/platform/store';
 import { Builds } from './builds.ts';
 import { Changes, type Recorded } from './changes.ts';
 import { FollowedTags, namedTag, resolveWith, type Told } from './followed-tags.ts';
-import { answerChanges, answerPage, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
-import { readContinue, Where } from './selection.ts';
+import { answerChanges, answerList, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
+import { Where } from './selection.ts';
 import type { WorkloadRow } from './tables.ts';
 import { kept, kindOf, labelsOf, recordOf, WORKLOAD_COLUMNS, workloadObject, type WorkloadRecord } from './workload-record.ts';
 import { Round, WorkloadTriggers } from './workload-triggers.ts';
@@ -233,21 +233,13 @@ export class Workloads {
     this.changes.record(tx, { ...record, type: 'DELETED', object: workloadObject(record), oldLabels: record.labels });
   }
 
-  private async list(question: Ask<'list'>): Promise<ObjectAnswer> {
-    const from = readContinue(question.continue);
-    return this.store.transaction(
-      async (tx): Promise<ObjectAnswer> => {
-        const resourceVersion = from?.resourceVersion ?? (await this.changes.current(tx));
-        const where = selected(question);
-        if (from) where.add(`(w.namespace, w.name) > (${from.after.map((key) => where.value(key)).join(', ')})`);
-        const limit = question.limit ? `LIMIT ${where.value(question.limit + 1)}` : '';
-        const rows = await tx.query<WorkloadRow & { total: string }>(
-          `SELECT ${WORKLOAD_COLUMNS}, count(*) OVER () AS total FROM workload w ${where.sql} ORDER BY w.namespace, w.name ${limit}`,
-          where.parameters,
-        );
-        return answerPage(question, rows, resourceVersion, (row) => workloadObject(recordOf(row)));
-      },
-      { isolation: 'REPEATABLE READ', readOnly: true },
+  private list(question: Ask<'list'>): Promise<ObjectAnswer> {
+    const { store, changes } = this;
+    return answerList(
+      { store, changes },
+      question,
+      { columns: WORKLOAD_COLUMNS, from: 'workload', as: 'w', where: selected(question) },
+      (row: WorkloadRow) => workloadObject(recordOf(row)),
     );
   }
 
