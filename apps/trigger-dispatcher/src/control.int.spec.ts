@@ -128,6 +128,8 @@ async function actedOn(): Promise<void> {
   await create(name, { from: { kind: 'ImageStreamTag', name: `${name}:latest` } });
   await tags.push(`${namespace}/${name}:latest`);
   await eventually(() => expect(fired(name)).toEqual([1]));
+  // What many follow is brought to them in parts, beside the others.
+  await eventually(async () => expect(await store.query('SELECT 1 FROM fan_out')).toEqual([]));
 }
 async function pushes(times: number): Promise<void> {
   for (let n = 0; n < times; n++) await push();
