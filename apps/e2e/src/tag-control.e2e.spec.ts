@@ -68,6 +68,21 @@ describe.runIf(hasTool('kubectl'))('a tag that holds changes back, with kubectl'
     expect(await kubectl('describe is web')).toMatch(/Pending: +2\n/);
   });
 
+  it('says what would become of an image, before what follows the tag is told', async () => {
+    const explanation = {
+      apiVersion: 'triggers.millrace.dev/v1',
+      kind: 'Explanation',
+      spec: { from: { kind: 'ImageStreamTag', name: 'web:latest' }, image: C },
+    };
+
+    expect(JSON.parse(await kubectl('create -f - -o jsonpath={.status.tag}', explanation))).toMatchObject({
+      outcome: 'waits',
+      reason: 'Held',
+      current: { image: A },
+      pending: 2,
+    });
+  });
+
   it('is released in a rehearsal, and then once', async () => {
     expect(JSON.parse(await act('web:latest', 'release', {}, '?dryRun=All'))).toMatchObject({
       kind: 'TagRelease',

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { TagMoved } from '@millrace/contracts/events';
-import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
+import { ExplainTag, type ObjectAnswer, type ObjectQuestion } from '@millrace/contracts/requests';
 import {
   Explanation,
   type Explained,
@@ -14,6 +14,7 @@ import type { MovedTo } from '@millrace/domain/pending-change';
 import { badRequest, invalid, methodNotAllowed, StatusError, unavailable } from '@millrace/domain/status';
 import { splitStreamTag } from '@millrace/domain/stream-names';
 import { tagKey, type TagName } from '@millrace/domain/trigger-annotation';
+import { AskError, Bus } from '@millrace/platform/bus';
 import { Store, type Tx } from '@millrace/platform/store';
 import { windowAt } from '@millrace/platform/windows';
 import { Clock } from './clock.ts';
@@ -28,6 +29,7 @@ import { kindOf, recordOf, WORKLOAD_COLUMNS } from './workload-record.ts';
 const COUNTED_MAX = 200_000;
 const COUNTING_MAX_MS = 20_000;
 const FETCH = 500;
+const ASK_MS = 2_000;
 /** Each reads through all followers of a tag: more at once would take the database from the others. */
 const AT_ONCE_MAX = 2;
 
@@ -53,6 +55,7 @@ export class Explanations {
 
   constructor(
     private readonly store: Store,
+    private readonly bus: Bus,
     private readonly clock: Clock,
     private readonly triggers: Triggers,
     private readonly tags: FollowedTags,
@@ -64,7 +67,8 @@ export class Explanations {
     const { name, tag } = splitStreamTag(spec.from?.name ?? '');
     const { namespace = '' } = question;
     const from = { kind: 'ImageStreamTag', namespace, name: `${name}:${tag}` };
-    const asked = await this.ask({ namespace, stream: name, tag }, spec.image);
+    const at = { namespace, stream: name, tag };
+    const [asked, ofTag] = await Promise.all([this.ask(at, spec.image), spec.image ? this.askTagStore(at, spec.image) : null]);
     const head = {
       apiVersion: TRIGGER_API_VERSION,
       kind: 'Explanation',
@@ -79,7 +83,10 @@ export class Explanations {
       return {
         kind: 'object',
         code: 201,
-        object: { ...head, status: await this.explain(asked, spec.limit ?? EXPLAINED_DEFAULT, spec.continue) },
+        object: {
+          ...head,
+          status: { ...(ofTag ? { tag: ofTag } : {}), ...(await this.explain(asked, spec.limit ?? EXPLAINED_DEFAULT, spec.continue)) },
+        },
       };
     } finally {
       this.working--;
@@ -92,6 +99,16 @@ export class Explanations {
     if (current && (!image || image === current.current.image))
       return { tag, move: movedTo(current), pullSpec: current.pullSpec, isHypothetical: false };
     return image ? { tag, ...nextMove(current, image, this.clock.now()), isHypothetical: true } : undefined;
+  }
+
+  /** Whether the tag would move there at all; null where there is no such stream. Throws StatusError 503. */
+  private async askTagStore(tag: TagName, image: string): Promise<object | null> {
+    try {
+      return await this.bus.ask(ExplainTag, { ...tag, image }, { timeoutMs: ASK_MS });
+    } catch (error) {
+      if (!(error instanceof AskError)) throw error;
+      throw new StatusError(unavailable(`tag-store cannot be asked what would become of the tag: ${error.message}`), { cause: error });
+    }
   }
 
   private async explain({ tag, move, pullSpec, isHypothetical }: Asked, limit: number, from: string | undefined): Promise<object> {
