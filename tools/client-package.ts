@@ -75,7 +75,8 @@ function declarations(): void {
     { ...config.compilerOptions, noEmit: false, declaration: true, emitDeclarationOnly: true, rootDir: join(root, 'libs'), paths: ours },
     root,
   );
-  const program = ts.createProgram([entry], options);
+  // Wherever it is called from.
+  const program = ts.createProgram([entry], { ...options, typeRoots: [join(root, 'node_modules', '@types')] });
   const made = new Map<string, string>();
   const { diagnostics } = program.emit(undefined, (file, text) => made.set(placeOf(file), text));
   const problems = [...ts.getPreEmitDiagnostics(program), ...diagnostics];

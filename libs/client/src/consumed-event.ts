@@ -46,7 +46,8 @@ export function consumedEvent(event: ToldEvent, message: JsMsg, onSettled: (even
           onSettled(consumed);
         }
       },
-      nak: (delayMs?: number) => settle(() => message.nak(delayMs)),
+      // NATS 2.9 confuses events that are given back at once while nobody asks for any: it gives one out twice, and another late.
+      nak: (delayMs = 0) => settle(() => message.nak(Math.max(1, delayMs))),
       working: () => {
         if (!settled) message.working();
       },

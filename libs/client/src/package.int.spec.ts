@@ -60,12 +60,12 @@ it('a consumer outside of the repository gets events with it, and one that is ki
     `import { connect } from '@millrace/client';
      const millrace = await connect({ servers: process.env.NATS });
      const moves = await millrace.subscribe({ name: 'outside', events: ['tag.moved'], ackWaitMs: 500 });
-     let seen = 0;
+     const seen = new Set();
      for await (const event of moves) {
        console.log(JSON.stringify({ id: event.id, generation: event.data.generation, deliveries: event.deliveries }));
        if (process.env.CRASH) process.kill(process.pid, 'SIGKILL');
        event.ack();
-       if (++seen === 2) break;
+       if (seen.add(event.id).size === 2) break;
      }
      await millrace.close();`,
   );
@@ -87,8 +87,8 @@ it('a consumer outside of the repository gets events with it, and one that is ki
 
   expect([crashed.signal, crashed.events.map(({ id }) => id)]).toEqual(['SIGKILL', [idOf(1)]]);
   expect(after.signal).toBeUndefined();
-  expect(after.events.map(({ id }) => id).toSorted()).toEqual([idOf(1), idOf(2)]);
-  expect(after.events.find(({ id }) => id === idOf(1))?.deliveries).toBe(2);
+  expect(new Set(after.events.map(({ id }) => id))).toEqual(new Set([idOf(1), idOf(2)]));
+  expect(after.events.find(({ id }) => id === idOf(1))?.deliveries).toBeGreaterThan(1);
 });
 
 it('without it the recipe of docs/events.md does, with the two packages that it imports', async () => {

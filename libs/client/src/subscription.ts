@@ -218,7 +218,8 @@ export class Subscription<N extends EventName = EventName> implements AsyncItera
         'bad-option',
         `name: there is a consumer ${this.name} of another kind on ${STREAM}: take another name, or delete it`,
       );
-    else await consumers.update(STREAM, this.name, config);
+    else if (Object.entries(config).some(([key, value]) => String(known.config[key as keyof typeof config] ?? '') !== String(value ?? '')))
+      await consumers.update(STREAM, this.name, config);
   }
 
   private async pull(): Promise<void> {
