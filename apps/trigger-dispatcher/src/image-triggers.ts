@@ -10,6 +10,7 @@ import { CONFIG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
 import type { DispatcherConfig } from './config.ts';
+import { Endpoints } from './endpoints.ts';
 import { answerChanges, answerPage, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
 import { readContinue, Where } from './selection.ts';
 import { TRIGGER_COLUMNS, triggerChange, triggerObject, type TriggerObject, type TriggerRecord, withoutSecrets } from './trigger-record.ts';
@@ -26,6 +27,7 @@ export class ImageTriggers {
     private readonly changes: Changes,
     private readonly triggers: Triggers,
     private readonly webhookTable: WebhookTable,
+    private readonly endpoints: Endpoints,
     private readonly webhooks: Webhooks,
     @Inject(CONFIG) private readonly config: DispatcherConfig,
   ) {}
@@ -66,7 +68,7 @@ export class ImageTriggers {
       ...labelsOf(trigger),
       ...fromOf(spec),
       ...{ uid, namespace, name: metadata.name ?? '', created: new Date(), generation: '1', resourceVersion: '', spec },
-      ...{ baseline: null, lastTriggered: null, held: null, planned: null, gone: null },
+      ...{ baseline: null, lastTriggered: null, held: null, planned: null, impaired: null },
     };
     // Asked before anything is locked too, so that a tag-store that is away costs nobody else time.
     await this.triggers.currentMove(record);
@@ -82,6 +84,7 @@ export class ImageTriggers {
       );
       if (!inserted) throw new StatusError(alreadyExists(RESOURCE, record.name));
       await this.webhookTable.write(tx, uid, spec.webhooks, kept);
+      await this.endpoints.configure(tx, record, []);
       const recorded = this.changes.record(tx, triggerChange(record, 'ADDED'));
       await this.triggers.begin(tx, record);
       return recorded;
@@ -128,7 +131,9 @@ export class ImageTriggers {
           ...[record.fromNamespace, record.fromStream, record.fromTag],
         ],
       );
-      record.gone = await this.webhookTable.write(tx, record.uid, spec.webhooks, kept);
+      await this.endpoints.lock(tx, record.uid);
+      await this.webhookTable.write(tx, record.uid, spec.webhooks, kept);
+      record.impaired = await this.endpoints.configure(tx, record, changedWebhooks(before.spec, spec, kept));
       const recorded = this.changes.record(tx, triggerChange(record, 'MODIFIED', before.labels));
       if (elsewhere) await this.triggers.begin(tx, record);
       else if (!spec.paused && record.held) await this.triggers.release(tx, record);
@@ -163,6 +168,7 @@ export class ImageTriggers {
 
   /** With it go the deliveries that wait; those that are over stay to be looked at. */
   private async remove(tx: Tx, trigger: TriggerRecord): Promise<void> {
+    await this.endpoints.lock(tx, trigger.uid);
     await tx.run('DELETE FROM delivery WHERE trigger_uid = $1 AND finished_at IS NULL', [trigger.uid]);
     await tx.run('DELETE FROM trigger WHERE uid = $1', [trigger.uid]);
     this.changes.record(tx, triggerChange(trigger, 'DELETED'));
@@ -248,6 +254,17 @@ function labelsOf({ metadata: { labels, annotations } }: ImageTrigger): Pick<Tri
 function fromOf({ from }: TriggerSpec): Pick<TriggerRecord, 'fromNamespace' | 'fromStream' | 'fromTag'> {
   const { name, tag } = splitStreamTag(from.name);
   return { fromNamespace: from.namespace, fromStream: name, fromTag: tag };
+}
+
+/** Those that are sent elsewhere or otherwise than before; how fast they are sent does not matter. */
+function changedWebhooks(before: TriggerSpec, { webhooks }: TriggerSpec, kept: readonly Kept[]): string[] {
+  const sent = ({ name, url, timeoutSeconds, headers }: TriggerSpec['webhooks'][0]) => ({ name, url, timeoutSeconds, headers });
+  return webhooks
+    .filter((webhook, i) => {
+      const known = before.webhooks.find(({ name }) => name === webhook.name);
+      return kept[i]?.changed || !known || !isDeepStrictEqual(sent(known), sent(webhook));
+    })
+    .map(({ name }) => name);
 }
 
 function selected(question: Ask<'list'> | Ask<'deletecollection'>): Where {

@@ -7,6 +7,7 @@ import { answerOf } from '@millrace/platform/refusals';
 import { Changes } from './changes.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
 import { ImageTriggers } from './image-triggers.ts';
+import { Replays } from './replays.ts';
 import { isWorkload, Workloads } from './workloads.ts';
 
 /** The door for questions about triggers, deliveries and workloads. */
@@ -15,6 +16,7 @@ export class RequestsController {
   constructor(
     private readonly triggers: ImageTriggers,
     private readonly deliveries: DeliveryObjects,
+    private readonly replays: Replays,
     private readonly changes: Changes,
     private readonly workloads: Workloads,
   ) {}
@@ -29,6 +31,7 @@ export class RequestsController {
     return answerOf(async () => {
       if (question.resource === 'imagetriggers' && !question.subresource) return this.triggers.answer(question);
       if (question.resource === 'deliveries') return this.deliveries.answer(question);
+      if (question.resource === 'deliveryreplays') return this.replays.answer(question);
       if (isWorkload(question.resource)) return this.workloads.answer(question);
       return { kind: 'refused', status: noSuchPath() };
     });

@@ -8,5 +8,7 @@ describeTables(database, new URL('./schema.sql', import.meta.url), [
   'delivery_of_firing',
   'change_type',
   'delivery_state',
+  'webhook_circuit',
+  'attempt_of_delivery',
   'workload_tag_of_workload',
 ]);

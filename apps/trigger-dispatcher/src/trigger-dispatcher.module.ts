@@ -10,11 +10,14 @@ import { Builds } from './builds.ts';
 import { Changes } from './changes.ts';
 import { Deliveries } from './deliveries.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
+import { Endpoints } from './endpoints.ts';
 import { EventsController } from './events.controller.ts';
 import { Firings } from './firings.ts';
 import { FollowedTags } from './followed-tags.ts';
 import { ImageTriggers } from './image-triggers.ts';
 import { Outcomes } from './outcomes.ts';
+import { QueueMetrics } from './queue-metrics.ts';
+import { Replays } from './replays.ts';
 import { RequestsController } from './requests.controller.ts';
 import { Retention } from './retention.ts';
 import { sealedTable } from './tables.ts';
@@ -38,10 +41,13 @@ const resealing = {
     Changes,
     Deliveries,
     DeliveryObjects,
+    Endpoints,
     Firings,
     FollowedTags,
     ImageTriggers,
     Outcomes,
+    QueueMetrics,
+    Replays,
     Retention,
     Sealing,
     resealing,

@@ -62,9 +62,9 @@ export class WebhookTable {
 
   /**
    * Writes the webhooks of a trigger; of those that are no longer there the deliveries that wait are canceled, and a webhook that was
-   * gone gets another chance when it has changed. Resolves to those that are still gone.
+   * gone gets another chance when it has changed.
    */
-  async write(tx: Tx, triggerUid: string, webhooks: readonly WebhookSpec[], kept: readonly Kept[]): Promise<Record<string, string> | null> {
+  async write(tx: Tx, triggerUid: string, webhooks: readonly WebhookSpec[], kept: readonly Kept[]): Promise<void> {
     await tx.run('DELETE FROM webhook WHERE trigger_uid = $1 AND NOT name = ANY($2)', [triggerUid, webhooks.map(({ name }) => name)]);
     for (const [i, { name, url, timeoutSeconds }] of webhooks.entries()) {
       const one = kept[i];
@@ -95,11 +95,6 @@ export class WebhookTable {
         WHERE d.trigger_uid = $1 AND d.finished_at IS NULL AND w.trigger_uid = d.trigger_uid AND w.name = d.webhook AND w.host <> d.host`,
       [triggerUid],
     );
-    const [row] = await tx.query<{ gone: Record<string, string> | null }>(
-      'SELECT json_object_agg(name, gone_at) AS gone FROM webhook WHERE trigger_uid = $1 AND gone_at IS NOT NULL',
-      [triggerUid],
-    );
-    return row?.gone ?? null;
   }
 
   private opened(sealed: Buffer, webhook: { triggerUid: string; name: string }): WebhookSecrets | undefined {

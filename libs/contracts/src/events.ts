@@ -3,6 +3,7 @@ import { ImageStreamMapping } from '@millrace/domain/image-stream';
 import { z } from 'zod';
 import { defineEvent } from './define.ts';
 import { ImportCompleted, ImportWanted } from './imports.ts';
+import { WebhookDisabled, WebhookEnabled } from './webhooks.ts';
 
 const Instant = z.string().describe('RFC 3339');
 
@@ -243,4 +244,6 @@ export const events = [
   PullSpecChanged,
   BuildTriggered,
   DeployTriggered,
+  WebhookDisabled,
+  WebhookEnabled,
 ] as const;

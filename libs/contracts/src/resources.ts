@@ -1,3 +1,4 @@
+import { DeliveryReplay } from '@millrace/domain/delivery-replay';
 import { Image } from '@millrace/domain/image';
 import { ImageSignature } from '@millrace/domain/image-signature';
 import { ImageTrigger } from '@millrace/domain/image-trigger';
@@ -247,7 +248,22 @@ export const Deliveries: Resource = {
   kind: 'Delivery',
   namespaced: true,
   verbs: ['get', 'list', 'delete'],
+  fields: [
+    ...NAME_FIELDS,
+    ...['spec.trigger.name', 'spec.webhook', 'spec.host', 'spec.id', 'spec.image', 'spec.from.namespace', 'spec.from.name', 'status.state'],
+  ],
   subresources: [{ name: 'replay', kind: 'Delivery', verbs: ['create'] }],
+};
+/** Has many deliveries made again: created, never kept. */
+export const DeliveryReplays: Resource = {
+  ...TRIGGERS,
+  answersWithinMs: 60_000,
+  resource: 'deliveryreplays',
+  singular: 'deliveryreplay',
+  kind: 'DeliveryReplay',
+  namespaced: true,
+  verbs: ['create'],
+  schema: DeliveryReplay,
 };
 
 /*
@@ -363,6 +379,7 @@ export const resources: readonly Resource[] = [
   ProjectRequests,
   ImageTriggers,
   Deliveries,
+  DeliveryReplays,
   ...workloads,
   RegistryNotifications,
   DeadFacts,

@@ -3,6 +3,7 @@ import { type AddressPolicy, addressKind, isAllowedAddress } from './address.ts'
 import { optional } from './object-meta.ts';
 import { type FieldError, forbiddenField, invalidValue, required } from './status.ts';
 import { namespaceProblems } from './stream-names.ts';
+import { completePace, validatePace, webhookPace, type WebhookPace } from './webhook-pace.ts';
 
 export const HEADERS_MAX = 32;
 export const TIMEOUT_SECONDS = { min: 1, max: 30, otherwise: 15 } as const;
@@ -18,12 +19,13 @@ export const TriggerWebhook = z
     secretSet: optional(z.boolean()).describe('Whether a secret is kept; read only'),
     timeoutSeconds: optional(z.int()).describe('How long one attempt may take, 1 to 30; 15 when absent'),
     headers: optional(z.record(z.string(), z.string())).describe('Further request headers'),
+    ...webhookPace,
   })
   .meta({ id: 'TriggerWebhook' });
 export type TriggerWebhook = z.infer<typeof TriggerWebhook>;
 
 /** A webhook as it is kept: complete, secrets apart. */
-export interface WebhookSpec {
+export interface WebhookSpec extends WebhookPace {
   name: string;
   url: string;
   timeoutSeconds: number;
@@ -31,11 +33,12 @@ export interface WebhookSpec {
 }
 
 /** Fills in what a client left out of a webhook that {@link validateWebhook} finds nothing wrong with. */
-export const completeWebhook = ({ name = '', url = '', timeoutSeconds, headers }: TriggerWebhook): WebhookSpec => ({
+export const completeWebhook = ({ name = '', url = '', timeoutSeconds, headers, ...pace }: TriggerWebhook): WebhookSpec => ({
   name,
   url: url && new URL(url).href,
   timeoutSeconds: timeoutSeconds ?? TIMEOUT_SECONDS.otherwise,
   ...(headers && Object.keys(headers).length ? { headers } : {}),
+  ...completePace(pace),
 });
 
 /** Everything that is wrong with a webhook as a client wrote it; `allow` says which addresses it may name. */
@@ -58,7 +61,7 @@ export function validateWebhook(webhook: TriggerWebhook, path: string, allow: Ad
     errors.push(
       invalidValue(`${path}.timeoutSeconds`, timeoutSeconds, `must be between ${TIMEOUT_SECONDS.min} and ${TIMEOUT_SECONDS.max}`),
     );
-  return [...errors, ...validateHeaders(headers, `${path}.headers`)];
+  return [...errors, ...validatePace(webhook, path), ...validateHeaders(headers, `${path}.headers`)];
 }
 
 /** What is wrong with a webhook's URL, or undefined. A name is judged again by the addresses that it resolves to. */
