@@ -41,9 +41,9 @@ const CLAIM = `WITH looked AS MATERIALIZED (
     ) one WHERE nth <= room AND (failures = 0 OR turn <= $4::int) ORDER BY due_at LIMIT $5::int
   ), awake AS MATERIALIZED (
     SELECT w.trigger_uid, w.name, w.ordered, w.circuit, w.probe_at, w.parallel, w.failures, w.rate_ms * interval '1 millisecond' AS per, w.rate_calls AS calls,
-           greatest(least(w.paced_until, now() + w.rate_ms * interval '1 millisecond'), now()) AS paced,
+           greatest(least(coalesce(w.paced_until, now()), now() + w.rate_ms * interval '1 millisecond'), now()) AS paced,
            w.ordered OR w.circuit <> 'closed' AS single, w.ordered OR w.circuit <> 'closed' OR w.failures > 0 OR w.parallel IS NOT NULL AS counted,
-           ceil(looked.room::numeric / least(looked.sharing, looked.room))::int AS share
+           w.host, looked.room AS host_room, ceil(looked.room::numeric / least(looked.sharing, looked.room))::int AS share
       FROM looked JOIN webhook w USING (trigger_uid, name) WHERE w.due_at <= now() AND w.disabled_at IS NULL FOR UPDATE OF w SKIP LOCKED
   ), counted AS MATERIALIZED (
     SELECT a.*, CASE WHEN a.counted THEN CASE WHEN a.single OR a.failures > 0 THEN 1 ELSE a.parallel END
@@ -54,13 +54,13 @@ const CLAIM = `WITH looked AS MATERIALIZED (
   ), allowed AS MATERIALIZED (
     SELECT a.*, greatest(0, least(a.share, a.room, a.allowed)) AS cap FROM counted a
   ), next AS MATERIALIZED (
-    SELECT a.trigger_uid, a.name AS webhook, a.cap, a.circuit, d.name, d.next_attempt_at,
+    SELECT a.trigger_uid, a.name AS webhook, a.host, a.host_room, a.cap, a.circuit, d.name, d.next_attempt_at,
            row_number() OVER (PARTITION BY a.trigger_uid, a.name ORDER BY d.next_attempt_at, d.position) AS nth
       FROM allowed a CROSS JOIN LATERAL (
         SELECT d.name, d.next_attempt_at, d.position FROM delivery d WHERE ${OF_ENDPOINT} AND ${WAITING} ORDER BY d.next_attempt_at, d.position LIMIT a.cap + 1
       ) d WHERE NOT a.single
     UNION ALL
-    SELECT a.trigger_uid, a.name, a.cap, a.circuit, d.name, d.next_attempt_at, 1
+    SELECT a.trigger_uid, a.name, a.host, a.host_room, a.cap, a.circuit, d.name, d.next_attempt_at, 1
       FROM allowed a CROSS JOIN LATERAL (
         SELECT * FROM (
           (SELECT d.name, d.next_attempt_at, 1 AS choice FROM delivery d
@@ -71,16 +71,20 @@ const CLAIM = `WITH looked AS MATERIALIZED (
             WHERE ${OF_ENDPOINT} AND d.finished_at IS NULL AND ${WAITING} AND a.circuit = 'open' ORDER BY d.position LIMIT 1)
         ) either ORDER BY choice LIMIT 1
       ) d WHERE a.single
+  ), chosen AS MATERIALIZED (
+    SELECT n.*, takeable AND row_number() OVER (PARTITION BY takeable ORDER BY nth, next_attempt_at) <= $5::int
+                         AND row_number() OVER (PARTITION BY takeable, host ORDER BY nth, next_attempt_at) <= host_room AS take
+      FROM (SELECT *, nth <= cap AND (circuit = 'open' OR next_attempt_at <= now()) AS takeable FROM next) n
   ), taken AS (
     UPDATE delivery d SET claimed_by = $6, started_at = coalesce(d.started_at, now())
-      FROM next n WHERE d.name = n.name AND n.nth <= n.cap AND (n.circuit = 'open' OR n.next_attempt_at <= now()) AND d.next_attempt_at IS NOT NULL AND d.claimed_by IS NULL
+      FROM chosen n WHERE d.name = n.name AND n.take AND d.next_attempt_at IS NOT NULL AND d.claimed_by IS NULL
     RETURNING d.name, d.trigger_uid, d.namespace, d.trigger_name, d.webhook, d.host, d.attempts, d.tries, d.spent_ms, d.firing_id, d.claimed_by, d.position
   ), rests AS (
     SELECT a.trigger_uid, a.name, a.circuit, a.ordered, a.probe_at, a.counted, a.room, a.calls, a.per, coalesce(t.n, 0)::int AS n, w.first,
            a.paced + coalesce(t.n, 0)::int * a.per / a.calls AS paced,
            a.circuit = 'draining' AND w.first IS NULL AND t.n IS NULL AND a.room = 1 AS drained
       FROM allowed a LEFT JOIN (SELECT trigger_uid, webhook, count(*) AS n FROM taken GROUP BY 1, 2) t ON t.trigger_uid = a.trigger_uid AND t.webhook = a.name
-      LEFT JOIN (SELECT n.trigger_uid, n.webhook, min(n.next_attempt_at) AS first FROM next n WHERE n.nth > n.cap OR (n.circuit <> 'open' AND n.next_attempt_at > now()) GROUP BY 1, 2) w
+      LEFT JOIN (SELECT n.trigger_uid, n.webhook, min(n.next_attempt_at) AS first FROM chosen n WHERE NOT n.take GROUP BY 1, 2) w
         ON w.trigger_uid = a.trigger_uid AND w.webhook = a.name
   ), noted AS (
     UPDATE webhook w SET paced_until = CASE WHEN a.n > 0 THEN a.paced ELSE w.paced_until END, circuit = CASE WHEN a.drained THEN 'closed' ELSE w.circuit END,
