@@ -143,10 +143,10 @@ export class DeliveriesBed {
           AND trigger_uid IN (SELECT uid FROM trigger WHERE namespace = $2)`,
       [name, this.namespace],
     );
-    await this.store.query('UPDATE delivery SET next_attempt_at = least(next_attempt_at, now()) WHERE namespace = $1 AND webhook = $2', [
-      this.namespace,
-      name,
-    ]);
+    await this.store.query(
+      'UPDATE delivery SET next_attempt_at = least(next_attempt_at, now()) WHERE next_attempt_at IS NOT NULL AND namespace = $1 AND webhook = $2',
+      [this.namespace, name],
+    );
     this.peer.bus.nudge('trigger-dispatcher.deliveries');
   }
 

@@ -82,7 +82,7 @@ describe('each attempt of a delivery', () => {
     bed.sink.answer = () => ({ status: 422 });
     await bed.trigger([bed.hook()]);
     await bed.push();
-    for (let made = 1; made <= 24; made++) {
+    for (let made = 1; made <= 21; made++) {
       await eventually(async () => {
         await bed.hurry();
         expect((await bed.list())[0]?.status.attempts).toBeGreaterThanOrEqual(made);

@@ -1,4 +1,4 @@
-import { Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import type { ObjectAnswer } from '@millrace/contracts/requests';
 import { DeliveryReplay, readReplay, type ReplaySelection } from '@millrace/domain/delivery-replay';
 import { TRIGGER_API_VERSION, TRIGGER_GROUP } from '@millrace/domain/image-trigger';
@@ -6,7 +6,6 @@ import { badRequest, invalid, methodNotAllowed, StatusError } from '@millrace/do
 import type { Log } from '@millrace/platform/log';
 import { LOG } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
-import { Inject } from '@nestjs/common';
 import { Deliveries } from './deliveries.ts';
 import { FROM, LABELS, replayDeliveries, STATE } from './delivery-objects.ts';
 import { type EndpointKey, Endpoints } from './endpoints.ts';
@@ -19,6 +18,7 @@ const AT_ONCE = 1_000;
 interface Found extends EndpointKey {
   name: string;
   created: Date;
+  position: string;
 }
 
 /** Has many deliveries made again. Each goes out under the id that it had, in the order in which they fired, at the pace of its webhook. */
@@ -77,10 +77,10 @@ export class Replays {
     let last: Found | undefined;
     for (let part = AT_ONCE; part === AT_ONCE && replayed < selection.limit;) {
       const where = chosen(namespace, selection);
-      if (last) where.add(`(d.created, d.name) > (${where.value(last.created)}, ${where.value(last.name)})`);
+      if (last) where.add(`(d.created, d.position) > (${where.value(last.created)}, ${where.value(last.position)})`);
       const limit = Math.min(AT_ONCE, selection.limit - replayed);
       const found = await this.store.query<Found>(
-        `SELECT d.name, d.created, d.trigger_uid AS "triggerUid", d.webhook ${FROM} ${where.sql} ORDER BY d.created, d.name LIMIT ${where.value(limit)}`,
+        `SELECT d.name, d.created, d.position, d.trigger_uid AS "triggerUid", d.webhook ${FROM} ${where.sql} ORDER BY d.created, d.position LIMIT ${where.value(limit)}`,
         where.parameters,
       );
       part = found.length;

@@ -90,15 +90,18 @@ export class Webhooks {
         .map((name) => call.headers[name] ?? ''),
     ];
     try {
-      const response = await request(call.url, {
+      const aborted = AbortSignal.any([deadline, signal]);
+      const sending = request(call.url, {
         dispatcher: this.agent,
         method: 'POST',
         headers: { ...call.headers, ...own },
         body: call.event,
         headersTimeout: call.timeoutMs,
         bodyTimeout: ANSWER_READ_MS,
-        signal: AbortSignal.any([deadline, signal]),
+        signal: aborted,
       });
+      // While a connection is being made, undici hears of the abort only when that is over.
+      const response = await Promise.race([sending, rejected(aborted)]);
       const answered = ms();
       const retryAfter = response.headers['retry-after'];
       return {
@@ -145,6 +148,13 @@ function headersOf(call: Call, timestamp: number): Record<string, string> {
     'webhook-signature': signature(call, timestamp),
     traceparent: call.traceparent,
   };
+}
+
+function rejected(aborted: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (aborted.aborted) reject(aborted.reason as Error);
+    else aborted.addEventListener('abort', () => reject(aborted.reason as Error), { once: true });
+  });
 }
 
 /** Headers of an answer that say who answered, why, and where in the receiver's logs to look. */
