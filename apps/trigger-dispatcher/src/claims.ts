@@ -53,46 +53,42 @@ const CLAIM = `WITH looked AS MATERIALIZED (
       FROM awake a
   ), allowed AS MATERIALIZED (
     SELECT a.*, greatest(0, least(a.share, a.room, a.allowed)) AS cap FROM counted a
-  ), next AS MATERIALIZED (
-    SELECT a.trigger_uid, a.name AS webhook, a.host, a.host_room, a.cap, a.circuit, d.name, d.next_attempt_at,
-           row_number() OVER (PARTITION BY a.trigger_uid, a.name ORDER BY d.next_attempt_at, d.position) AS nth
-      FROM allowed a CROSS JOIN LATERAL (
-        SELECT d.name, d.next_attempt_at, d.position FROM delivery d WHERE ${OF_ENDPOINT} AND ${WAITING} ORDER BY d.next_attempt_at, d.position LIMIT a.cap + 1
-      ) d WHERE NOT a.single
+  ), next AS (
+    SELECT a.*, d.delivery, d.at, row_number() OVER (PARTITION BY a.trigger_uid, a.name ORDER BY d.at, d.position) AS nth
+      FROM allowed a LEFT JOIN LATERAL (
+        SELECT d.name AS delivery, d.next_attempt_at AS at, d.position FROM delivery d WHERE ${OF_ENDPOINT} AND ${WAITING} ORDER BY d.next_attempt_at, d.position LIMIT a.cap + 1
+      ) d ON true WHERE NOT a.single
     UNION ALL
-    SELECT a.trigger_uid, a.name, a.host, a.host_room, a.cap, a.circuit, d.name, d.next_attempt_at, 1
-      FROM allowed a CROSS JOIN LATERAL (
-        SELECT * FROM (
-          (SELECT d.name, d.next_attempt_at, 1 AS choice FROM delivery d
+    SELECT a.*, d.delivery, d.at, 1
+      FROM allowed a LEFT JOIN LATERAL (
+        SELECT delivery, at FROM (
+          (SELECT d.name AS delivery, d.next_attempt_at AS at, 1 AS choice FROM delivery d
             WHERE ${OF_ENDPOINT} AND d.finished_at IS NULL AND ${WAITING} AND (a.ordered OR a.circuit <> 'draining' OR d.next_attempt_at <= now())
               AND (a.ordered OR a.circuit <> 'open' OR NOT ${SUSPECT}) ORDER BY d.position LIMIT 1)
           UNION ALL
           (SELECT d.name, d.next_attempt_at, 2 FROM delivery d
             WHERE ${OF_ENDPOINT} AND d.finished_at IS NULL AND ${WAITING} AND a.circuit = 'open' ORDER BY d.position LIMIT 1)
         ) either ORDER BY choice LIMIT 1
-      ) d WHERE a.single
+      ) d ON true WHERE a.single
   ), chosen AS MATERIALIZED (
-    SELECT n.*, takeable AND row_number() OVER (PARTITION BY takeable ORDER BY nth, next_attempt_at) <= $5::int
-                         AND row_number() OVER (PARTITION BY takeable, host ORDER BY nth, next_attempt_at) <= host_room AS take
-      FROM (SELECT *, nth <= cap AND (circuit = 'open' OR next_attempt_at <= now()) AS takeable FROM next) n
+    SELECT n.*, takeable AND row_number() OVER (PARTITION BY takeable ORDER BY nth, at) <= $5::int
+                         AND row_number() OVER (PARTITION BY takeable, host ORDER BY nth, at) <= host_room AS take
+      FROM (SELECT *, delivery IS NOT NULL AND nth <= cap AND (circuit = 'open' OR at <= now()) AS takeable FROM next) n
   ), taken AS (
     UPDATE delivery d SET claimed_by = $6, started_at = coalesce(d.started_at, now())
-      FROM chosen n WHERE d.name = n.name AND n.take AND d.next_attempt_at IS NOT NULL AND d.claimed_by IS NULL
+      FROM chosen n WHERE d.name = n.delivery AND n.take AND d.next_attempt_at IS NOT NULL AND d.claimed_by IS NULL
     RETURNING d.name, d.trigger_uid, d.namespace, d.trigger_name, d.webhook, d.host, d.attempts, d.tries, d.spent_ms, d.firing_id, d.claimed_by, d.position
   ), rests AS (
-    SELECT a.trigger_uid, a.name, a.circuit, a.ordered, a.probe_at, a.counted, a.room, a.calls, a.per, coalesce(t.n, 0)::int AS n, w.first,
-           a.paced + coalesce(t.n, 0)::int * a.per / a.calls AS paced,
-           a.circuit = 'draining' AND w.first IS NULL AND t.n IS NULL AND a.room = 1 AS drained
-      FROM allowed a LEFT JOIN (SELECT trigger_uid, webhook, count(*) AS n FROM taken GROUP BY 1, 2) t ON t.trigger_uid = a.trigger_uid AND t.webhook = a.name
-      LEFT JOIN (SELECT n.trigger_uid, n.webhook, min(n.next_attempt_at) AS first FROM chosen n WHERE NOT n.take GROUP BY 1, 2) w
-        ON w.trigger_uid = a.trigger_uid AND w.webhook = a.name
+    SELECT *, circuit = 'draining' AND first IS NULL AND n = 0 AND room = 1 AS drained, paced + n * per / calls AS paced_to
+      FROM (SELECT trigger_uid, name, circuit, probe_at, counted, room, calls, per, paced, (count(*) FILTER (WHERE take))::int AS n, min(at) FILTER (WHERE NOT take) AS first
+              FROM chosen GROUP BY trigger_uid, name, circuit, probe_at, counted, room, calls, per, paced) one
   ), noted AS (
-    UPDATE webhook w SET paced_until = CASE WHEN a.n > 0 THEN a.paced ELSE w.paced_until END, circuit = CASE WHEN a.drained THEN 'closed' ELSE w.circuit END,
+    UPDATE webhook w SET paced_until = CASE WHEN a.n > 0 THEN a.paced_to ELSE w.paced_until END, circuit = CASE WHEN a.drained THEN 'closed' ELSE w.circuit END,
            due_at = CASE WHEN a.drained THEN (SELECT min(d.next_attempt_at) FROM delivery d WHERE ${OF_ENDPOINT} AND ${WAITING})
                          WHEN a.counted AND a.room <= a.n THEN now() + interval '1 second'
                          WHEN a.first IS NULL THEN NULL
                          WHEN a.circuit = 'open' THEN greatest(a.probe_at, now())
-                         ELSE greatest(a.first, now(), a.paced - a.per + a.per / a.calls) END
+                         ELSE greatest(a.first, now(), a.paced_to - a.per + a.per / a.calls) END
       FROM rests a WHERE w.trigger_uid = a.trigger_uid AND w.name = a.name
   )
   SELECT more.more, t.name, t.trigger_uid AS "triggerUid", t.namespace || '/' || t.trigger_name AS trigger, t.webhook, t.host, t.attempts, t.tries,
