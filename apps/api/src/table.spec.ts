@@ -117,6 +117,8 @@ describe('a table', () => {
       'in 90s',
       '3d',
     ]);
+    const spec = { receiver: 'CI', parameters: { token: { required: true }, ref: { required: false } } };
+    expect(row('triggers.millrace.dev', 'webhookpresets', { metadata, spec })).toEqual(['n', 'CI', 'token*, ref']);
     expect(row('ops.millrace.dev', 'deadfacts', { metadata, spec: { event: 'tag.moved' }, status: { reason: 'why' } })).toEqual([
       'n',
       'tag.moved',

@@ -133,6 +133,12 @@ const COLUMNS: Record<string, readonly Column[]> = {
     }),
     AGE,
   ],
+  'triggers.millrace.dev/webhookpresets': [
+    NAME,
+    column('Receiver', (preset) => text(preset, 'spec.receiver'), { description: 'What is called.' }),
+    column('Parameters', (preset) => parametersOf(preset), { description: 'What it is given; those with * must be.' }),
+    column('Description', (preset) => text(preset, 'spec.description'), { priority: 1, description: 'What happens there.' }),
+  ],
   ...WORKLOAD_COLUMNS,
   'ops.millrace.dev/registrynotifications': [
     NAME,
@@ -202,6 +208,11 @@ export const countsHistory = ({ group, resource }: Pick<Resource, 'group' | 'res
   `${group}/${resource}` === 'image.openshift.io/imagetags';
 
 const rowOfTag = (tag: Printed) => imageTagRow(tag as Pick<ImageTag, 'spec' | 'status'>);
+
+const parametersOf = (preset: Printed): string =>
+  Object.entries((at(preset, 'spec.parameters') ?? {}) as Record<string, { required?: boolean }>)
+    .map(([name, { required }]) => (required ? `${name}*` : name))
+    .join(', ');
 
 function eventOf(delivery: Printed): string {
   const generation = text(delivery, 'spec.generation');

@@ -5,7 +5,6 @@ import { Bus } from '@millrace/platform/bus';
 import { METRICS } from '@millrace/platform/health';
 import { aliveSql, Lease } from '@millrace/platform/lease';
 import type { Log } from '@millrace/platform/log';
-import { Sealing } from '@millrace/platform/sealing';
 import { CONFIG, LOG, type Worker } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
 import { withTrace } from '@millrace/platform/trace';
@@ -14,7 +13,7 @@ import type { DispatcherConfig } from './config.ts';
 import { Endpoints, type EndpointKey } from './endpoints.ts';
 import { Outcomes, type Claimed } from './outcomes.ts';
 import { Slots, type Slot } from './slots.ts';
-import { webhookKey, type WebhookSecrets } from './webhook-secrets.ts';
+import { WebhookRequests } from './webhook-requests.ts';
 import { Webhooks, type Called, withoutQuery } from './webhook.ts';
 
 const NUDGE = 'trigger-dispatcher.deliveries';
@@ -43,7 +42,7 @@ export class Deliveries implements Worker {
     private readonly lease: Lease,
     private readonly outcomes: Outcomes,
     private readonly endpoints: Endpoints,
-    private readonly sealing: Sealing,
+    private readonly requests: WebhookRequests,
     private readonly webhooks: Webhooks,
     @Inject(CONFIG) private readonly config: DispatcherConfig,
     @Inject(LOG) private readonly log: Log,
@@ -173,10 +172,7 @@ export class Deliveries implements Worker {
   /** Undefined when the service stops before the receiver has answered. */
   private async call(delivery: Claimed): Promise<Called | undefined> {
     try {
-      const key = webhookKey({ triggerUid: delivery.triggerUid, name: delivery.webhook });
-      const secrets = this.sealing.open(delivery.sealed, key) as WebhookSecrets;
-      const { url, event, traceparent, firingId, timeoutSeconds } = delivery;
-      const call = { ...secrets, url, event, traceparent, id: firingId, timeoutMs: timeoutSeconds * 1_000 };
+      const call = await this.requests.of(delivery);
       return await this.webhooks.call(call, this.cutShort.signal);
     } catch (error) {
       if (this.cutShort.signal.aborted) return undefined;

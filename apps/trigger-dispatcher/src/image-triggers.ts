@@ -3,9 +3,11 @@ import { isDeepStrictEqual } from 'node:util';
 import { Inject, Injectable } from '@nestjs/common';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
 import { completeSpec, ImageTrigger, TRIGGER_GROUP, validateTrigger, type TriggerSpec } from '@millrace/domain/image-trigger';
+import { signingOf } from '@millrace/domain/signing-key';
 import { alreadyExists, badRequest, type FieldError, invalid, invalidValue, notFound, StatusError, success } from '@millrace/domain/status';
 import { splitStreamTag } from '@millrace/domain/stream-names';
-import { maskHeaders } from '@millrace/domain/trigger-webhook';
+import { isCredentialHeader, isSecretParameter, maskWebhook } from '@millrace/domain/trigger-webhook';
+import { exampleEvent } from '@millrace/domain/webhook-variables';
 import { CONFIG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
@@ -15,7 +17,8 @@ import { answerChanges, answerPage, type Ask, attempt, meets, randomSuffix } fro
 import { readContinue, Where } from './selection.ts';
 import { TRIGGER_COLUMNS, triggerChange, triggerObject, type TriggerObject, type TriggerRecord, withoutSecrets } from './trigger-record.ts';
 import { Triggers } from './triggers.ts';
-import { type Kept, WebhookTable } from './webhook-table.ts';
+import { WebhookRequests } from './webhook-requests.ts';
+import { type Kept, targetOf, WebhookTable } from './webhook-table.ts';
 import { Webhooks } from './webhook.ts';
 
 const RESOURCE = { group: TRIGGER_GROUP, resource: 'imagetriggers' };
@@ -29,6 +32,7 @@ export class ImageTriggers {
     private readonly webhookTable: WebhookTable,
     private readonly endpoints: Endpoints,
     private readonly webhooks: Webhooks,
+    private readonly requests: WebhookRequests,
     @Inject(CONFIG) private readonly config: DispatcherConfig,
   ) {}
 
@@ -68,7 +72,7 @@ export class ImageTriggers {
       ...labelsOf(trigger),
       ...fromOf(spec),
       ...{ uid, namespace, name: metadata.name ?? '', created: new Date(), generation: '1', resourceVersion: '', spec },
-      ...{ baseline: null, lastTriggered: null, held: null, planned: null, impaired: null },
+      ...{ baseline: null, lastTriggered: null, held: null, planned: null, impaired: null, findings: null },
     };
     // Asked before anything is locked too, so that a tag-store that is away costs nobody else time.
     await this.triggers.currentMove(record);
@@ -83,13 +87,14 @@ export class ImageTriggers {
         ],
       );
       if (!inserted) throw new StatusError(alreadyExists(RESOURCE, record.name));
-      await this.webhookTable.write(tx, uid, spec.webhooks, kept);
+      record.findings = await this.webhookTable.write(tx, uid, spec.webhooks, kept);
       await this.endpoints.configure(tx, record, []);
       const recorded = this.changes.record(tx, triggerChange(record, 'ADDED'));
       await this.triggers.begin(tx, record);
       return recorded;
     });
-    return { kind: 'object', code: 201, object: withFreshSecrets(triggerObject(record, resourceVersion), question.dryRun ? [] : kept) };
+    const object = withFreshSecrets(triggerObject(record, resourceVersion), question.dryRun ? [] : kept);
+    return { kind: 'object', code: 201, object, ...warningsOf(kept) };
   }
 
   private async update(question: Ask<'update'>): Promise<ObjectAnswer> {
@@ -105,13 +110,7 @@ export class ImageTriggers {
     const before = await this.read(namespace, name);
     const expected = { uid: metadata.uid, resourceVersion: metadata.resourceVersion };
     meets(RESOURCE, before, expected);
-    const { spec, kept } = await this.accept(
-      trigger,
-      namespace,
-      before.uid,
-      before.spec.webhooks.map(({ url }) => url),
-      before.spec,
-    );
+    const { spec, kept } = await this.accept(trigger, namespace, before.uid, before.spec.webhooks.map(targetOf), before.spec);
     const from = fromOf(spec);
     const elsewhere = !isDeepStrictEqual(from, fromOf(before.spec));
     if (elsewhere) await this.triggers.currentMove({ ...before, ...from });
@@ -132,7 +131,7 @@ export class ImageTriggers {
         ],
       );
       await this.endpoints.lock(tx, record.uid);
-      await this.webhookTable.write(tx, record.uid, spec.webhooks, kept);
+      record.findings = await this.webhookTable.write(tx, record.uid, spec.webhooks, kept);
       record.impaired = await this.endpoints.configure(tx, record, changedWebhooks(before.spec, spec, kept));
       const recorded = this.changes.record(tx, triggerChange(record, 'MODIFIED', before.labels));
       if (elsewhere) await this.triggers.begin(tx, record);
@@ -140,7 +139,7 @@ export class ImageTriggers {
       return recorded;
     });
     const object = triggerObject(record, resourceVersion || before.resourceVersion);
-    return { kind: 'object', code: 200, object: withFreshSecrets(object, question.dryRun ? [] : kept) };
+    return { kind: 'object', code: 200, object: withFreshSecrets(object, question.dryRun ? [] : kept), ...warningsOf(kept) };
   }
 
   private async delete(question: Ask<'delete'>): Promise<ObjectAnswer> {
@@ -217,17 +216,40 @@ export class ImageTriggers {
     refuse(validateTrigger(trigger, { namespace, allow }));
     const spec = completeSpec(trigger, namespace);
     const refused = await Promise.all(
-      spec.webhooks.map(async ({ url }) => (knownUrls.includes(url) ? undefined : await this.webhooks.refusedHost(url))),
+      spec.webhooks.map(targetOf).map(async (target) => (knownUrls.includes(target) ? undefined : await this.webhooks.refusedHost(target))),
     );
     refuse(refused.flatMap((why, i) => (why === undefined ? [] : [invalidValue(`spec.webhooks[${i}].url`, '***', why)])));
     const given = (trigger.spec?.webhooks ?? []).map(({ secret }) => secret);
     const { kept, errors } = await this.webhookTable.keep(uid, spec.webhooks, given, before !== undefined);
     refuse(errors);
-    const secrets = kept.map((one) => one.secrets.secret);
-    if (trigger.metadata.annotations) trigger.metadata.annotations = withoutSecrets(trigger.metadata.annotations, secrets);
-    spec.webhooks = spec.webhooks.map((webhook) => (webhook.headers ? { ...webhook, headers: maskHeaders(webhook.headers) } : webhook));
+    const event = exampleEvent(spec.kind, { namespace, name: trigger.metadata.name ?? '' });
+    const checked = await Promise.all(
+      kept.map(({ secrets }, i) => {
+        const webhook = secrets.send ?? spec.webhooks[i];
+        return webhook && this.requests.check(namespace, webhook, secrets, { path: `spec.webhooks[${i}]`, event });
+      }),
+    );
+    refuse(checked.flatMap((one) => one?.errors ?? []));
+    for (const [i, one] of kept.entries()) one.findings = checked[i]?.findings ?? null;
+    const { annotations } = trigger.metadata;
+    if (annotations) trigger.metadata.annotations = withoutSecrets(annotations, kept.flatMap(credentialsOf));
+    spec.webhooks = spec.webhooks.map(maskWebhook);
     return { spec, kept };
   }
+}
+
+/** What of a webhook was written in the clear and may be read nowhere. */
+function credentialsOf({ secrets: { secret, previousSecret = '', headers, send } }: Kept): string[] {
+  const values = (map: Record<string, string> = {}, isSecret: (name: string) => boolean) =>
+    Object.entries(map).flatMap(([name, value]) => (isSecret(name) ? [value] : []));
+  const parameters = values(send?.parameters, (name) => isSecretParameter(send?.preset, name));
+  return [secret, previousSecret, ...values(headers, isCredentialHeader), ...parameters].filter((one) => one !== '');
+}
+
+/** A webhook that cannot be called as things stand is taken, and whoever writes it is told. */
+function warningsOf(kept: readonly Kept[]): { warnings?: string[] } {
+  const warnings = kept.flatMap(({ findings }, i) => (findings?.problem ? [`spec.webhooks[${i}].${findings.problem}`] : []));
+  return warnings.length ? { warnings } : {};
 }
 
 /** Throws StatusError 400. */
@@ -275,7 +297,9 @@ function selected(question: Ask<'list'> | Ask<'deletecollection'>): Where {
 
 /** The one answer in which a secret that the server has made can be read. */
 function withFreshSecrets(object: TriggerObject, kept: readonly Kept[]): TriggerObject {
-  const made = new Map(kept.filter((one) => one.made).map((one) => [one.name, one.secrets.secret]));
+  const made = new Map(
+    kept.filter((one) => one.made && signingOf(one.secrets.secret) === 'HMAC').map((one) => [one.name, one.secrets.secret]),
+  );
   const spec = object.spec as { webhooks: { name: string }[] };
   return {
     ...object,

@@ -1,12 +1,14 @@
 import { Controller } from '@nestjs/common';
 import type { Question } from '@millrace/contracts/define';
 import { type ObjectAnswer, type ObjectQuestion, TriggerObjects, type Touched, TriggersTouched } from '@millrace/contracts/requests';
+import { WebhookPresets } from '@millrace/contracts/resources';
 import { noSuchPath } from '@millrace/domain/status';
 import { OnRequest } from '@millrace/platform/doors';
 import { answerOf } from '@millrace/platform/refusals';
 import { Changes } from './changes.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
 import { ImageTriggers } from './image-triggers.ts';
+import { PresetObjects } from './preset-objects.ts';
 import { Replays } from './replays.ts';
 import { isWorkload, Workloads } from './workloads.ts';
 
@@ -19,6 +21,7 @@ export class RequestsController {
     private readonly replays: Replays,
     private readonly changes: Changes,
     private readonly workloads: Workloads,
+    private readonly presets: PresetObjects,
   ) {}
 
   @OnRequest(TriggersTouched)
@@ -32,6 +35,7 @@ export class RequestsController {
       if (question.resource === 'imagetriggers' && !question.subresource) return this.triggers.answer(question);
       if (question.resource === 'deliveries') return this.deliveries.answer(question);
       if (question.resource === 'deliveryreplays') return this.replays.answer(question);
+      if (question.resource === WebhookPresets.resource) return this.presets.answer(question);
       if (isWorkload(question.resource)) return this.workloads.answer(question);
       return { kind: 'refused', status: noSuchPath() };
     });

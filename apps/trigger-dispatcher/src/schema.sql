@@ -160,6 +160,7 @@ CREATE TABLE webhook (
   timeout_seconds integer NOT NULL,
   sealed bytea NOT NULL,
   gone_at timestamp with time zone,
+  findings jsonb,
   ordered boolean NOT NULL DEFAULT false,
   parallel integer,
   rate_calls integer,
@@ -240,4 +241,5 @@ CREATE INDEX outbox_waiting ON outbox USING btree (id) WHERE (sequence IS NULL);
 CREATE INDEX trigger_from ON trigger USING btree (from_namespace, from_stream, from_tag);
 CREATE INDEX webhook_due ON webhook USING btree (due_at) WHERE (due_at IS NOT NULL);
 CREATE INDEX webhook_failing ON webhook USING btree (circuit) WHERE ((circuit <> 'closed'::text) OR (disabled_at IS NOT NULL) OR (gone_at IS NOT NULL));
+CREATE INDEX webhook_problem ON webhook USING btree (trigger_uid, name) WHERE ((findings -> 'problem'::text) IS NOT NULL);
 CREATE INDEX workload_tag_followers ON workload_tag USING btree (namespace, stream, tag);

@@ -3,6 +3,7 @@ import type { Circuit } from '@millrace/domain/circuit';
 import type { TriggerSpec } from '@millrace/domain/image-trigger';
 import { TriggersDeliveries1763700000000 } from './migrations/1763700000000-triggers-deliveries.ts';
 import { Workloads1763790000000 } from './migrations/1763790000000-workloads.ts';
+import { WebhookFindings1763800000000 } from './migrations/1763800000000-webhook-findings.ts';
 import { EndpointsAttempts1763810000000 } from './migrations/1763810000000-endpoints-attempts.ts';
 import { webhookKey } from './webhook-secrets.ts';
 
@@ -102,10 +103,19 @@ export class TriggerTagRow {
   movedAt!: string;
 }
 
+/** What is known of a webhook beside what was written. */
+export interface Findings {
+  /** Why it cannot be called: a Secret that is not there, or does not hold what it should. */
+  problem?: string;
+  /** What receivers verify with, the present one first. */
+  publicKeys?: string[];
+}
+
 /** Where a trigger's webhook is sent, how fast, and what is known of the receiver. */
 @Entity('webhook')
 @Index('webhook_due', ['dueAt'], { where: 'due_at IS NOT NULL' })
 @Index('webhook_failing', ['circuit'], { where: "circuit <> 'closed' OR disabled_at IS NOT NULL OR gone_at IS NOT NULL" })
+@Index('webhook_problem', ['triggerUid', 'name'], { where: "(findings -> 'problem') IS NOT NULL" })
 export class WebhookRow {
   @PrimaryColumn({ name: 'trigger_uid', type: 'uuid', primaryKeyConstraintName: 'webhook_pkey' })
   triggerUid!: string;
@@ -126,6 +136,8 @@ export class WebhookRow {
     comment: 'When it answered 410: no more deliveries are made for it until it is changed',
   })
   goneAt!: Date | null;
+  @Column({ type: 'jsonb', nullable: true, comment: 'What its Secrets lack, and its public keys' })
+  findings!: Findings | null;
   @Column({ type: 'boolean', default: false, comment: 'A delivery waits until the one before it was delivered or is over' })
   ordered!: boolean;
   @Column({ type: 'integer', nullable: true })
@@ -391,5 +403,5 @@ export const database = {
     FollowedTagRow,
     WorkloadTagRow,
   ],
-  migrations: [TriggersDeliveries1763700000000, Workloads1763790000000, EndpointsAttempts1763810000000],
+  migrations: [TriggersDeliveries1763700000000, Workloads1763790000000, WebhookFindings1763800000000, EndpointsAttempts1763810000000],
 };

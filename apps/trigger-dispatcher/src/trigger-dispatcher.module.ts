@@ -16,6 +16,7 @@ import { Firings } from './firings.ts';
 import { FollowedTags } from './followed-tags.ts';
 import { ImageTriggers } from './image-triggers.ts';
 import { Outcomes } from './outcomes.ts';
+import { PresetObjects } from './preset-objects.ts';
 import { QueueMetrics } from './queue-metrics.ts';
 import { Replays } from './replays.ts';
 import { RequestsController } from './requests.controller.ts';
@@ -24,7 +25,11 @@ import { sealedTable } from './tables.ts';
 import { Timers } from './timers.ts';
 import { Triggers } from './triggers.ts';
 import { WebhookTable } from './webhook-table.ts';
+import { WebhookFindings } from './webhook-findings.ts';
+import { WebhookRechecks } from './webhook-rechecks.ts';
+import { WebhookRequests } from './webhook-requests.ts';
 import { Webhooks } from './webhook.ts';
+import { NamespaceSecrets } from './namespace-secrets.ts';
 import { WorkloadTriggers } from './workload-triggers.ts';
 import { Workloads } from './workloads.ts';
 
@@ -45,7 +50,9 @@ const resealing = {
     Firings,
     FollowedTags,
     ImageTriggers,
+    NamespaceSecrets,
     Outcomes,
+    PresetObjects,
     QueueMetrics,
     Replays,
     Retention,
@@ -53,6 +60,9 @@ const resealing = {
     resealing,
     Timers,
     Triggers,
+    WebhookFindings,
+    WebhookRechecks,
+    WebhookRequests,
     Webhooks,
     WebhookTable,
     Workloads,

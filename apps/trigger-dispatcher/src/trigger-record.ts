@@ -1,10 +1,11 @@
+import { isDeepStrictEqual } from 'node:util';
 import { type Circuit, stateOfWebhook } from '@millrace/domain/circuit';
 import { TRIGGER_API_VERSION } from '@millrace/domain/image-trigger';
-import { MASK } from '@millrace/domain/trigger-webhook';
+import { isSigned, MASK } from '@millrace/domain/trigger-webhook';
 import type { Move, Planned } from '@millrace/domain/trigger-matching';
 import type { TagMoved } from '@millrace/contracts/events';
 import type { Change } from './changes.ts';
-import type { Standing, TriggerRow } from './tables.ts';
+import type { Findings, Standing, TriggerRow } from './tables.ts';
 
 /** A trigger with everything that its rules and its readers need; one row of {@link TRIGGER_COLUMNS}. */
 export interface TriggerRecord extends Omit<TriggerRow, 'held' | 'baseline' | 'lastTriggered'> {
@@ -15,6 +16,8 @@ export interface TriggerRecord extends Omit<TriggerRow, 'held' | 'baseline' | 'l
   planned: Planned[] | null;
   /** What is wrong with its webhooks, by their names. */
   impaired: Record<string, Impairment> | null;
+  /** What is known of webhooks, of those of which something is. */
+  findings: Record<string, Findings> | null;
 }
 
 /** A webhook that is not called as things come. */
@@ -36,7 +39,8 @@ export const IMPAIRED = `(SELECT json_object_agg(w.name, json_build_object('circ
 export const TRIGGER_COLUMNS = `t.uid, t.namespace, t.name, t.created, t.generation, t.resource_version AS "resourceVersion", t.labels, t.annotations, t.spec,
   t.from_namespace AS "fromNamespace", t.from_stream AS "fromStream", t.from_tag AS "fromTag", t.baseline, t.last_triggered AS "lastTriggered", t.held,
   (SELECT json_agg(json_build_object('streamUid', s.stream_uid, 'generation', s.generation, 'movedAt', s.moved_at)) FROM trigger_tag s WHERE s.trigger_uid = t.uid) AS planned,
-  ${IMPAIRED} AS impaired`;
+  ${IMPAIRED} AS impaired,
+  (SELECT json_object_agg(w.name, w.findings) FROM webhook w WHERE w.trigger_uid = t.uid AND w.findings IS NOT NULL) AS findings`;
 
 /** A move as it is held back: with the trace it belongs to. */
 export interface HeldMove {
@@ -66,7 +70,7 @@ export interface TriggerObject {
 
 /** A trigger as clients read it: its secrets never leave; `secretSet` and masked headers say that they are there. */
 export function triggerObject(trigger: TriggerRecord, resourceVersion = trigger.resourceVersion): TriggerObject {
-  const { spec, impaired } = trigger;
+  const { spec, impaired, findings } = trigger;
   const held = heldBy(trigger);
   const generation = Number(trigger.generation);
   return {
@@ -82,14 +86,14 @@ export function triggerObject(trigger: TriggerRecord, resourceVersion = trigger.
       ...(trigger.labels ? { labels: trigger.labels } : {}),
       ...(trigger.annotations ? { annotations: trigger.annotations } : {}),
     },
-    spec: { ...spec, webhooks: spec.webhooks.map((webhook) => ({ ...webhook, secretSet: true })) },
+    spec: { ...spec, webhooks: spec.webhooks.map((webhook) => ({ ...webhook, ...(isSigned(webhook) ? { secretSet: true } : {}) })) },
     status: {
       observedGeneration: generation,
       phase: spec.paused ? 'Paused' : 'Active',
       ...(trigger.baseline ? { baseline: trigger.baseline } : {}),
       ...(trigger.lastTriggered ? { lastTriggered: trigger.lastTriggered } : {}),
       ...(held ? { held: standingOf(held.move) } : {}),
-      webhooks: spec.webhooks.map(({ name }) => webhookStatus(name, impaired?.[name])),
+      webhooks: spec.webhooks.map(({ name }) => ({ ...webhookStatus(name, impaired?.[name]), ...findings?.[name] })),
     },
   };
 }
@@ -118,13 +122,28 @@ export const triggerChange = (
 /** RFC 3339 in whole seconds, as Kubernetes prints times. */
 export const wholeSeconds = (at: Date): string => at.toISOString().replace(/\.\d+Z$/, 'Z');
 
+/** Shorter ones are left out only where they are the whole of a text: elsewhere they would blot out words. */
+const LONG = 8;
+
 /** Annotations without the secrets: `kubectl apply` keeps a copy of what it sent in one of them. */
 export function withoutSecrets(annotations: Record<string, string>, secrets: readonly string[]): Record<string, string> {
+  const long = secrets.filter((secret) => secret.length >= LONG);
+  const without = (text: string) => (secrets.includes(text) ? MASK : long.reduce((left, secret) => left.replaceAll(secret, MASK), text));
+  const inside = (value: unknown): unknown => {
+    if (typeof value === 'string') return without(value);
+    if (Array.isArray(value)) return value.map(inside);
+    if (typeof value !== 'object' || value === null) return value;
+    return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, inside(one)]));
+  };
   return Object.fromEntries(
-    Object.entries(annotations).map(([key, value]) => [
-      key,
-      // In a copy that is JSON a secret may stand escaped.
-      secrets.reduce((text, secret) => text.replaceAll(secret, MASK).replaceAll(JSON.stringify(secret).slice(1, -1), MASK), value),
-    ]),
+    Object.entries(annotations).map(([key, text]) => {
+      try {
+        const copy: unknown = JSON.parse(text);
+        const safe = inside(copy);
+        return [key, isDeepStrictEqual(copy, safe) ? text : `${JSON.stringify(safe)}\n`];
+      } catch {
+        return [key, without(text)];
+      }
+    }),
   );
 }

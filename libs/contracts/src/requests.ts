@@ -209,6 +209,33 @@ export const PullSecrets = defineRequest({
 /** A bell, best effort: a secret of some namespace has changed, so who keeps some asks again. */
 export const PULL_SECRETS_BELL = 'tag-store.pull-secrets';
 
+const SecretKeyName = z.object({ name: z.string(), key: z.string() });
+
+/**
+ * Single values of a namespace's secrets, for what is sent in its name. Each is sealed by itself, bound to {@link sealedValueOf}, so that who has the
+ * key reads these and no others. Rung when any of them changes: {@link PULL_SECRETS_BELL}.
+ */
+export const SecretValues = defineRequest({
+  name: 'secret-values',
+  to: 'tag-store',
+  summary: 'Named keys of the secrets of a namespace, sealed.',
+  question: z.object({ namespace: z.string(), keys: z.array(SecretKeyName).max(200) }),
+  answer: z.object({
+    values: z
+      .array(
+        z.discriminatedUnion('kind', [
+          z.object({ kind: z.literal('sealed'), sealed: z.base64().describe('Of {"value": base64}') }),
+          z.object({ kind: z.literal('missing'), reason: z.string() }),
+          z.object({ kind: z.literal('unreadable'), reason: z.string() }),
+        ]),
+      )
+      .describe('In the order of the question'),
+  }),
+});
+
+/** What the sealed value of a key is bound to. */
+export const sealedValueOf = (namespace: string, { name, key }: z.infer<typeof SecretKeyName>): string => `${namespace}/${name}/${key}`;
+
 /** Asked once for all tags of an object that is written: those that it follows, and those by which it names images. */
 export const KnownTags = defineRequest({
   name: 'known-tags',
@@ -244,6 +271,7 @@ export const requests: readonly RequestContract[] = [
   ApplyImport,
   CurrentTag,
   PullSecrets,
+  SecretValues,
   KnownTags,
 ];
 

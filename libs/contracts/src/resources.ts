@@ -22,6 +22,7 @@ import {
   ReplicationController,
   StatefulSet,
 } from '@millrace/domain/workload-shapes';
+import { WebhookPresetObject } from '@millrace/domain/webhook-presets';
 import type { z } from 'zod';
 import type { Owner } from './define.ts';
 
@@ -266,6 +267,17 @@ export const DeliveryReplays: Resource = {
   schema: DeliveryReplay,
 };
 
+/** Receivers of webhooks that are known; they come with the release. */
+export const WebhookPresets: Resource = {
+  ...TRIGGERS,
+  resource: 'webhookpresets',
+  singular: 'webhookpreset',
+  kind: 'WebhookPreset',
+  namespaced: false,
+  verbs: ['get', 'list'],
+  schema: WebhookPresetObject,
+};
+
 /*
  * Objects that teams have already, stored as they are sent: their images follow tags. The sender's fields are the sender's; the schemas say only what is
  * read here, and let everything else through.
@@ -380,6 +392,7 @@ export const resources: readonly Resource[] = [
   ImageTriggers,
   Deliveries,
   DeliveryReplays,
+  WebhookPresets,
   ...workloads,
   RegistryNotifications,
   DeadFacts,

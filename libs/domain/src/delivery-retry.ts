@@ -1,7 +1,9 @@
 import { HOUR, MINUTE, SECOND } from './interval.ts';
 
 /** What one attempt to call a webhook came to. */
-export type AttemptOutcome = { kind: 'answered'; status: number; retryAfter?: string } | { kind: 'failed'; error: string };
+export type AttemptOutcome =
+  /** `accepted` where not every 2xx is success, `meaning` where more is known than the status. */
+  { kind: 'answered'; status: number; retryAfter?: string; accepted?: boolean; meaning?: string } | { kind: 'failed'; error: string };
 
 /**
  * What the attempt was about. Times are durations, added up from waits that were given and calls that were made: no clock that jumps makes a delivery
@@ -68,15 +70,15 @@ export function nextStep(outcome: AttemptOutcome, context: AttemptContext): Next
 }
 
 export const isDelivered = (outcome: AttemptOutcome): boolean =>
-  outcome.kind === 'answered' && outcome.status >= 200 && outcome.status < 300;
+  outcome.kind === 'answered' && (outcome.accepted ?? (outcome.status >= 200 && outcome.status < 300));
 
 export const isGone = (outcome: AttemptOutcome): boolean => outcome.kind === 'answered' && outcome.status === 410;
 
 /** Why an attempt did not deliver, in words. */
 export function failureOf(outcome: AttemptOutcome): string {
   if (outcome.kind === 'failed') return outcome.error;
-  const { status } = outcome;
-  return status >= 300 && status < 400 ? `answered ${status}: redirects are not followed` : `answered ${status}`;
+  const { status, meaning } = outcome;
+  return meaning ?? (status >= 300 && status < 400 ? `answered ${status}: redirects are not followed` : `answered ${status}`);
 }
 
 /** What a 429 or 503 asks for, in milliseconds within bounds; undefined where it asks for nothing that can be read. */

@@ -4,7 +4,8 @@ import { validateLabels } from './labels.ts';
 import { ObjectMeta, ObjectReference, optional } from './object-meta.ts';
 import { type FieldError, forbiddenField, invalidValue, required } from './status.ts';
 import { formatStreamTag, namespaceProblems, splitStreamTag, streamNameProblems } from './stream-names.ts';
-import { completeWebhook, TriggerWebhook, validateWebhook, type WebhookSpec } from './trigger-webhook.ts';
+import { completeWebhook, TriggerWebhook, type WebhookSpec } from './trigger-webhook.ts';
+import { validateWebhook } from './webhook-validation.ts';
 
 export const TRIGGER_GROUP = 'triggers.millrace.dev';
 export const TRIGGER_API_VERSION = 'triggers.millrace.dev/v1';
