@@ -95,11 +95,11 @@ const CLAIM = `WITH looked AS MATERIALIZED (
          t.spent_ms::float8 AS "spentMs", t.firing_id AS "firingId", t.claimed_by AS "claimedBy", f.event, f.traceparent, w.url, w.timeout_seconds AS "timeoutSeconds",
          w.sealed, w.failures > 0 AS failing, w.circuit = 'open' AS probe,
          w.failures > 0 OR w.circuit <> 'closed' OR w.ordered OR w.parallel IS NOT NULL OR w.gone_at IS NOT NULL AS watched
-    FROM (SELECT EXISTS (SELECT FROM webhook WHERE due_at <= now()) AS more) more
+    FROM (SELECT EXISTS (SELECT FROM looked) AS more) more
     LEFT JOIN (taken t JOIN firing f ON f.id = t.firing_id JOIN webhook w ON w.trigger_uid = t.trigger_uid AND w.name = t.webhook) ON true
    ORDER BY t.position`;
 
-/** Resolves to what is in hand now, and whether more may be due, for which there may be no room. */
+/** Resolves to what is in hand now, and whether more may be due that there is room for. */
 export async function claim(store: Pick<Store, 'query'>, share: Share): Promise<{ claimed: Claimed[]; more: boolean }> {
   const hosts = Object.entries(share.hosts);
   const rows = await store.query<Omit<Claimed, 'name'> & { name: string | null; more: boolean }>(CLAIM, [

@@ -31,8 +31,9 @@ export class Deliveries implements Worker {
   private readonly inFlight = new Set<Promise<void>>();
   private running: Promise<void> = Promise.resolve();
   private freedAt = 0;
-  /** Whether more may be due than there was room for. */
+  /** Whether more may be due than was taken, and what there was no room for when it was looked for last. */
   private more = false;
+  private full: Pick<Share, 'hosts' | 'failing'> = { hosts: {}, failing: 1 };
   private readonly attempted: Counter<'outcome'>;
   private readonly took: Histogram;
 
@@ -120,9 +121,10 @@ export class Deliveries implements Worker {
   }
 
   private async claim(): Promise<boolean> {
+    const share = await this.share();
     // Until it is known: a call that ends meanwhile rings.
-    this.more = true;
-    const { claimed, more } = await claim(this.store, await this.share());
+    [this.more, this.full] = [true, share];
+    const { claimed, more } = await claim(this.store, share);
     this.more = more;
     for (const delivery of claimed) this.begin(delivery);
     return claimed.length > 0;
@@ -165,7 +167,7 @@ export class Deliveries implements Worker {
     const called = await this.call(delivery);
     // Others may go on while the outcome is written down.
     this.slots.release(slot);
-    if (this.more) this.bell.ring();
+    if (this.more || this.full.hosts[slot.host] === 0 || this.full.failing === 0) this.bell.ring();
     await (called ? this.finish(delivery, called) : this.giveBack(delivery));
   }
 
