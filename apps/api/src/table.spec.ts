@@ -128,8 +128,8 @@ describe('a table', () => {
       2,
       1,
     ]);
-    const spec = { receiver: 'CI', parameters: { token: { required: true }, ref: { required: false } } };
-    expect(row('triggers.millrace.dev', 'webhookpresets', { metadata, spec })).toEqual(['n', 'CI', 'token*, ref']);
+    const spec = { receiver: 'CI', description: 'Builds.', parameters: { token: { required: true }, ref: { required: false } } };
+    expect(row('triggers.millrace.dev', 'webhookpresets', { metadata, spec })).toEqual(['n', 'CI', 'token*, ref', 'Builds.']);
     expect(row('ops.millrace.dev', 'deadfacts', { metadata, spec: { event: 'tag.moved' }, status: { reason: 'why' } })).toEqual([
       'n',
       'tag.moved',

@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { TriggerSpec } from '@millrace/domain/image-trigger';
 import { exampleEvent } from '@millrace/domain/webhook-variables';
-import { Bell } from '@millrace/platform/backoff';
+import { Bell, pause } from '@millrace/platform/backoff';
 import { Lease } from '@millrace/platform/lease';
 import type { Log } from '@millrace/platform/log';
 import { SealError, Sealing } from '@millrace/platform/sealing';
@@ -13,6 +13,8 @@ import { WebhookRequests } from './webhook-requests.ts';
 import { webhookKey, type WebhookSecrets } from './webhook-secrets.ts';
 
 const EVERY_MS = 15_000;
+/** Secrets that change all the time are not looked at all the time. */
+const REST_MS = 1_000;
 const ROWS = 200;
 
 interface Row {
@@ -61,6 +63,7 @@ export class WebhookRechecks implements Worker {
       } catch (error) {
         if (!signal.aborted) this.log.warn({ err: error }, 'webhook-rechecks.failed');
       }
+      await pause(REST_MS, signal);
     }
   }
 

@@ -71,6 +71,7 @@ describe('a request', () => {
     const large = { ...EVENT, data: { ...EVENT.data, labels: { a: 'x'.repeat(300_000) } } };
 
     expect(() => make({ body: '{{ tag }}', contentType: 'text/plain' }, {}, large)).toThrow('more than 256 kB');
+    expect(JSON.parse(make({ secretFrom: ref }, {}, large).body)).toEqual(large);
   });
 
   it('cannot have another line put into a header', () => {

@@ -5,7 +5,7 @@ import { type FieldError, invalidValue } from '@millrace/domain/status';
 import { isSecretParameter, literalsOf, MASK, requestTemplate, type WebhookSpec } from '@millrace/domain/trigger-webhook';
 import { presetNamed } from '@millrace/domain/webhook-presets';
 import { type FiredEvent, WEBHOOK_VARIABLES, webhookVariables } from '@millrace/domain/webhook-variables';
-import { joinedUrl } from '@millrace/domain/webhook-url';
+import { isTemplate, joinedUrl } from '@millrace/domain/webhook-url';
 import { headerProblem, parameterProblem } from '@millrace/domain/webhook-validation';
 import { type Escape, render, TemplateError, unknownNames } from './templates.ts';
 import type { WebhookSecrets } from './webhook-secrets.ts';
@@ -46,11 +46,13 @@ export function makeRequest(
   event: string,
   allow: AddressPolicy,
 ): Made {
-  if (event.length > EVENT_MAX) throw new RequestError('event', `it has more than ${EVENT_MAX / 1_024} kB, which no template is given`);
   const variables = webhookVariables(JSON.parse(event) as FiredEvent);
   if (webhook.kubernetes) return applyRequest(webhook, values, variables.image as string, allow);
   const template = requestTemplate(webhook);
   if (!template) throw new RequestError('preset', `${webhook.preset ?? ''} is not a preset of this release; change the webhook`);
+  const texts = [template.body ?? '', template.rest, ...Object.values(template.headers)];
+  if (event.length > EVENT_MAX && texts.some(isTemplate))
+    throw new RequestError('event', `it has more than ${EVENT_MAX / 1_024} kB, which no template is given`);
   const { parameters, credentials } = parametersOf(webhook, values);
   const all = { ...variables, parameters };
   const { contentType = CLOUD_EVENT, succeeds } = template;
@@ -59,19 +61,19 @@ export function makeRequest(
   const joined = joinedUrl(template.base, rendered('url', template.rest, all, 'url'), allow);
   if ('problem' in joined) throw new RequestError('url', joined.problem);
   const headers: Record<string, string> = body === '' ? {} : { 'content-type': contentType };
-  const read = Object.keys(webhook.headersFrom ?? {}).map((name) => [name, values.get(`headersFrom.${name}`)?.trim() ?? ''] as const);
-  const written = Object.entries(template.headers).map(
-    ([name, text]) => [name, rendered(`headers[${name}]`, text, { ...all, body }, 'none')] as const,
-  );
-  for (const [name, value] of [...written, ...read]) {
+  const read = Object.keys(webhook.headersFrom ?? {}).map((name) => values.get(`headersFrom.${name}`)?.trim() ?? '');
+  const put = (field: string, name: string, value: string) => {
     const problem = headerProblem(value);
-    if (problem) throw new RequestError(`headers[${name}]`, problem);
+    if (problem) throw new RequestError(`${field}[${name}]`, problem);
     if (value) headers[name] = value;
-  }
+  };
+  for (const [name, text] of Object.entries(template.headers))
+    put('headers', name, rendered(`headers[${name}]`, text, { ...all, body }, 'none'));
+  for (const [i, name] of Object.keys(webhook.headersFrom ?? {}).entries()) put('headersFrom', name, read[i] ?? '');
   return {
     ...{ method: template.method, url: joined.url, shown: shownUrl(webhook, variables), body, headers },
     keys: keysOf(webhook, secrets, values),
-    credentials: [...credentials, ...read.map(([, value]) => value)],
+    credentials: [...credentials, ...read],
     ...(succeeds ? { judge: (status: number) => judged(status, succeeds) } : {}),
   };
 }
