@@ -1,5 +1,5 @@
 import type { Store } from '@millrace/platform/store';
-import { WAITING } from './endpoints.ts';
+import { LOSABLE, WAITING } from './endpoints.ts';
 import type { Claimed } from './outcomes.ts';
 
 /** How many calls an instance may begin now: in all, per host, for hosts with another bound, and for endpoints that fail. */
@@ -95,7 +95,7 @@ const CLAIM = `WITH looked AS MATERIALIZED (
          t.spent_ms::float8 AS "spentMs", t.firing_id AS "firingId", t.claimed_by AS "claimedBy", f.event, f.traceparent, w.url, w.timeout_seconds AS "timeoutSeconds",
          w.sealed, w.failures > 0 AS failing, w.circuit = 'open' AS probe,
          w.failures > 0 OR w.circuit <> 'closed' OR w.ordered OR w.parallel IS NOT NULL OR w.gone_at IS NOT NULL AS watched
-    FROM (SELECT EXISTS (SELECT FROM looked) AS more) more
+    FROM (SELECT EXISTS (SELECT FROM looked) AS more, ${LOSABLE}) more
     LEFT JOIN (taken t JOIN firing f ON f.id = t.firing_id JOIN webhook w ON w.trigger_uid = t.trigger_uid AND w.name = t.webhook) ON true
    ORDER BY t.position`;
 

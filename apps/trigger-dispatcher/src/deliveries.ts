@@ -18,6 +18,8 @@ import { Webhooks, type Called, withoutQuery } from './webhook.ts';
 
 const NUDGE = 'trigger-dispatcher.deliveries';
 const POLL_MS = 500;
+/** What is due and could not be taken is being looked at by another instance. */
+const LOCKED_MS = 10;
 /** Retries that are due soon wake this instance on time; the others are found by the next look. */
 const ALARM_MS = 60_000;
 
@@ -108,9 +110,10 @@ export class Deliveries implements Worker {
     for (let failures = 0; !signal.aborted;) {
       try {
         if (Date.now() - this.freedAt >= POLL_MS) await this.freeClaims();
-        const took = this.slots.free > 0 && (await this.claim());
+        const looked = this.slots.free > 0;
+        const took = looked && (await this.claim());
         failures = 0;
-        if (!took) await this.bell.wait(POLL_MS, signal);
+        if (!took) await this.bell.wait(looked && this.more ? LOCKED_MS : POLL_MS, signal);
       } catch (error) {
         if (signal.aborted) break;
         const waitMs = Math.min(5_000, 100 * 2 ** failures++);
@@ -201,7 +204,7 @@ export class Deliveries implements Worker {
         trigger: delivery.trigger,
         webhook: delivery.webhook,
         host: delivery.host,
-        url: withoutQuery(delivery.url),
+        url: called.request?.url ?? withoutQuery(delivery.url),
         attempt: attempts,
         ...(called.outcome.kind === 'answered' ? { status: called.outcome.status } : { error: called.outcome.error }),
         ms: called.ms,

@@ -16,6 +16,12 @@ export interface EndpointKey {
 /** Deliveries that wait for a call, or for one that is under way to be over. */
 export const WAITING = 'next_attempt_at IS NOT NULL AND claimed_by IS NULL';
 
+/**
+ * For a SELECT of a statement on its own: its commit does not wait for the disk. What a Postgres that crashes forgets of claims and outcomes, less than a
+ * second of them, is made again, under the ids that receivers know.
+ */
+export const LOSABLE = `set_config('synchronous_commit', 'off', true)`;
+
 /** Of a webhook `w`: a delivery that is made for it now may be sent at once, since nothing waits before it and nothing restrains it. */
 export const UNRESTRAINED = `(w.due_at IS NULL AND w.circuit = 'closed' AND w.failures = 0 AND w.disabled_at IS NULL
   AND NOT w.ordered AND w.parallel IS NULL AND w.rate_calls IS NULL)`;

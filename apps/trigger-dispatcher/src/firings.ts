@@ -56,7 +56,7 @@ export class Firings {
          SELECT *, $11::timestamptz FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::text[])
          ON CONFLICT (id) DO NOTHING RETURNING id, trigger_uid
        ), candidate AS (
-         SELECT f.id, o.n, w.name AS webhook, t.namespace, t.uid, t.name AS trigger, w.host, ${UNRESTRAINED} AS free
+         SELECT gen_random_uuid() AS uid, f.id, o.n, w.name AS webhook, t.namespace, t.uid AS trigger_uid, t.name AS trigger, w.host, ${UNRESTRAINED} AS free
            FROM fired f JOIN unnest($1::text[]) WITH ORDINALITY AS o (id, n) ON o.id = f.id
            JOIN trigger t ON t.uid = f.trigger_uid JOIN webhook w ON w.trigger_uid = t.uid AND w.gone_at IS NULL
        ), due AS (
@@ -64,7 +64,7 @@ export class Firings {
                         AND row_number() OVER (PARTITION BY free, host ORDER BY n) <= coalesce(($12::jsonb ->> host)::int, $14) AS mine FROM candidate
        ), made AS (
          INSERT INTO delivery (name, uid, firing_id, webhook, namespace, trigger_uid, trigger_name, host, state, next_attempt_at, created, claimed_by, started_at)
-         SELECT trigger || '-' || substr(encode(sha256(convert_to(id || '/' || webhook, 'UTF8')), 'hex'), 1, 16), gen_random_uuid(), id, webhook, namespace, uid, trigger, host,
+         SELECT trigger || '-' || left(replace(uid::text, '-', ''), 16), uid, id, webhook, namespace, trigger_uid, trigger, host,
                 'pending', now(), $11, CASE WHEN mine THEN $15::int END, CASE WHEN mine THEN now() END
            FROM due ORDER BY n, webhook
          RETURNING name, firing_id, webhook, trigger_uid, host, claimed_by

@@ -8,6 +8,7 @@ import { CONFIG } from '@millrace/platform/service';
 import { isTransient, Store, type Tx } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
 import type { DispatcherConfig } from './config.ts';
+import { LOSABLE } from './endpoints.ts';
 import type { DeliveryState } from './tables.ts';
 import { TRIGGER_COLUMNS, triggerChange, type TriggerRecord } from './trigger-record.ts';
 import { type Called, withoutQuery } from './webhook.ts';
@@ -108,7 +109,7 @@ export class Outcomes {
 
   private async writePlain(batch: readonly Queued[]): Promise<Recorded[]> {
     const recorded = batch.map(({ delivery }) => ({ step: { kind: 'delivered' as const }, attempts: delivery.attempts + 1 }));
-    await write(this.store, batch, recorded);
+    await write(this.store, batch, recorded, true);
     return recorded;
   }
 
@@ -250,7 +251,7 @@ class Lane {
 const keyOf = ({ triggerUid, webhook }: { triggerUid: string; webhook: string }): string => `${triggerUid}/${webhook}`;
 
 /** A delivery that was canceled or deleted meanwhile has lost its claim, and stays as it is. */
-async function write(on: Pick<Tx, 'query'>, batch: readonly Queued[], recorded: readonly Recorded[]): Promise<void> {
+async function write(on: Pick<Tx, 'query'>, batch: readonly Queued[], recorded: readonly Recorded[], losable = false): Promise<void> {
   const rows = batch.map(({ delivery, called }, i) => rowOf(delivery, called, recorded[i] as Recorded));
   const column = <K extends keyof OutcomeRow>(name: K) => rows.map((row) => row[name]);
   await on.query(
@@ -268,7 +269,7 @@ async function write(on: Pick<Tx, 'query'>, batch: readonly Queued[], recorded: 
           AND a.delivery = done.name AND a.number > ${ATTEMPTS_KEPT.first} AND a.number <= done.calls - ${ATTEMPTS_KEPT.last}
      )
      INSERT INTO attempt (delivery, number, at, ms, request, status, headers, answer, error, outcome, next_at)
-     SELECT name, calls, now() - ms * interval '1 millisecond', ms, request, status, headers, answer, error, outcome, next_attempt_at FROM done
+     SELECT name, calls, now() - ms * interval '1 millisecond', ms, request, status, headers, answer, error, outcome, next_attempt_at FROM done${losable ? `, (SELECT ${LOSABLE}) losable` : ''}
      ON CONFLICT (delivery, number) DO NOTHING`,
     [
       ...[column('name'), column('claimedBy'), column('state'), column('attempts'), column('tries'), column('spentMs'), column('delayMs')],

@@ -206,7 +206,6 @@ ALTER TABLE dead_fact ADD CONSTRAINT dead_fact_event_event_id_key UNIQUE (event,
 ALTER TABLE dead_fact ADD CONSTRAINT dead_fact_pkey PRIMARY KEY (id);
 ALTER TABLE delivery ADD CONSTRAINT delivery_once UNIQUE (firing_id, webhook);
 ALTER TABLE delivery ADD CONSTRAINT delivery_pkey PRIMARY KEY (name);
-ALTER TABLE delivery ADD CONSTRAINT delivery_of_firing FOREIGN KEY (firing_id) REFERENCES firing(id) ON DELETE CASCADE;
 ALTER TABLE delivery ADD CONSTRAINT delivery_state CHECK ((state = ANY (ARRAY['pending'::text, 'retrying'::text, 'delivered'::text, 'gone'::text, 'dead'::text, 'canceled'::text])));
 ALTER TABLE fact_position ADD CONSTRAINT fact_position_pkey PRIMARY KEY (event);
 ALTER TABLE firing ADD CONSTRAINT firing_pkey PRIMARY KEY (id);

@@ -5,7 +5,6 @@ describeTables(database, new URL('./schema.sql', import.meta.url), [
   'change_recorded',
   'trigger_tag_of_trigger',
   'webhook_of_trigger',
-  'delivery_of_firing',
   'change_type',
   'delivery_state',
   'webhook_circuit',

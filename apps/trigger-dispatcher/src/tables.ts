@@ -233,7 +233,7 @@ export type DeliveryState = 'pending' | 'retrying' | 'delivered' | 'gone' | 'dea
 @Index('delivery_newest', ['namespace', 'created', 'name'])
 @Index('delivery_finished', ['finishedAt'], { where: 'finished_at IS NOT NULL' })
 export class DeliveryRow {
-  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'delivery_pkey', comment: 'The trigger and a hash of firing and webhook' })
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'delivery_pkey', comment: 'The trigger and the beginning of the uid' })
   name!: string;
   @Column({ type: 'uuid' })
   uid!: string;

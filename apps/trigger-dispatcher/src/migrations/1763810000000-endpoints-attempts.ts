@@ -51,6 +51,9 @@ const STATEMENTS = [
           spent_ms = coalesce(extract(epoch FROM last_attempt_at - started_at) * 1000, 0) WHERE attempts > 0`,
   `UPDATE webhook w SET due_at = now()
     WHERE EXISTS (SELECT 1 FROM delivery d WHERE d.trigger_uid = w.trigger_uid AND d.webhook = w.name AND d.finished_at IS NULL)`,
+  // Who forgets what fired looks for its deliveries first; the constraint cost a third of making one.
+  `ALTER TABLE delivery DROP CONSTRAINT delivery_of_firing`,
+  `COMMENT ON COLUMN delivery.name IS 'The trigger and the beginning of the uid'`,
   `DROP INDEX delivery_due`,
   `CREATE INDEX delivery_due ON delivery (trigger_uid, webhook, next_attempt_at, position) WHERE next_attempt_at IS NOT NULL AND claimed_by IS NULL`,
   `DROP INDEX delivery_claimed`,
