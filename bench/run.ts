@@ -1,4 +1,5 @@
 /** `npm run bench [-- NAME...]`: every figure beside its limit, measured in the same run; exit code 1 when one is missed. docs/benchmarks.md keeps the last ones. */
+import { deliveries } from './deliveries.ts';
 import { machine, meets, table, type Figure } from './figures.ts';
 import { history } from './history.ts';
 import { imports } from './imports.ts';
@@ -16,6 +17,7 @@ import { watch } from './watch.ts';
 import { workloads } from './workloads.ts';
 
 const benches = {
+  deliveries,
   start,
   latency,
   throughput,

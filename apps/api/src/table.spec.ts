@@ -107,8 +107,11 @@ describe('a table', () => {
     };
     const delivery = {
       metadata: { ...metadata, namespace: 'demo' },
-      spec: { trigger: { name: 't' }, from: { namespace: 'demo', name: 'web:1' }, generation: 3, url: 'https://ci.example.org/hook' },
-      status: { state: 'Waiting', attempts: 2, nextAttemptAt: before(-90 * S) },
+      spec: {
+        ...{ trigger: { name: 't' }, from: { namespace: 'demo', name: 'web:1' }, generation: 3 },
+        ...{ webhook: 'ci', url: 'https://ci.example.org/hook' },
+      },
+      status: { state: 'Waiting', attempts: 2, nextAttemptAt: before(-90 * S), lastAttempt: { status: 503, error: 'answered 503' } },
     };
 
     expect(row('triggers.millrace.dev', 'imagetriggers', trigger)).toEqual([
@@ -124,6 +127,14 @@ describe('a table', () => {
       2,
       'in 90s',
       '3d',
+      'ci',
+      'answered 503',
+    ]);
+    expect(row('triggers.millrace.dev', 'deliveryreplays', { metadata, status: { matched: 3, replayed: 2, remaining: 1 } })).toEqual([
+      'n',
+      3,
+      2,
+      1,
     ]);
     const spec = { receiver: 'CI', description: 'Builds.', parameters: { token: { required: true }, ref: { required: false } } };
     expect(row('triggers.millrace.dev', 'webhookpresets', { metadata, spec })).toEqual(['n', 'CI', 'token*, ref', 'Builds.']);

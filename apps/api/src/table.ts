@@ -144,6 +144,17 @@ const COLUMNS: Record<string, readonly Column[]> = {
       description: 'Time until the next attempt.',
     }),
     AGE,
+    column('Webhook', (delivery) => text(delivery, 'spec.webhook'), { priority: 1, description: 'Which webhook of the trigger.' }),
+    column('Last', (delivery) => text(delivery, 'status.lastAttempt.error', 'status.lastAttempt.status'), {
+      priority: 1,
+      description: 'What came of the last attempt.',
+    }),
+  ],
+  'triggers.millrace.dev/deliveryreplays': [
+    NAME,
+    column('Matched', (replay) => at(replay, 'status.matched'), { type: 'integer', description: 'Deliveries that were meant.' }),
+    column('Replayed', (replay) => at(replay, 'status.replayed'), { type: 'integer', description: 'Of these, made due again.' }),
+    column('Remaining', (replay) => at(replay, 'status.remaining'), { type: 'integer', description: 'For a further replay.' }),
   ],
   'control.millrace.dev/tagchanges': [
     NAME,

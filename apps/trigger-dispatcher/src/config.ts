@@ -20,7 +20,7 @@ export const config = {
     .describe(
       'How far webhooks may reach: `public` the internet only, `private` also private networks, `loopback` also this machine. Link-local and metadata addresses: never.',
     ),
-  WEBHOOK_PARALLEL: integer(1, 1_000).default(64).describe('Webhook calls that one process has in flight at most.'),
+  WEBHOOK_PARALLEL: integer(1, 10_000).default(512).describe('Webhook calls that one process has in flight at most.'),
   WEBHOOK_PARALLEL_PER_HOST: integer(1, 1_000).default(8).describe('Of these, calls to one host.'),
   FAN_OUT_PART: integer(1, 10_000)
     .default(100)
@@ -30,6 +30,15 @@ export const config = {
   DELIVERY_RETENTION_HOURS: integer(1, 24 * 365)
     .default(168)
     .describe('How long deliveries that are over, and what fired, stay to be looked at and replayed.'),
+  DEAD_LETTER_RETENTION_HOURS: integer(1, 24 * 365)
+    .default(720)
+    .describe('The same for deliveries that were given up, or wait for a webhook that is disabled.'),
+  DELIVERY_GIVE_UP_HOURS: integer(1, 24 * 30)
+    .default(72)
+    .describe('When a delivery that its receiver keeps refusing is given up. While the receiver takes none, none is.'),
+  WEBHOOK_DISABLE_DAYS: integer(1, 365)
+    .default(5)
+    .describe('For how long a webhook may fail before it is disabled; what is to be delivered to it is kept.'),
 };
 
 export type DispatcherConfig = Config<typeof config & typeof commonConfig>;

@@ -10,6 +10,7 @@ import { packed, unpacked } from '@millrace/platform/rows';
 import { LOG } from '@millrace/platform/service';
 import type { Tx } from '@millrace/platform/store';
 import { Deliveries } from './deliveries.ts';
+import { UNRESTRAINED, WAKE } from './endpoints.ts';
 import type { Claimed } from './outcomes.ts';
 import type { TriggerRecord } from './trigger-record.ts';
 
@@ -65,18 +66,26 @@ export class Firings {
            FROM unnest($1::text[], $2::uuid[], $3::text[], ${unpacked('$4')}, $5::text[], $6::int[]) AS one (id, trigger_uid, kind, event, traceparent, move)
            JOIN unnest($7::text[], $8::text[], $9::text[], $10::bigint[], $11::text[]) WITH ORDINALITY AS m (namespace, stream, tag, generation, image, n) ON m.n = one.move
          ON CONFLICT (id) DO NOTHING RETURNING id, trigger_uid
+       ), candidate AS (
+         SELECT gen_random_uuid() AS uid, f.id, o.n, w.name AS webhook, t.namespace, t.uid AS trigger_uid, t.name AS trigger, w.host, ${UNRESTRAINED} AS free
+           FROM fired f JOIN unnest($1::text[]) WITH ORDINALITY AS o (id, n) ON o.id = f.id
+           JOIN trigger t ON t.uid = f.trigger_uid JOIN webhook w ON w.trigger_uid = t.uid AND w.gone_at IS NULL
        ), due AS (
-         SELECT f.id, w.name AS webhook, t.namespace, t.uid, t.name AS trigger, w.host,
-                row_number() OVER (ORDER BY f.id) <= $14 AND row_number() OVER (PARTITION BY w.host ORDER BY f.id) <= coalesce(($13::jsonb ->> w.host)::int, $15) AS mine
-           FROM fired f JOIN trigger t ON t.uid = f.trigger_uid JOIN webhook w ON w.trigger_uid = t.uid AND w.gone_at IS NULL
+         SELECT *, free AND row_number() OVER (PARTITION BY free ORDER BY n) <= $14
+                        AND row_number() OVER (PARTITION BY free, host ORDER BY n) <= coalesce(($13::jsonb ->> host)::int, $15) AS mine FROM candidate
        ), made AS (
          INSERT INTO delivery (name, uid, firing_id, webhook, namespace, trigger_uid, trigger_name, host, state, next_attempt_at, created, claimed_by, started_at)
-         SELECT trigger || '-' || substr(encode(sha256(convert_to(id || '/' || webhook, 'UTF8')), 'hex'), 1, 16), gen_random_uuid(), id, webhook, namespace, uid, trigger, host,
+         SELECT trigger || '-' || left(replace(uid::text, '-', ''), 16), uid, id, webhook, namespace, trigger_uid, trigger, host,
                 'pending', now(), $12, CASE WHEN mine THEN $16::int END, CASE WHEN mine THEN now() END
-           FROM due
-         RETURNING name, firing_id, webhook, trigger_uid, host, claimed_by, started_at
+           FROM due ORDER BY n, webhook
+         RETURNING name, firing_id, webhook, trigger_uid, host, claimed_by
+       ), waits AS (
+         SELECT w.trigger_uid, w.name FROM webhook w
+          WHERE (w.trigger_uid, w.name) IN (SELECT trigger_uid, webhook FROM made WHERE claimed_by IS NULL) ORDER BY w.trigger_uid, w.name FOR UPDATE
+       ), woken AS (
+         UPDATE webhook w SET ${WAKE} FROM waits WHERE w.trigger_uid = waits.trigger_uid AND w.name = waits.name
        )
-       SELECT f.id, m.name, m.webhook, m.host, m.claimed_by AS "claimedBy", m.started_at AS "startedAt", w.url, w.timeout_seconds AS "timeoutSeconds", w.sealed
+       SELECT f.id, m.name, m.webhook, m.host, m.claimed_by AS "claimedBy", w.url, w.timeout_seconds AS "timeoutSeconds", w.sealed
          FROM fired f LEFT JOIN made m ON m.firing_id = f.id LEFT JOIN webhook w ON w.trigger_uid = m.trigger_uid AND w.name = m.webhook`,
       [
         rows.map((row) => row.id),
@@ -90,7 +99,7 @@ export class Firings {
         moves.map((move) => move.tag),
         moves.map((move) => move.generation),
         moves.map((move) => move.current.image),
-        ...[now, JSON.stringify(share.limits), share.free, share.perHost, share.instance],
+        ...[now, JSON.stringify(share.hosts), share.free, share.perHost, share.instance],
       ],
     );
     const deliveries = Map.groupBy(written, (row) => row.id);
@@ -131,16 +140,18 @@ export class Firings {
 
 /** A firing that was not there before, with one of its deliveries, or none. */
 type Written = { id: string } & (
-  | { name: null }
-  | (Pick<Claimed, 'name' | 'webhook' | 'host' | 'startedAt' | 'url' | 'timeoutSeconds' | 'sealed'> & { claimedBy: number | null })
+  { name: null } | (Pick<Claimed, 'name' | 'webhook' | 'host' | 'url' | 'timeoutSeconds' | 'sealed'> & { claimedBy: number | null })
 );
+
+/** Nothing was known against its webhook when it was made. */
+const FRESH = { attempts: 0, tries: 0, spentMs: 0, failing: false, probe: false, watched: false };
 
 /** The delivery, where it was claimed for this instance as it was made. */
 function claimedOf({ trigger, event, traceparent }: Firing & { event: string }, made: Written): Claimed | undefined {
   if (made.name === null || made.claimedBy === null) return undefined;
   const { id: firingId, claimedBy, ...row } = made;
   const of = { triggerUid: trigger.uid, trigger: `${trigger.namespace}/${trigger.name}` };
-  return { ...row, ...of, firingId, claimedBy, event, traceparent, attempts: 0, gone: false };
+  return { ...row, ...of, firingId, claimedBy, event, traceparent, ...FRESH };
 }
 
 function triggered({

@@ -15,6 +15,7 @@ import { Store, type Tx } from '@millrace/platform/store';
 import { scheduleProblem } from '@millrace/platform/windows';
 import { Changes } from './changes.ts';
 import type { DispatcherConfig } from './config.ts';
+import { Endpoints } from './endpoints.ts';
 import { answerChanges, answerList, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
 import { Where } from './selection.ts';
 import {
@@ -40,6 +41,7 @@ export class ImageTriggers {
     private readonly changes: Changes,
     private readonly triggers: Triggers,
     private readonly webhookTable: WebhookTable,
+    private readonly endpoints: Endpoints,
     private readonly webhooks: Webhooks,
     private readonly requests: WebhookRequests,
     @Inject(CONFIG) private readonly config: DispatcherConfig,
@@ -81,7 +83,7 @@ export class ImageTriggers {
       ...labelsOf(trigger),
       ...fromOf(spec),
       ...{ uid, namespace, name: metadata.name ?? '', created: new Date(), generation: '1', resourceVersion: '', spec },
-      ...{ baseline: null, lastTriggered: null, held: null, control: null, lookAt: null, planned: null, gone: null, findings: null },
+      ...{ baseline: null, lastTriggered: null, held: null, control: null, lookAt: null, planned: null, impaired: null, findings: null },
     };
     // Asked before anything is locked too, so that a tag-store that is away costs nobody else time.
     await this.triggers.currentMove(record);
@@ -96,7 +98,8 @@ export class ImageTriggers {
         ],
       );
       if (!inserted) throw new StatusError(alreadyExists(TRIGGERS, record.name));
-      Object.assign(record, await this.webhookTable.write(tx, uid, spec.webhooks, kept));
+      record.findings = await this.webhookTable.write(tx, uid, spec.webhooks, kept);
+      await this.endpoints.configure(tx, record, []);
       const recorded = this.changes.record(tx, triggerChange(record, 'ADDED'));
       await this.triggers.begin(tx, record);
       return recorded;
@@ -138,7 +141,9 @@ export class ImageTriggers {
           ...[record.fromNamespace, record.fromStream, record.fromTag],
         ],
       );
-      Object.assign(record, await this.webhookTable.write(tx, record.uid, spec.webhooks, kept));
+      await this.endpoints.lock(tx, record.uid);
+      record.findings = await this.webhookTable.write(tx, record.uid, spec.webhooks, kept);
+      record.impaired = await this.endpoints.configure(tx, record, changedWebhooks(before.spec, spec, kept));
       const recorded = this.changes.record(tx, triggerChange(record, 'MODIFIED', before.labels));
       if (elsewhere) await this.triggers.begin(tx, record);
       else if (respecified && remembers(before, spec)) {
@@ -177,6 +182,7 @@ export class ImageTriggers {
 
   /** With it go the deliveries that wait; those that are over stay to be looked at. */
   private async remove(tx: Tx, trigger: TriggerRecord): Promise<void> {
+    await this.endpoints.lock(tx, trigger.uid);
     await tx.run('DELETE FROM delivery WHERE trigger_uid = $1 AND finished_at IS NULL', [trigger.uid]);
     await tx.run('DELETE FROM trigger WHERE uid = $1', [trigger.uid]);
     this.changes.record(tx, triggerChange(trigger, 'DELETED'));
@@ -276,6 +282,17 @@ const remembers = ({ spec, control, held }: TriggerRecord, next: TriggerSpec): b
 function fromOf({ from }: TriggerSpec): Pick<TriggerRecord, 'fromNamespace' | 'fromStream' | 'fromTag'> {
   const { name, tag } = splitStreamTag(from.name);
   return { fromNamespace: from.namespace, fromStream: name, fromTag: tag };
+}
+
+/** Those that are sent elsewhere or otherwise than before; how fast they are sent does not matter. */
+function changedWebhooks(before: TriggerSpec, { webhooks }: TriggerSpec, kept: readonly Kept[]): string[] {
+  const sent = ({ name, url, timeoutSeconds, headers }: TriggerSpec['webhooks'][0]) => ({ name, url, timeoutSeconds, headers });
+  return webhooks
+    .filter((webhook, i) => {
+      const known = before.webhooks.find(({ name }) => name === webhook.name);
+      return kept[i]?.changed || !known || !isDeepStrictEqual(sent(known), sent(webhook));
+    })
+    .map(({ name }) => name);
 }
 
 function selected(question: Ask<'list'> | Ask<'deletecollection'>): Where {

@@ -10,6 +10,7 @@ import { DeliveryObjects } from './delivery-objects.ts';
 import { Explanations } from './explanations.ts';
 import { ImageTriggers } from './image-triggers.ts';
 import { PresetObjects } from './preset-objects.ts';
+import { Replays } from './replays.ts';
 import { TriggerActs } from './trigger-acts.ts';
 import { isWorkload, Workloads } from './workloads.ts';
 
@@ -19,6 +20,7 @@ export class RequestsController {
   constructor(
     private readonly triggers: ImageTriggers,
     private readonly deliveries: DeliveryObjects,
+    private readonly replays: Replays,
     private readonly changes: Changes,
     private readonly workloads: Workloads,
     private readonly acts: TriggerActs,
@@ -37,6 +39,7 @@ export class RequestsController {
       if (question.resource === 'imagetriggers') return (question.subresource ? this.acts : this.triggers).answer(question);
       if (question.resource === 'explanations') return this.explanations.answer(question);
       if (question.resource === 'deliveries') return this.deliveries.answer(question);
+      if (question.resource === 'deliveryreplays') return this.replays.answer(question);
       if (question.resource === WebhookPresets.resource) return this.presets.answer(question);
       if (isWorkload(question.resource)) return this.workloads.answer(question);
       return { kind: 'refused', status: noSuchPath() };

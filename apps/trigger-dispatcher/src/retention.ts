@@ -5,6 +5,7 @@ import { CONFIG, LOG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
 import type { DispatcherConfig } from './config.ts';
+import { Endpoints } from './endpoints.ts';
 import { FollowedTags } from './followed-tags.ts';
 
 /** How much goes at once, so that no statement holds much for long. */
@@ -12,7 +13,7 @@ const ROWS = 5_000;
 /** A watcher that was away for longer lists again. */
 const CHANGES_MINUTES = 60;
 
-/** Forgets what is over: deliveries, what fired, tags that nobody follows, changes that no watcher asks for any more. */
+/** Forgets what is over: deliveries with their attempts, what fired, tags that nobody follows, changes that no watcher asks for any more; and finds what was forgotten by mistake. */
 @Injectable()
 export class Retention {
   constructor(
@@ -20,6 +21,7 @@ export class Retention {
     private readonly lease: Lease,
     private readonly changes: Changes,
     private readonly followedTags: FollowedTags,
+    private readonly endpoints: Endpoints,
     @Inject(CONFIG) private readonly config: DispatcherConfig,
     @Inject(LOG) private readonly log: Log,
   ) {}
@@ -31,9 +33,14 @@ export class Retention {
       const hours = [this.config.DELIVERY_RETENTION_HOURS];
       const old = 'now() - make_interval(hours => $1)';
       const deliveries = await this.inParts(
-        (tx) => tx.run(`DELETE FROM delivery WHERE name IN (SELECT name FROM delivery WHERE finished_at < ${old} LIMIT ${ROWS})`, hours),
+        (tx) =>
+          tx.run(
+            `DELETE FROM delivery WHERE name IN (SELECT name FROM delivery WHERE finished_at < ${old} AND state <> 'dead' LIMIT ${ROWS})`,
+            hours,
+          ),
         signal,
       );
+      const letters = await this.deadLetters(signal);
       // A firing stays as long as one of its deliveries waits or can be looked at.
       const firings = await this.inParts(
         (tx) =>
@@ -46,10 +53,37 @@ export class Retention {
       );
       const tags = await this.inParts((tx) => this.followedTags.forget(tx, ROWS), signal);
       const changes = await this.changes.prune(CHANGES_MINUTES);
-      if (deliveries || firings || tags || changes) this.log.info({ deliveries, firings, tags, changes }, 'retention.cleaned');
+      const healed = await this.endpoints.heal();
+      if (deliveries || letters || firings || tags || changes || healed)
+        this.log.info({ deliveries, letters, firings, tags, changes, healed }, 'retention.cleaned');
     } catch (error) {
       if (!signal.aborted) this.log.warn({ err: error }, 'retention.failed');
     }
+  }
+
+  /** Deliveries that were given up, and those that wait for a webhook that has been disabled for as long. */
+  private async deadLetters(signal: AbortSignal): Promise<number> {
+    const hours = [this.config.DEAD_LETTER_RETENTION_HOURS];
+    const old = 'now() - make_interval(hours => $1)';
+    const dead = await this.inParts(
+      (tx) =>
+        tx.run(
+          `DELETE FROM delivery WHERE name IN (SELECT name FROM delivery WHERE finished_at < ${old} AND state = 'dead' LIMIT ${ROWS})`,
+          hours,
+        ),
+      signal,
+    );
+    const parked = await this.inParts(
+      (tx) =>
+        tx.run(
+          `DELETE FROM delivery WHERE name IN (
+             SELECT d.name FROM webhook w JOIN delivery d ON d.trigger_uid = w.trigger_uid AND d.webhook = w.name AND d.finished_at IS NULL
+              WHERE w.disabled_at < ${old} AND d.created < ${old} LIMIT ${ROWS})`,
+          hours,
+        ),
+      signal,
+    );
+    return dead + parked;
   }
 
   private async inParts(forget: (tx: Tx) => Promise<number>, signal: AbortSignal): Promise<number> {

@@ -1,5 +1,19 @@
 -- The schema as its migrations make it; written by tables.int.spec.ts, not by hand.
 
+CREATE TABLE attempt (
+  delivery text NOT NULL,
+  number integer NOT NULL,
+  at timestamp with time zone NOT NULL,
+  ms integer NOT NULL,
+  request text,
+  status integer,
+  headers text,
+  answer text,
+  error text,
+  outcome text NOT NULL,
+  next_at timestamp with time zone
+);
+
 CREATE TABLE change (
   revision bigint NOT NULL,
   namespace text NOT NULL,
@@ -44,7 +58,11 @@ CREATE TABLE delivery (
   last_ms integer,
   last_answer text,
   created timestamp with time zone NOT NULL,
-  finished_at timestamp with time zone
+  finished_at timestamp with time zone,
+  position bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+  calls integer NOT NULL DEFAULT 0,
+  tries integer NOT NULL DEFAULT 0,
+  spent_ms bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor=70);
 
 CREATE TABLE fact_position (
@@ -168,7 +186,20 @@ CREATE TABLE webhook (
   timeout_seconds integer NOT NULL,
   sealed bytea NOT NULL,
   gone_at timestamp with time zone,
-  findings jsonb
+  findings jsonb,
+  ordered boolean NOT NULL DEFAULT false,
+  parallel integer,
+  rate_calls integer,
+  rate_ms integer,
+  paced_until timestamp with time zone,
+  due_at timestamp with time zone,
+  circuit text NOT NULL DEFAULT 'closed'::text,
+  failures integer NOT NULL DEFAULT 0,
+  failing_ms bigint NOT NULL DEFAULT 0,
+  failing_since timestamp with time zone,
+  failing_reason text,
+  probe_at timestamp with time zone,
+  disabled_at timestamp with time zone
 );
 
 CREATE TABLE workload (
@@ -193,13 +224,14 @@ CREATE TABLE workload_tag (
 
 ALTER TABLE outbox ALTER COLUMN body SET STORAGE EXTERNAL;
 
+ALTER TABLE attempt ADD CONSTRAINT attempt_pkey PRIMARY KEY (delivery, number);
+ALTER TABLE attempt ADD CONSTRAINT attempt_of_delivery FOREIGN KEY (delivery) REFERENCES delivery(name) ON DELETE CASCADE;
 ALTER TABLE change ADD CONSTRAINT change_pkey PRIMARY KEY (revision);
 ALTER TABLE change ADD CONSTRAINT change_type CHECK ((type = ANY (ARRAY['ADDED'::text, 'MODIFIED'::text, 'DELETED'::text])));
 ALTER TABLE dead_fact ADD CONSTRAINT dead_fact_event_event_id_key UNIQUE (event, event_id);
 ALTER TABLE dead_fact ADD CONSTRAINT dead_fact_pkey PRIMARY KEY (id);
 ALTER TABLE delivery ADD CONSTRAINT delivery_once UNIQUE (firing_id, webhook);
 ALTER TABLE delivery ADD CONSTRAINT delivery_pkey PRIMARY KEY (name);
-ALTER TABLE delivery ADD CONSTRAINT delivery_of_firing FOREIGN KEY (firing_id) REFERENCES firing(id) ON DELETE CASCADE;
 ALTER TABLE delivery ADD CONSTRAINT delivery_state CHECK ((state = ANY (ARRAY['pending'::text, 'retrying'::text, 'delivered'::text, 'gone'::text, 'dead'::text, 'canceled'::text])));
 ALTER TABLE fact_position ADD CONSTRAINT fact_position_pkey PRIMARY KEY (event);
 ALTER TABLE fan_out ADD CONSTRAINT fan_out_pkey PRIMARY KEY (id);
@@ -219,17 +251,19 @@ ALTER TABLE trigger_tag ADD CONSTRAINT trigger_tag_pkey PRIMARY KEY (trigger_uid
 ALTER TABLE trigger_tag ADD CONSTRAINT trigger_tag_of_trigger FOREIGN KEY (trigger_uid) REFERENCES trigger(uid) ON DELETE CASCADE;
 ALTER TABLE webhook ADD CONSTRAINT webhook_pkey PRIMARY KEY (trigger_uid, name);
 ALTER TABLE webhook ADD CONSTRAINT webhook_of_trigger FOREIGN KEY (trigger_uid) REFERENCES trigger(uid) ON DELETE CASCADE;
+ALTER TABLE webhook ADD CONSTRAINT webhook_circuit CHECK ((circuit = ANY (ARRAY['closed'::text, 'open'::text, 'draining'::text])));
 ALTER TABLE workload ADD CONSTRAINT workload_name UNIQUE (resource, namespace, name);
 ALTER TABLE workload ADD CONSTRAINT workload_pkey PRIMARY KEY (uid);
 ALTER TABLE workload_tag ADD CONSTRAINT workload_tag_pkey PRIMARY KEY (workload_uid, namespace, stream, tag);
 ALTER TABLE workload_tag ADD CONSTRAINT workload_tag_of_workload FOREIGN KEY (workload_uid) REFERENCES workload(uid) ON DELETE CASCADE;
 
 CREATE INDEX change_recorded ON change USING brin (recorded);
-CREATE INDEX delivery_claimed ON delivery USING btree (claimed_by) WHERE (claimed_by IS NOT NULL);
-CREATE INDEX delivery_due ON delivery USING btree (host, next_attempt_at) WHERE ((next_attempt_at IS NOT NULL) AND (claimed_by IS NULL));
+CREATE INDEX delivery_claimed ON delivery USING btree (trigger_uid, webhook) WHERE (claimed_by IS NOT NULL);
+CREATE INDEX delivery_due ON delivery USING btree (trigger_uid, webhook, next_attempt_at, "position") WHERE ((next_attempt_at IS NOT NULL) AND (claimed_by IS NULL));
+CREATE INDEX delivery_failed ON delivery USING btree (namespace, created, name) WHERE (state = ANY (ARRAY['dead'::text, 'gone'::text]));
 CREATE INDEX delivery_finished ON delivery USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 CREATE INDEX delivery_newest ON delivery USING btree (namespace, created, name);
-CREATE INDEX delivery_of_trigger ON delivery USING btree (trigger_uid, webhook) WHERE (finished_at IS NULL);
+CREATE INDEX delivery_of_trigger ON delivery USING btree (trigger_uid, webhook, "position") WHERE (finished_at IS NULL);
 CREATE INDEX fan_out_of_tag ON fan_out USING btree (followers, namespace, stream, tag, id);
 CREATE INDEX firing_created ON firing USING btree (created);
 CREATE INDEX outbox_sent ON outbox USING btree (stream, sequence) WHERE (sequence IS NOT NULL);
@@ -237,5 +271,7 @@ CREATE INDEX outbox_waiting ON outbox USING btree (id) WHERE (sequence IS NULL);
 CREATE INDEX paused_tag_of ON paused_tag USING btree (namespace, stream, tag);
 CREATE INDEX trigger_due ON trigger USING btree (look_at) WHERE (look_at IS NOT NULL);
 CREATE INDEX trigger_from ON trigger USING btree (from_namespace, from_stream, from_tag, uid);
+CREATE INDEX webhook_due ON webhook USING btree (due_at) WHERE (due_at IS NOT NULL);
+CREATE INDEX webhook_failing ON webhook USING btree (circuit) WHERE ((circuit <> 'closed'::text) OR (disabled_at IS NOT NULL) OR (gone_at IS NOT NULL));
 CREATE INDEX webhook_problem ON webhook USING btree (trigger_uid, name) WHERE ((findings -> 'problem'::text) IS NOT NULL);
 CREATE INDEX workload_tag_followers ON workload_tag USING btree (namespace, stream, tag, workload_uid);

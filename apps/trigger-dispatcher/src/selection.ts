@@ -49,15 +49,19 @@ export class Where {
     return this.conditions.length ? `WHERE ${this.conditions.join(' AND ')}` : '';
   }
 
-  /** What the question selects by; `labelOf` is the SQL of a label's value, NULL where it is not there. Throws StatusError 400. */
-  select(question: Selection, columns: { namespace: string; name: string }, labelOf: (key: string) => string): void {
+  /** What the question selects by; `fields` and `labelOf` are the SQL of a value, NULL where it is not there. Throws StatusError 400. */
+  select(
+    question: Selection,
+    columns: { namespace: string; name: string; fields?: Readonly<Record<string, string>> },
+    labelOf: (key: string) => string,
+  ): void {
     if (question.namespace) this.add(`${columns.namespace} = ${this.value(question.namespace)}`);
     for (const requirement of question.labelSelector ? parseLabelSelector(question.labelSelector) : [])
       this.add(this.label(requirement, labelOf(requirement.key)));
-    for (const { field, kind, value } of question.fieldSelector
-      ? parseFieldSelector(question.fieldSelector, ['metadata.name', 'metadata.namespace'])
-      : [])
-      this.add(`${field === 'metadata.name' ? columns.name : columns.namespace} ${kind === 'is' ? '=' : '<>'} ${this.value(value)}`);
+    const fields: Record<string, string> = { 'metadata.name': columns.name, 'metadata.namespace': columns.namespace, ...columns.fields };
+    const known = Object.keys(fields);
+    for (const { field, kind, value } of question.fieldSelector ? parseFieldSelector(question.fieldSelector, known, known) : [])
+      this.add(`${fields[field] ?? 'NULL'} ${kind === 'is' ? '=' : '<>'} ${this.value(value)}`);
   }
 
   private label(requirement: LabelRequirement, sql: string): string {

@@ -1,64 +1,72 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Slots } from './slots.ts';
+import { PROMPT_MS, Slots } from './slots.ts';
 
-const taken = (slots: Slots, ...hosts: string[]): Slots => {
-  for (const host of hosts) slots.take(host);
-  return slots;
-};
+const LATER = PROMPT_MS + 1;
 
 describe('slots', () => {
-  it('a host that answers may have up to its bound', () => {
-    const slots = taken(new Slots(10, 3), 'a', 'a', 'b');
+  it('a host may have up to its bound', () => {
+    const slots = new Slots(10, 3);
+    for (const host of ['a', 'a', 'b']) slots.take(host, false, 0);
 
     expect(slots.free).toBe(7);
-    expect(slots.limits()).toEqual({ a: 1, b: 2 });
+    expect(slots.limits(0).hosts).toEqual({ a: 1, b: 2 });
   });
 
   it('a host that is full gets no more', () => {
-    expect(taken(new Slots(10, 2), 'a', 'a').limits()).toEqual({ a: 0 });
+    const slots = new Slots(10, 2);
+    for (const host of ['a', 'a']) slots.take(host, false, 0);
+
+    expect(slots.limits(0).hosts).toEqual({ a: 0 });
   });
 
-  it('a host that did not answer gets one call at a time, until it answers', () => {
-    const slots = taken(new Slots(10, 3), 'a');
+  it('a host with a call that takes long gets no further one, until that is over', () => {
+    const slots = new Slots(10, 3);
+    const slot = slots.take('a', false, 0);
 
-    slots.release('a', false);
-    expect(slots.limits()).toEqual({ a: 1 });
-    slots.take('a');
-    expect(slots.limits()).toEqual({ a: 0 });
-    slots.release('a', true);
-    expect(slots.limits()).toEqual({});
+    expect(slots.limits(PROMPT_MS).hosts).toEqual({ a: 2 });
+    expect(slots.limits(LATER).hosts).toEqual({ a: 0 });
+    slots.release(slot);
+    expect(slots.limits(LATER).hosts).toEqual({});
   });
 
-  it('hosts that do not answer share half of the calls, and take turns', () => {
-    const slots = new Slots(4, 2);
-    for (const host of ['a', 'b', 'c', 'd']) {
-      slots.take(host);
-      slots.release(host, false);
-    }
+  it('calls that take long, and those to endpoints that fail, are at most half', () => {
+    const slots = new Slots(8, 2);
+    expect(slots.limits(0).failing).toBe(4);
+    slots.take('slow', false, 0);
+    slots.take('failing', true, LATER);
+    slots.take('well', false, LATER);
 
-    expect(slots.limits()).toEqual({ a: 1, b: 1, c: 0, d: 0 });
-    slots.take('a');
-    expect(slots.limits()).toEqual({ a: 0, b: 1, c: 0, d: 0 });
-    slots.release('a', false);
-    expect(slots.limits()).toEqual({ a: 0, b: 1, c: 1, d: 0 });
+    expect(slots.limits(LATER).failing).toBe(2);
   });
 
-  it('one slot in all is enough for a host that does not answer', () => {
-    const slots = taken(new Slots(1, 8), 'a');
-    slots.release('a', false);
+  it('one slot in all is enough for an endpoint that fails', () => {
+    const slots = new Slots(1, 8);
 
-    expect(slots.limits()).toEqual({ a: 1 });
+    expect(slots.limits(0).failing).toBe(1);
+    slots.take('a', true, 0);
+    expect(slots.limits(0).failing).toBe(0);
+  });
+
+  it('a slot is given back once', () => {
+    const slots = new Slots(3, 3);
+    const slot = slots.take('a', false, 0);
+    slots.take('a', false, 0);
+    slots.release(slot);
+    slots.release(slot);
+
+    expect(slots.free).toBe(2);
   });
 
   it('what is taken and released comes out even, whatever the order', () => {
     fc.assert(
-      fc.property(fc.array(fc.tuple(fc.constantFrom('a', 'b', 'c'), fc.boolean()), { maxLength: 50 }), (calls) => {
-        const slots = taken(new Slots(100, 8), ...calls.map(([host]) => host));
-        for (const [host, answered] of calls) slots.release(host, answered);
+      fc.property(fc.array(fc.tuple(fc.constantFrom('a', 'b', 'c'), fc.boolean(), fc.nat()), { maxLength: 50 }), (calls) => {
+        const slots = new Slots(100, 8);
+        const taken = calls.map(([host, failing]) => slots.take(host, failing, 0));
+        for (const [, i] of calls.map((call, i) => [call[2], i] as const).toSorted(([a], [b]) => a - b)) slots.release(taken[i] as never);
 
         expect(slots.free).toBe(100);
-        expect(Object.values(slots.limits()).every((limit) => limit === 1 || limit === 0)).toBe(true);
+        expect(slots.limits(LATER)).toEqual({ hosts: {}, failing: 50 });
       }),
     );
   });

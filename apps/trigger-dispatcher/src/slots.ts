@@ -1,11 +1,20 @@
+/** A call under way. */
+export interface Slot {
+  readonly host: string;
+  readonly startedAt: number;
+  /** Its endpoint has failed before. */
+  readonly failing: boolean;
+}
+
+/** Receivers that are well answer in less; one that takes longer is not given a second call meanwhile. */
+export const PROMPT_MS = 250;
+
 /**
- * Shares the calls that may be in flight among hosts, so that a host that hangs never takes them all: each host has a bound of
- * its own; a host whose last call got no answer is down to one call at a time, and all such hosts together to half of the calls.
+ * Shares the calls that may be in flight, so that receivers that hang never take them all: each host has a bound of its own; a host with a call that
+ * takes long gets no further one until that is over; and calls that take long, or go to endpoints that fail, are at most half of all.
  */
 export class Slots {
-  private readonly inFlight = new Map<string, number>();
-  /** Hosts that did not answer last; in the order in which they had their last turn. */
-  private readonly struggling = new Set<string>();
+  private readonly inFlight = new Map<string, Set<Slot>>();
   private taken = 0;
 
   constructor(
@@ -17,33 +26,35 @@ export class Slots {
     return this.total - this.taken;
   }
 
-  get inUse(): number {
-    return this.taken;
+  /** How many more calls a host may have, for hosts that may not have `perHost`, and how many calls endpoints that fail may have. */
+  limits(now: number): { hosts: Record<string, number>; failing: number } {
+    const hosts: Record<string, number> = {};
+    let failing = Math.max(1, Math.floor(this.total / 2));
+    for (const [host, calls] of this.inFlight) {
+      let slow = false;
+      for (const call of calls) {
+        const late = now - call.startedAt > PROMPT_MS;
+        slow ||= late;
+        if (late || call.failing) failing--;
+      }
+      hosts[host] = slow ? 0 : Math.max(0, this.perHost - calls.size);
+    }
+    return { hosts, failing: Math.max(0, failing) };
   }
 
-  /** How many more calls a host may have, for hosts that may not have `perHost`. */
-  limits(): Record<string, number> {
-    const limits: Record<string, number> = {};
-    for (const [host, calls] of this.inFlight) limits[host] = Math.max(0, this.perHost - calls);
-    let left = Math.max(1, Math.floor(this.total / 2)) - [...this.struggling].filter((host) => this.inFlight.has(host)).length;
-    for (const host of this.struggling) limits[host] = this.inFlight.has(host) || left-- <= 0 ? 0 : 1;
-    return limits;
-  }
-
-  take(host: string): void {
+  take(host: string, failing: boolean, now: number): Slot {
+    const slot = { host, failing, startedAt: now };
     this.taken++;
-    this.inFlight.set(host, (this.inFlight.get(host) ?? 0) + 1);
-    if (this.struggling.delete(host)) this.struggling.add(host);
+    const calls = this.inFlight.get(host);
+    if (calls) calls.add(slot);
+    else this.inFlight.set(host, new Set([slot]));
+    return slot;
   }
 
-  release(host: string, answered: boolean): void {
+  release(slot: Slot): void {
+    const calls = this.inFlight.get(slot.host);
+    if (!calls?.delete(slot)) return;
     this.taken--;
-    const calls = (this.inFlight.get(host) ?? 1) - 1;
-    if (calls) this.inFlight.set(host, calls);
-    else this.inFlight.delete(host);
-    if (answered) this.struggling.delete(host);
-    else this.struggling.add(host);
-    // Hosts that are never called again are forgotten.
-    if (this.struggling.size > 10_000) for (const oldest of this.struggling) if (this.struggling.delete(oldest)) break;
+    if (!calls.size) this.inFlight.delete(slot.host);
   }
 }

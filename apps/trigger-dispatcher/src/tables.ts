@@ -1,9 +1,11 @@
 import { Check, Column, Entity, Index, PrimaryColumn, Unique } from 'typeorm';
+import type { Circuit } from '@millrace/domain/circuit';
 import type { TriggerSpec } from '@millrace/domain/image-trigger';
 import type { ControlMemory } from '@millrace/domain/pending-change';
 import { TriggersDeliveries1763700000000 } from './migrations/1763700000000-triggers-deliveries.ts';
 import { Workloads1763790000000 } from './migrations/1763790000000-workloads.ts';
 import { WebhookFindings1763800000000 } from './migrations/1763800000000-webhook-findings.ts';
+import { EndpointsAttempts1763810000000 } from './migrations/1763810000000-endpoints-attempts.ts';
 import { ChangeControl1763820000000 } from './migrations/1763820000000-change-control.ts';
 import { FanOuts1763830000000 } from './migrations/1763830000000-fan-outs.ts';
 import { webhookKey } from './webhook-secrets.ts';
@@ -11,7 +13,7 @@ import { webhookKey } from './webhook-secrets.ts';
 /*
  * The rows of trigger-dispatcher. Who writes several of them in one transaction takes them in this order, so that no two writers
  * wait for each other in a circle: fact_position, fan_out, trigger (by uid), webhook, followed_tag (by name), workload (by uid),
- * firing, delivery, outbox, and last revision.
+ * firing, delivery, attempt, outbox, and last revision. Several webhooks are taken by trigger and name.
  */
 
 /** The one counter of resourceVersions; see changes.ts for the promise that it carries. */
@@ -159,8 +161,10 @@ export interface Findings {
   publicKeys?: string[];
 }
 
-/** Where a trigger's webhook is sent. */
+/** Where a trigger's webhook is sent, how fast, and what is known of the receiver. */
 @Entity('webhook')
+@Index('webhook_due', ['dueAt'], { where: 'due_at IS NOT NULL' })
+@Index('webhook_failing', ['circuit'], { where: "circuit <> 'closed' OR disabled_at IS NOT NULL OR gone_at IS NOT NULL" })
 @Index('webhook_problem', ['triggerUid', 'name'], { where: "(findings -> 'problem') IS NOT NULL" })
 export class WebhookRow {
   @PrimaryColumn({ name: 'trigger_uid', type: 'uuid', primaryKeyConstraintName: 'webhook_pkey' })
@@ -184,6 +188,52 @@ export class WebhookRow {
   goneAt!: Date | null;
   @Column({ type: 'jsonb', nullable: true, comment: 'What its Secrets lack, and its public keys' })
   findings!: Findings | null;
+  @Column({ type: 'boolean', default: false, comment: 'A delivery waits until the one before it was delivered or is over' })
+  ordered!: boolean;
+  @Column({ type: 'integer', nullable: true })
+  parallel!: number | null;
+  @Column({ name: 'rate_calls', type: 'integer', nullable: true })
+  rateCalls!: number | null;
+  @Column({ name: 'rate_ms', type: 'integer', nullable: true })
+  rateMs!: number | null;
+  @Column({
+    name: 'paced_until',
+    type: 'timestamptz',
+    nullable: true,
+    comment: 'Its rate: when the calls that were made would be over, were they spread evenly',
+  })
+  pacedUntil!: Date | null;
+  @Column({
+    name: 'due_at',
+    type: 'timestamptz',
+    nullable: true,
+    comment: 'When to look for deliveries to be made; null while none is known to wait',
+  })
+  dueAt!: Date | null;
+  @Column({ type: 'text', default: 'closed' })
+  circuit!: Circuit;
+  @Column({ type: 'integer', default: 0, comment: 'In a row, since the last success' })
+  failures!: number;
+  @Column({ name: 'failing_ms', type: 'bigint', default: 0, comment: 'Probes and the waits between them, added up' })
+  failingMs!: string;
+  @Column({ name: 'failing_since', type: 'timestamptz', nullable: true })
+  failingSince!: Date | null;
+  @Column({ name: 'failing_reason', type: 'text', nullable: true })
+  failingReason!: string | null;
+  @Column({
+    name: 'probe_at',
+    type: 'timestamptz',
+    nullable: true,
+    comment: 'While the circuit is open: when the oldest delivery is tried next',
+  })
+  probeAt!: Date | null;
+  @Column({
+    name: 'disabled_at',
+    type: 'timestamptz',
+    nullable: true,
+    comment: 'When it had failed for too long: what waits for it is kept, and not sent',
+  })
+  disabledAt!: Date | null;
 }
 
 /** One move of a tag that fired one trigger. */
@@ -218,19 +268,22 @@ export class FiringRow {
   created!: Date;
 }
 
-/** pending: not tried yet; gone: the receiver answered 410; dead: given up after a day. */
+/** pending: not tried yet; gone: the receiver answered 410; dead: given up. */
 export type DeliveryState = 'pending' | 'retrying' | 'delivered' | 'gone' | 'dead' | 'canceled';
 
 /** One call of one webhook for one firing. */
 @Entity('delivery')
 @Unique('delivery_once', ['firingId', 'webhook'])
-@Index('delivery_due', ['host', 'nextAttemptAt'], { where: 'next_attempt_at IS NOT NULL AND claimed_by IS NULL' })
-@Index('delivery_claimed', ['claimedBy'], { where: 'claimed_by IS NOT NULL' })
-@Index('delivery_of_trigger', ['triggerUid', 'webhook'], { where: 'finished_at IS NULL' })
+@Index('delivery_due', ['triggerUid', 'webhook', 'nextAttemptAt', 'position'], {
+  where: 'next_attempt_at IS NOT NULL AND claimed_by IS NULL',
+})
+@Index('delivery_claimed', ['triggerUid', 'webhook'], { where: 'claimed_by IS NOT NULL' })
+@Index('delivery_of_trigger', ['triggerUid', 'webhook', 'position'], { where: 'finished_at IS NULL' })
+@Index('delivery_failed', ['namespace', 'created', 'name'], { where: "state IN ('dead', 'gone')" })
 @Index('delivery_newest', ['namespace', 'created', 'name'])
 @Index('delivery_finished', ['finishedAt'], { where: 'finished_at IS NOT NULL' })
 export class DeliveryRow {
-  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'delivery_pkey', comment: 'The trigger and a hash of firing and webhook' })
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'delivery_pkey', comment: 'The trigger and the beginning of the uid' })
   name!: string;
   @Column({ type: 'uuid' })
   uid!: string;
@@ -277,6 +330,45 @@ export class DeliveryRow {
   created!: Date;
   @Column({ name: 'finished_at', type: 'timestamptz', nullable: true })
   finishedAt!: Date | null;
+  @Column({ type: 'bigint', generated: 'identity', comment: 'Deliveries of one webhook are in the order in which it fired' })
+  position!: string;
+  @Column({ type: 'integer', default: 0, comment: 'Attempts ever, also before replays' })
+  calls!: number;
+  @Column({ type: 'integer', default: 0, comment: 'Of its attempts those that count: not those that probed an open circuit' })
+  tries!: number;
+  @Column({ name: 'spent_ms', type: 'bigint', default: 0, comment: 'What its tries and the waits that were given took' })
+  spentMs!: string;
+}
+
+/** One call that was made for a delivery: what was sent, what came back, what followed. */
+@Entity('attempt')
+export class AttemptRow {
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'attempt_pkey' })
+  delivery!: string;
+  @PrimaryColumn({
+    type: 'integer',
+    primaryKeyConstraintName: 'attempt_pkey',
+    comment: 'Counts the attempts of the delivery, over its replays',
+  })
+  number!: number;
+  @Column({ type: 'timestamptz' })
+  at!: Date;
+  @Column({ type: 'integer' })
+  ms!: number;
+  @Column({ type: 'text', nullable: true, comment: 'Method, URL without its query, headers with credentials masked, size; JSON' })
+  request!: string | null;
+  @Column({ type: 'integer', nullable: true })
+  status!: number | null;
+  @Column({ type: 'text', nullable: true, comment: 'Of the answer, those worth having; JSON' })
+  headers!: string | null;
+  @Column({ type: 'text', nullable: true, comment: 'First 2 kB' })
+  answer!: string | null;
+  @Column({ type: 'text', nullable: true })
+  error!: string | null;
+  @Column({ type: 'text' })
+  outcome!: string;
+  @Column({ name: 'next_at', type: 'timestamptz', nullable: true })
+  nextAt!: Date | null;
 }
 
 /** A workload, DeploymentConfig, BuildConfig or Build, as it was sent, with its images resolved. */
@@ -373,6 +465,7 @@ export const database = {
     WebhookRow,
     FiringRow,
     DeliveryRow,
+    AttemptRow,
     WorkloadRow,
     FollowedTagRow,
     WorkloadTagRow,
@@ -382,6 +475,7 @@ export const database = {
     TriggersDeliveries1763700000000,
     Workloads1763790000000,
     WebhookFindings1763800000000,
+    EndpointsAttempts1763810000000,
     ChangeControl1763820000000,
     FanOuts1763830000000,
   ],

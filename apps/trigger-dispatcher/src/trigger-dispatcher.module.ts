@@ -13,6 +13,7 @@ import { Clock } from './clock.ts';
 import { Deliveries } from './deliveries.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
 import { DueChanges } from './due-changes.ts';
+import { Endpoints } from './endpoints.ts';
 import { EventsController } from './events.controller.ts';
 import { Explanations } from './explanations.ts';
 import { FanOutWorker } from './fan-out-worker.ts';
@@ -22,6 +23,8 @@ import { FollowedTags } from './followed-tags.ts';
 import { ImageTriggers } from './image-triggers.ts';
 import { Outcomes } from './outcomes.ts';
 import { PresetObjects } from './preset-objects.ts';
+import { QueueMetrics } from './queue-metrics.ts';
+import { Replays } from './replays.ts';
 import { RequestsController } from './requests.controller.ts';
 import { Retention } from './retention.ts';
 import { sealedTable } from './tables.ts';
@@ -54,6 +57,7 @@ const resealing = {
     Deliveries,
     DeliveryObjects,
     DueChanges,
+    Endpoints,
     Explanations,
     FanOuts,
     FanOutWorker,
@@ -63,6 +67,8 @@ const resealing = {
     NamespaceSecrets,
     Outcomes,
     PresetObjects,
+    QueueMetrics,
+    Replays,
     Retention,
     Sealing,
     resealing,

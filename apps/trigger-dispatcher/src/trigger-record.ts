@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { type Circuit, stateOfWebhook } from '@millrace/domain/circuit';
 import { TRIGGER_API_VERSION, TRIGGER_GROUP } from '@millrace/domain/image-trigger';
 import { notFound, StatusError } from '@millrace/domain/status';
 import { isSigned, MASK } from '@millrace/domain/trigger-webhook';
@@ -18,17 +19,32 @@ export interface TriggerRecord extends Omit<TriggerRow, 'held' | 'baseline' | 'l
   /** Absent from a fresh one. */
   held: string | null;
   planned: Planned[] | null;
-  /** Webhooks that answered 410, and when. */
-  gone: Record<string, string> | null;
+  /** What is wrong with its webhooks, by their names. */
+  impaired: Record<string, Impairment> | null;
   /** What is known of webhooks, of those of which something is. */
   findings: Record<string, Findings> | null;
 }
+
+/** A webhook that is not called as things come. */
+export interface Impairment {
+  circuit: Circuit;
+  /** When it answered 410. */
+  gone: string | null;
+  disabled: string | null;
+  failingSince: string | null;
+  reason: string | null;
+}
+
+/** Of a trigger `t`. */
+export const IMPAIRED = `(SELECT json_object_agg(w.name, json_build_object('circuit', w.circuit, 'gone', w.gone_at, 'disabled', w.disabled_at,
+    'failingSince', w.failing_since, 'reason', w.failing_reason))
+  FROM webhook w WHERE w.trigger_uid = t.uid AND (w.gone_at IS NOT NULL OR w.circuit = 'open' OR w.disabled_at IS NOT NULL))`;
 
 /** For `SELECT … FROM trigger t`. */
 export const TRIGGER_COLUMNS = `t.uid, t.namespace, t.name, t.created, t.generation, t.resource_version AS "resourceVersion", t.labels, t.annotations, t.spec,
   t.from_namespace AS "fromNamespace", t.from_stream AS "fromStream", t.from_tag AS "fromTag", t.baseline, t.last_triggered AS "lastTriggered", t.held, t.control, t.look_at AS "lookAt",
   (SELECT json_agg(json_build_object('streamUid', s.stream_uid, 'generation', s.generation, 'movedAt', s.moved_at)) FROM trigger_tag s WHERE s.trigger_uid = t.uid) AS planned,
-  (SELECT json_object_agg(w.name, w.gone_at) FROM webhook w WHERE w.trigger_uid = t.uid AND w.gone_at IS NOT NULL) AS gone,
+  ${IMPAIRED} AS impaired,
   (SELECT json_object_agg(w.name, w.findings) FROM webhook w WHERE w.trigger_uid = t.uid AND w.findings IS NOT NULL) AS findings`;
 
 /** Throws StatusError 404. With `lock` it is locked until the transaction ends. */
@@ -92,7 +108,7 @@ export interface TriggerObject {
 
 /** A trigger as clients read it: its secrets never leave; `secretSet` and masked headers say that they are there. */
 export function triggerObject(trigger: TriggerRecord, resourceVersion = trigger.resourceVersion): TriggerObject {
-  const { spec, gone, findings } = trigger;
+  const { spec, impaired, findings } = trigger;
   const generation = Number(trigger.generation);
   return {
     apiVersion: TRIGGER_API_VERSION,
@@ -113,10 +129,7 @@ export function triggerObject(trigger: TriggerRecord, resourceVersion = trigger.
       ...controlStatus(trigger),
       ...(trigger.baseline ? { baseline: trigger.baseline } : {}),
       ...(trigger.lastTriggered ? { lastTriggered: trigger.lastTriggered } : {}),
-      webhooks: spec.webhooks.map(({ name }) => ({
-        ...(gone?.[name] ? { name, state: 'Gone', since: gone[name] } : { name, state: 'Active' }),
-        ...findings?.[name],
-      })),
+      webhooks: spec.webhooks.map(({ name }) => ({ ...webhookStatus(name, impaired?.[name]), ...findings?.[name] })),
     },
   };
 }
@@ -163,6 +176,14 @@ export function pendingStatus({
     ...(verdicts.length ? { verdicts } : {}),
     ...(released ? { released } : {}),
   };
+}
+
+function webhookStatus(name: string, impairment: Impairment | undefined): object {
+  if (!impairment) return { name, state: 'Active' };
+  const { circuit, gone, disabled, failingSince, reason } = impairment;
+  const state = stateOfWebhook({ circuit, disabled: disabled !== null, gone: gone !== null });
+  const since = state === 'Gone' ? gone : state === 'Disabled' ? disabled : failingSince;
+  return { name, state, ...(since ? { since } : {}), ...(reason && state !== 'Gone' ? { reason } : {}) };
 }
 
 /** What watches are told of a trigger; `oldLabels` are those that it was selected by before. */

@@ -91,6 +91,7 @@ export class WebhookFindings implements Worker {
     const uids = [differing.map(({ uid }) => uid)];
     await this.store.transaction(async (tx) => {
       await tx.query(read, uids);
+      tx.send('SELECT FROM webhook WHERE trigger_uid = ANY ($1) ORDER BY trigger_uid, name FOR UPDATE', uids);
       await tx.run(`UPDATE webhook w SET findings = n.findings::jsonb ${other}`, rows);
       for (const trigger of await tx.query<TriggerRecord>(read, uids)) this.changes.record(tx, triggerChange(trigger, 'MODIFIED'));
     });

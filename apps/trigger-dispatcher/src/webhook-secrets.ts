@@ -1,4 +1,13 @@
-import { createHmac, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
+import {
+  createHmac,
+  createPrivateKey,
+  createPublicKey,
+  createSecretKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+  sign,
+} from 'node:crypto';
 import { type Signing, signingOf } from '@millrace/domain/signing-key';
 import type { WebhookSpec } from '@millrace/domain/trigger-webhook';
 
@@ -30,29 +39,32 @@ export function freshSecret(signing: Signing = 'HMAC'): string {
 
 const bytesOf = (key: string): Buffer => Buffer.from(key.slice(key.indexOf('_') + 1), 'base64');
 
-const privateKeys = new Map<string, KeyObject>();
+const keyObjects = new Map<string, KeyObject>();
 /** Keys that are kept ready; making one of its bytes costs more than to sign. */
-const PRIVATE_KEYS_MAX = 1_000;
+const KEY_OBJECTS_MAX = 2_000;
 
-function privateKeyOf(key: string): KeyObject {
-  const known = privateKeys.get(key);
+function keyObjectOf(key: string): KeyObject {
+  const known = keyObjects.get(key);
   if (known) return known;
-  const made = createPrivateKey({ key: Buffer.concat([PKCS8, bytesOf(key).subarray(0, KEY_BYTES)]), format: 'der', type: 'pkcs8' });
-  if (privateKeys.size >= PRIVATE_KEYS_MAX) privateKeys.clear();
-  privateKeys.set(key, made);
+  const made =
+    signingOf(key) === 'Ed25519'
+      ? createPrivateKey({ key: Buffer.concat([PKCS8, bytesOf(key).subarray(0, KEY_BYTES)]), format: 'der', type: 'pkcs8' })
+      : createSecretKey(bytesOf(key));
+  if (keyObjects.size >= KEY_OBJECTS_MAX) keyObjects.clear();
+  keyObjects.set(key, made);
   return made;
 }
 
 /** What receivers verify with, `whpk_…`; undefined for a key that they have to know themselves. */
 export function publicKeyOf(key: string): string | undefined {
   if (signingOf(key) !== 'Ed25519') return undefined;
-  const der = createPublicKey(privateKeyOf(key)).export({ format: 'der', type: 'spki' });
+  const der = createPublicKey(keyObjectOf(key)).export({ format: 'der', type: 'spki' });
   return `whpk_${der.subarray(-KEY_BYTES).toString('base64')}`;
 }
 
 /** What Standard Webhooks 1.0 signs with a key: `v1,` and base64 of HMAC-SHA256 over id, timestamp and body, or `v1a,` and that of Ed25519. */
 export function signature({ id, body, key }: { id: string; body: string; key: string }, timestamp: number): string {
   const signed = `${id}.${timestamp}.${body}`;
-  if (signingOf(key) === 'Ed25519') return `v1a,${sign(null, Buffer.from(signed), privateKeyOf(key)).toString('base64')}`;
-  return `v1,${createHmac('sha256', bytesOf(key)).update(signed).digest('base64')}`;
+  if (signingOf(key) === 'Ed25519') return `v1a,${sign(null, Buffer.from(signed), keyObjectOf(key)).toString('base64')}`;
+  return `v1,${createHmac('sha256', keyObjectOf(key)).update(signed).digest('base64')}`;
 }

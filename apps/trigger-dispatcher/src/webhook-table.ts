@@ -91,14 +91,14 @@ export class WebhookTable {
 
   /**
    * Writes the webhooks of a trigger; of those that are no longer there the deliveries that wait are canceled, and a webhook that was
-   * gone gets another chance when it has changed. Resolves to those that are still gone.
+   * gone gets another chance when it has changed. Resolves to what is known of them.
    */
   async write(
     tx: Tx,
     triggerUid: string,
     webhooks: readonly WebhookSpec[],
     kept: readonly Kept[],
-  ): Promise<{ gone: Record<string, string> | null; findings: Record<string, Findings> | null }> {
+  ): Promise<Record<string, Findings> | null> {
     await tx.run('DELETE FROM webhook WHERE trigger_uid = $1 AND NOT name = ANY($2)', [triggerUid, webhooks.map(({ name }) => name)]);
     for (const [i, webhook] of webhooks.entries()) {
       const one = kept[i];
@@ -132,12 +132,11 @@ export class WebhookTable {
         WHERE d.trigger_uid = $1 AND d.finished_at IS NULL AND w.trigger_uid = d.trigger_uid AND w.name = d.webhook AND w.host <> d.host`,
       [triggerUid],
     );
-    const [row] = await tx.query<{ gone: Record<string, string> | null; findings: Record<string, Findings> | null }>(
-      `SELECT json_object_agg(name, gone_at) FILTER (WHERE gone_at IS NOT NULL) AS gone,
-              json_object_agg(name, findings) FILTER (WHERE findings IS NOT NULL) AS findings FROM webhook WHERE trigger_uid = $1`,
+    const [row] = await tx.query<{ findings: Record<string, Findings> | null }>(
+      'SELECT json_object_agg(name, findings) FILTER (WHERE findings IS NOT NULL) AS findings FROM webhook WHERE trigger_uid = $1',
       [triggerUid],
     );
-    return row ?? { gone: null, findings: null };
+    return row?.findings ?? null;
   }
 
   private opened(sealed: Buffer, webhook: { triggerUid: string; name: string }): WebhookSecrets | undefined {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { lookup as systemLookup, Resolver, type LookupAddress } from 'node:dns';
 import { isIP, type LookupFunction } from 'node:net';
 import { Inject, Injectable } from '@nestjs/common';
-import { Agent, request, type Dispatcher } from 'undici';
+import { Agent } from 'undici';
 import { addressKind, BlockedAddress, isAllowedAddress } from '@millrace/domain/address';
 import type { AttemptOutcome } from '@millrace/domain/delivery-retry';
 import { isCredentialHeader, MASK } from '@millrace/domain/trigger-webhook';
@@ -10,6 +10,7 @@ import { pause } from '@millrace/platform/backoff';
 import { guardedConnector } from '@millrace/platform/guarded-connector';
 import { CONFIG } from '@millrace/platform/service';
 import type { DispatcherConfig } from './config.ts';
+import { exchange, type Exchanged } from './exchange.ts';
 import { signature } from './webhook-secrets.ts';
 
 /** One call, complete but for what is made of the moment: time and signatures. */
@@ -58,11 +59,8 @@ export interface Called {
   ms: number;
 }
 
-const ANSWER_KEPT_BYTES = 2_048;
-/** A short answer is read to its end, so that the connection can be used again; a longer one is cut. */
-const ANSWER_READ_BYTES = 64 * 1_024;
-/** The status is the answer; what follows it is not waited for much longer. */
-const ANSWER_READ_MS = 2_000;
+/** The status is the answer: what follows it is not waited for much longer. */
+const ANSWER_BOUNDS = { keptBytes: 2_048, readBytes: 64 * 1_024, readMs: 2_000 };
 const HEADER_BYTES = 16 * 1_024;
 const RESOLVE_MS = 2_000;
 /** Agents for servers with authorities of their own, each with its connections. */
@@ -88,8 +86,6 @@ export class Webhooks {
   /** Makes one attempt. Resolves whatever happens; what did is the outcome. Rejects only when `signal` aborts. */
   async call(call: Call, signal: AbortSignal): Promise<Called> {
     const started = performance.now();
-    const ms = () => Math.round(performance.now() - started);
-    const deadline = AbortSignal.timeout(call.timeoutMs);
     const own = headersOf(call, Math.floor(Date.now() / 1_000));
     const credentialHeaders = Object.keys(call.headers).filter(isCredentialHeader);
     const withheld = [...call.keys, ...call.credentials, ...credentialHeaders.map((name) => call.headers[name] ?? '')];
@@ -99,25 +95,11 @@ export class Webhooks {
       headers: { ...shownHeaders(call.headers, withheld), ...own },
       bytes: Buffer.byteLength(call.body),
     };
-    const asked = { dispatcher: this.agentFor(call.ca), headersTimeout: call.timeoutMs, bodyTimeout: ANSWER_READ_MS };
-    const signals = { signal: AbortSignal.any([deadline, signal]) };
     try {
-      const response = await (async () => {
-        if (call.mustExist !== undefined) {
-          const { 'content-type': _, ...rest } = call.headers;
-          const headers = { ...rest, accept: PARTIAL_OBJECT };
-          const there = await request(call.mustExist, { ...asked, ...signals, method: 'GET', headers });
-          // Who may patch but not read is told by the patch.
-          if (there.statusCode === 404) return there;
-          await there.body.dump({ limit: ANSWER_READ_BYTES });
-        }
-        const headers = { ...call.headers, ...own };
-        return request(call.url, { ...asked, ...signals, method: call.method as 'POST', headers, body: call.body });
-      })();
-      const answered = ms();
+      const response = await this.exchanged(call, own, signal);
+      const { status } = response;
       const retryAfter = response.headers['retry-after'];
-      const { statusCode: status } = response;
-      const answer = without(withheld, await beginningOf(response.body));
+      const answer = without(withheld, printable(response.body));
       const judged = call.judge?.(status, answer) ?? {};
       const kept = call.keepsAnswer === false && status < 300 ? '' : answer;
       return {
@@ -125,13 +107,29 @@ export class Webhooks {
         request: sent,
         headers: worthKeeping(response.headers, withheld),
         answer: kept,
-        ms: answered,
+        ms: Math.round(response.ms),
       };
     } catch (error) {
       if (signal.aborted) throw error;
-      const message = deadline.aborted ? `no answer within ${call.timeoutMs / 1_000} s` : reasonOf(error);
-      return { outcome: { kind: 'failed', error: without(withheld, message) }, request: sent, headers: {}, answer: '', ms: ms() };
+      const message = without(withheld, reasonOf(error));
+      const ms = Math.round(performance.now() - started);
+      return { outcome: { kind: 'failed', error: message }, request: sent, headers: {}, answer: '', ms };
     }
+  }
+
+  private async exchanged(call: Call, own: Record<string, string>, signal: AbortSignal): Promise<Exchanged> {
+    const dispatcher = this.agentFor(call.ca);
+    const { method, url, body, timeoutMs } = call;
+    const bounds = { ...ANSWER_BOUNDS, timeoutMs };
+    if (call.mustExist !== undefined) {
+      const { 'content-type': _, ...rest } = call.headers;
+      const headers = { ...rest, accept: PARTIAL_OBJECT };
+      const there = await exchange(dispatcher, { method: 'GET', url: call.mustExist, headers }, bounds, signal);
+      // Who may patch but not read is told by the patch.
+      if (there.status === 404) return there;
+      bounds.timeoutMs = Math.max(1, timeoutMs - there.ms);
+    }
+    return exchange(dispatcher, { method, url, headers: { ...call.headers, ...own }, body }, bounds, signal);
   }
 
   private anAgent(ca?: string): Agent {
@@ -203,7 +201,7 @@ const ANSWER_HEADERS =
   /^(content-(type|length)|retry-after|location|date|server|via|www-authenticate|x-(request|correlation|amzn-trace|github-request)-id|cf-ray|traceparent)$/;
 const ANSWER_HEADER_LENGTH = 200;
 
-function worthKeeping(headers: Dispatcher.ResponseData['headers'], withheld: readonly string[]): Record<string, string> {
+function worthKeeping(headers: Exchanged['headers'], withheld: readonly string[]): Record<string, string> {
   const kept: Record<string, string> = {};
   for (const [name, value] of Object.entries(headers)) {
     if (value === undefined || !ANSWER_HEADERS.test(name)) continue;
@@ -223,26 +221,6 @@ function without(credentials: readonly string[], text: string): string {
 export function withoutQuery(url: string): string {
   const { origin, pathname } = new URL(url);
   return `${origin}${pathname}`;
-}
-
-/** Reads as much of an answer as is worth it, and drops the rest with the connection. */
-async function beginningOf(body: Dispatcher.ResponseData['body']): Promise<string> {
-  const kept: Buffer[] = [];
-  let bytes = 0;
-  const patience = setTimeout(() => body.destroy(), ANSWER_READ_MS);
-  try {
-    for await (const chunk of body as AsyncIterable<Buffer>) {
-      if (bytes < ANSWER_KEPT_BYTES) kept.push(chunk.subarray(0, ANSWER_KEPT_BYTES - bytes));
-      bytes += chunk.length;
-      if (bytes > ANSWER_READ_BYTES) break;
-    }
-  } catch {
-    // It broke off; its status came before.
-  } finally {
-    clearTimeout(patience);
-    body.destroy();
-  }
-  return printable(Buffer.concat(kept).toString());
 }
 
 /** What went wrong, with the cause that drivers hide behind a general word; never the URL's query. */

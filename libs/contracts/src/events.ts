@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { ArtifactPublished } from './cdevents.ts';
 import { defineEvent } from './define.ts';
 import { ImportCompleted, ImportWanted } from './imports.ts';
+import { WebhookDisabled, WebhookEnabled } from './webhooks.ts';
 
 const Instant = z.string().describe('RFC 3339');
 
@@ -329,4 +330,6 @@ export const events = [
   BuildTriggered,
   DeployTriggered,
   ArtifactPublished,
+  WebhookDisabled,
+  WebhookEnabled,
 ] as const;

@@ -1,5 +1,6 @@
 import { Approval, Release } from '@millrace/domain/change-acts';
 import { Explanation } from '@millrace/domain/explanation';
+import { DeliveryReplay } from '@millrace/domain/delivery-replay';
 import { Image } from '@millrace/domain/image';
 import { ImageSignature } from '@millrace/domain/image-signature';
 import { ImageTrigger } from '@millrace/domain/image-trigger';
@@ -266,7 +267,22 @@ export const Deliveries: Resource = {
   kind: 'Delivery',
   namespaced: true,
   verbs: ['get', 'list', 'delete'],
+  fields: [
+    ...NAME_FIELDS,
+    ...['spec.trigger.name', 'spec.webhook', 'spec.host', 'spec.id', 'spec.image', 'spec.from.namespace', 'spec.from.name', 'status.state'],
+  ],
   subresources: [{ name: 'replay', kind: 'Delivery', verbs: ['create'] }],
+};
+/** Has many deliveries made again: created, never kept. */
+export const DeliveryReplays: Resource = {
+  ...TRIGGERS,
+  answersWithinMs: 60_000,
+  resource: 'deliveryreplays',
+  singular: 'deliveryreplay',
+  kind: 'DeliveryReplay',
+  namespaced: true,
+  verbs: ['create'],
+  schema: DeliveryReplay,
 };
 
 /** Receivers of webhooks that are known; they come with the release. */
@@ -413,6 +429,7 @@ export const resources: readonly Resource[] = [
   ImageTriggers,
   Explanations,
   Deliveries,
+  DeliveryReplays,
   WebhookPresets,
   ...workloads,
   RegistryNotifications,

@@ -1,13 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { type AttemptOutcome, nextStep } from './delivery-retry.ts';
+import { type AttemptContext, type AttemptOutcome, LONGEST_WAIT_MS, nextStep } from './delivery-retry.ts';
 
-const START = new Date('2026-11-20T09:00:00Z');
+const NOW = new Date('2026-11-20T09:00:00Z');
 const HOUR = 3_600_000;
-const context = (attempts: number, afterMs = 0, random = 0.5) => ({
-  attempts,
-  firstAttemptAt: START,
-  now: new Date(START.getTime() + afterMs),
-  random,
+const GIVE_UP_MS = 72 * HOUR;
+const context = (over: Partial<AttemptContext> = {}): AttemptContext => ({
+  ...{ tries: 1, spentMs: 0, ms: 0, giveUpMs: GIVE_UP_MS, now: NOW, random: 0.5 },
+  ...over,
 });
 const answered = (status: number, retryAfter?: string): AttemptOutcome => ({
   kind: 'answered',
@@ -17,9 +16,9 @@ const answered = (status: number, retryAfter?: string): AttemptOutcome => ({
 const failed: AttemptOutcome = { kind: 'failed', error: 'connect ECONNREFUSED 192.0.2.1:443' };
 
 /** Milliseconds until the next attempt; the kind where there is none. */
-function wait(outcome: AttemptOutcome, attempts = 1, afterMs = 0, random = 0.5): number | string {
-  const step = nextStep(outcome, context(attempts, afterMs, random));
-  return step.kind === 'retry' ? step.at.getTime() - START.getTime() - afterMs : step.kind;
+function wait(outcome: AttemptOutcome, over: Partial<AttemptContext> = {}): number | string {
+  const step = nextStep(outcome, context(over));
+  return step.kind === 'retry' ? step.delayMs : step.kind;
 }
 
 describe('what becomes of an attempt', () => {
@@ -45,15 +44,15 @@ describe('what becomes of an attempt', () => {
     [503, 'retry'],
     [504, 'retry'],
   ])('%i: %s', (status, kind) => {
-    expect(nextStep(answered(status), context(1)).kind).toBe(kind);
+    expect(nextStep(answered(status), context()).kind).toBe(kind);
   });
 
   it('a call without an answer is tried again, with the reason', () => {
-    expect(nextStep(failed, context(1))).toMatchObject({ kind: 'retry', reason: 'connect ECONNREFUSED 192.0.2.1:443' });
+    expect(nextStep(failed, context())).toMatchObject({ kind: 'retry', reason: 'connect ECONNREFUSED 192.0.2.1:443' });
   });
 
   it('a redirect says that it is not followed', () => {
-    expect(nextStep(answered(302), context(1))).toMatchObject({ reason: 'answered 302: redirects are not followed' });
+    expect(nextStep(answered(302), context())).toMatchObject({ reason: 'answered 302: redirects are not followed' });
   });
 });
 
@@ -69,8 +68,8 @@ describe('the time between attempts', () => {
     [12, 6 * HOUR],
     [13, 6 * HOUR],
     [500, 6 * HOUR],
-  ])('after attempt %i is %i ms', (attempts, ms) => {
-    expect(wait(failed, attempts)).toBe(ms);
+  ])('after try %i is %i ms', (tries, ms) => {
+    expect(wait(failed, { tries })).toBe(ms);
   });
 
   it.each([
@@ -78,30 +77,63 @@ describe('the time between attempts', () => {
     [0.25, 950],
     [0.999, 1_100],
   ])('jitter of %d makes of the first second %i ms', (random, ms) => {
-    expect(wait(failed, 1, 0, random)).toBe(ms);
+    expect(wait(failed, { random })).toBe(ms);
   });
 
-  it.each([0, 0.5, 0.9999])('with jitter %d, attempts go on for a day and end with one at its very end', (random) => {
-    let attempts = 0;
-    let at = 0;
-    for (;;) {
-      attempts++;
-      const ms = wait(failed, attempts, at, random);
-      if (typeof ms === 'string') {
-        expect(ms).toBe('dead');
-        break;
+  it.each([
+    [24, 12, 16],
+    [72, 20, 26],
+  ])('tries and waits of a delivery add up to the %i hours that it has, and end with a try at their very end', (hours, least, most) => {
+    for (const random of [0, 0.5, 0.9999]) {
+      let tries = 0;
+      let spentMs = 0;
+      for (;;) {
+        tries++;
+        const step = nextStep(failed, context({ tries, spentMs, random, giveUpMs: hours * HOUR }));
+        if (step.kind !== 'retry') {
+          expect(step.kind).toBe('dead');
+          break;
+        }
+        expect(step.delayMs).toBeGreaterThan(0);
+        expect(step.delayMs).toBeLessThan(LONGEST_WAIT_MS);
+        spentMs = step.spentMs;
       }
-      expect(ms).toBeGreaterThan(0);
-      at += ms;
-    }
 
-    expect(at).toBe(24 * HOUR);
-    expect(attempts).toBeGreaterThanOrEqual(12);
-    expect(attempts).toBeLessThanOrEqual(16);
+      expect(spentMs).toBe(hours * HOUR);
+      expect(tries).toBeGreaterThanOrEqual(least);
+      expect(tries).toBeLessThanOrEqual(most);
+    }
   });
 
-  it('a success after the day is a success', () => {
-    expect(wait(answered(200), 20, 48 * HOUR)).toBe('delivered');
+  it('what the call itself took counts too', () => {
+    expect(nextStep(failed, context({ spentMs: HOUR, ms: 15_000 }))).toMatchObject({ spentMs: HOUR + 15_000 + 1_000 });
+    expect(wait(failed, { spentMs: GIVE_UP_MS - 15_000, ms: 15_000 })).toBe('dead');
+  });
+
+  it('a success after all that is a success', () => {
+    expect(wait(answered(200), { tries: 40, spentMs: 2 * GIVE_UP_MS })).toBe('delivered');
+  });
+
+  it('a clock that jumps makes no delivery older: only waits that were given count', () => {
+    for (const now of [new Date('1970-01-01T00:00:00Z'), new Date('2099-01-01T00:00:00Z')])
+      expect(nextStep(failed, context({ tries: 2, spentMs: 1_000, now }))).toMatchObject({ kind: 'retry', delayMs: 5_000, spentMs: 6_000 });
+  });
+});
+
+describe('while the circuit of its endpoint is open', () => {
+  it.each([
+    ['it waits for the next probe', { probeInMs: 40_000 }, 40_000],
+    ['it is not given up, however long', { probeInMs: 600_000, tries: 40, spentMs: 2 * GIVE_UP_MS }, 600_000],
+  ])('%s', (_title, over, ms) => {
+    expect(wait(failed, over)).toBe(ms);
+  });
+
+  it('it uses up neither tries nor time', () => {
+    expect(nextStep(failed, context({ tries: 6, spentMs: HOUR, ms: 15_000, probeInMs: 5_000 }))).toMatchObject({ tries: 5, spentMs: HOUR });
+  });
+
+  it('410 is the end all the same', () => {
+    expect(wait(answered(410), { probeInMs: 5_000 })).toBe('gone');
   });
 });
 
@@ -124,7 +156,7 @@ describe('Retry-After', () => {
     expect(wait(outcome)).toBe(ms);
   });
 
-  it('does not reach beyond the day', () => {
-    expect(wait(answered(503, '3600'), 9, 23.5 * HOUR)).toBe(0.5 * HOUR);
+  it('does not reach beyond the time that a delivery has', () => {
+    expect(wait(answered(503, '3600'), { tries: 9, spentMs: GIVE_UP_MS - 0.5 * HOUR })).toBe(0.5 * HOUR);
   });
 });

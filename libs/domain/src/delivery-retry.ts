@@ -1,22 +1,35 @@
+import { HOUR, MINUTE, SECOND } from './interval.ts';
+
 /** What one attempt to call a webhook came to. */
 export type AttemptOutcome =
   /** `accepted` where not every 2xx is success, `meaning` where more is known than the status. */
   { kind: 'answered'; status: number; retryAfter?: string; accepted?: boolean; meaning?: string } | { kind: 'failed'; error: string };
 
-/** What the attempt was about. `attempts` counts this one too; `random` is in [0, 1). */
+/**
+ * What the attempt was about. Times are durations, added up from waits that were given and calls that were made: no clock that jumps makes a delivery
+ * older than it is.
+ */
 export interface AttemptContext {
-  attempts: number;
-  firstAttemptAt: Date;
+  /** Own tries of the delivery, this one too; calls that probed an open circuit are none. */
+  tries: number;
+  /** What its own tries, and the waits between them, took before this one. */
+  spentMs: number;
+  /** What this one took. */
+  ms: number;
+  giveUpMs: number;
+  /** While the circuit of its endpoint is open: when that is probed again. */
+  probeInMs?: number;
+  /** For a date in `Retry-After` alone. */
   now: Date;
+  /** In [0, 1). */
   random: number;
 }
 
 export type NextStep =
-  { kind: 'delivered' } | { kind: 'gone'; reason: string } | { kind: 'retry'; at: Date; reason: string } | { kind: 'dead'; reason: string };
-
-const SECOND = 1_000;
-const MINUTE = 60 * SECOND;
-const HOUR = 60 * MINUTE;
+  | { kind: 'delivered' }
+  | { kind: 'gone'; reason: string }
+  | { kind: 'retry'; delayMs: number; tries: number; spentMs: number; reason: string }
+  | { kind: 'dead'; reason: string };
 
 /** Waiting times after the first, second, ... failure; the last one repeats. Dense at first: a deployment waits for it. */
 const DELAYS_MS = [
@@ -35,38 +48,50 @@ const DELAYS_MS = [
 ];
 /** A tenth more or less, so that what failed together does not come back together. */
 const JITTER = 0.1;
-const GIVE_UP_AFTER_MS = 24 * HOUR;
 const RETRY_AFTER_MS = { min: SECOND, max: 6 * HOUR };
+/** No delivery is given a longer wait: one that stands further ahead was put there by a clock that has been set back since. */
+export const LONGEST_WAIT_MS = 7 * HOUR;
 
 /**
- * 2xx is delivered; 410 says that the receiver is gone for good; everything else, redirects included, is tried again for a day.
- * `Retry-After` of a 429 or 503 is obeyed within bounds. The last attempt falls at the end of the day; after it comes `dead`.
+ * 2xx is delivered; 410 says that the receiver is gone for good; everything else, redirects included, is tried again. `Retry-After` of a 429 or 503 is
+ * obeyed within bounds. What its own tries and their waits add up to is bounded by `giveUpMs`: the last attempt falls at the end of it, after it comes
+ * `dead`. While the circuit is open, the delivery waits for its endpoint, and none of that counts.
  */
 export function nextStep(outcome: AttemptOutcome, context: AttemptContext): NextStep {
-  if (outcome.kind === 'answered' && (outcome.accepted ?? (outcome.status >= 200 && outcome.status < 300))) return { kind: 'delivered' };
-  const reason = outcome.kind === 'failed' ? outcome.error : (outcome.meaning ?? reasonOf(outcome.status));
-  if (outcome.kind === 'answered' && outcome.status === 410) return { kind: 'gone', reason };
-  const deadline = context.firstAttemptAt.getTime() + GIVE_UP_AFTER_MS;
-  if (context.now.getTime() >= deadline) return { kind: 'dead', reason };
-  const at = context.now.getTime() + (toldDelayMs(outcome, context.now) ?? delayMs(context.attempts, context.random));
-  return { kind: 'retry', at: new Date(Math.min(at, deadline)), reason };
+  const { tries, spentMs, ms, giveUpMs, probeInMs, now, random } = context;
+  if (isDelivered(outcome)) return { kind: 'delivered' };
+  const reason = failureOf(outcome);
+  if (isGone(outcome)) return { kind: 'gone', reason };
+  if (probeInMs !== undefined) return { kind: 'retry', delayMs: probeInMs, tries: tries - 1, spentMs, reason };
+  const spent = spentMs + ms;
+  if (spent >= giveUpMs) return { kind: 'dead', reason };
+  const delayMs = Math.min(toldDelayMs(outcome, now) ?? ownDelayMs(tries, random), giveUpMs - spent);
+  return { kind: 'retry', delayMs, tries, spentMs: spent + delayMs, reason };
 }
 
-function reasonOf(status: number): string {
-  return status >= 300 && status < 400 ? `answered ${status}: redirects are not followed` : `answered ${status}`;
-}
+export const isDelivered = (outcome: AttemptOutcome): boolean =>
+  outcome.kind === 'answered' && (outcome.accepted ?? (outcome.status >= 200 && outcome.status < 300));
 
-function delayMs(attempts: number, random: number): number {
-  const base = DELAYS_MS[Math.min(attempts, DELAYS_MS.length) - 1] ?? SECOND;
-  return Math.round(base * (1 - JITTER + 2 * JITTER * random));
+export const isGone = (outcome: AttemptOutcome): boolean => outcome.kind === 'answered' && outcome.status === 410;
+
+/** Why an attempt did not deliver, in words. */
+export function failureOf(outcome: AttemptOutcome): string {
+  if (outcome.kind === 'failed') return outcome.error;
+  const { status, meaning } = outcome;
+  return meaning ?? (status >= 300 && status < 400 ? `answered ${status}: redirects are not followed` : `answered ${status}`);
 }
 
 /** What a 429 or 503 asks for, in milliseconds within bounds; undefined where it asks for nothing that can be read. */
-function toldDelayMs(outcome: AttemptOutcome, now: Date): number | undefined {
+export function toldDelayMs(outcome: AttemptOutcome, now: Date): number | undefined {
   if (outcome.kind !== 'answered' || (outcome.status !== 429 && outcome.status !== 503)) return undefined;
   const text = outcome.retryAfter?.trim() ?? '';
   const told = /^\d{1,9}$/.test(text) ? Number(text) * SECOND : isHttpDate(text) ? Date.parse(text) - now.getTime() : undefined;
   return told === undefined || Number.isNaN(told) ? undefined : Math.min(RETRY_AFTER_MS.max, Math.max(RETRY_AFTER_MS.min, told));
 }
+
+const ownDelayMs = (tries: number, random: number): number => jittered(DELAYS_MS[Math.min(tries, DELAYS_MS.length) - 1] ?? SECOND, random);
+
+/** A tenth more or less. */
+export const jittered = (ms: number, random: number): number => Math.round(ms * (1 - JITTER + 2 * JITTER * random));
 
 const isHttpDate = (text: string): boolean => /^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? .{10,40}$/.test(text);

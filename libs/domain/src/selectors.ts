@@ -50,8 +50,11 @@ export interface FieldRequirement {
   value: string;
 }
 
-/** Reads a field selector; `fields` names those that the resource can be selected by. */
-export function parseFieldSelector(text: string, fields: readonly string[]): FieldRequirement[] {
+/** What the reference names in its error, whatever else a resource of its own can be selected by. */
+const NAMED_FIELDS = ['metadata.name', 'metadata.namespace'];
+
+/** Reads a field selector; `fields` names those that the resource can be selected by, `named` those that an error names. */
+export function parseFieldSelector(text: string, fields: readonly string[], named: readonly string[] = NAMED_FIELDS): FieldRequirement[] {
   const requirements: FieldRequirement[] = [];
   for (const term of splitTerms(text)) {
     if (term === '') continue;
@@ -59,7 +62,9 @@ export function parseFieldSelector(text: string, fields: readonly string[]): Fie
     if (!found) throw new StatusError(badRequest(`invalid selector: '${text}'; can't understand '${term}'`));
     if (!fields.includes(found.field))
       throw new StatusError(
-        badRequest(`${JSON.stringify(found.field)} is not a known field selector: only "metadata.name", "metadata.namespace"`),
+        badRequest(
+          `${JSON.stringify(found.field)} is not a known field selector: only ${named.map((field) => JSON.stringify(field)).join(', ')}`,
+        ),
       );
     requirements.push(found);
   }

@@ -4,6 +4,7 @@ import { optional } from './object-meta.ts';
 import { type SecretKey, secretKeyOf, SecretSource } from './secret-source.ts';
 import { type Signing, signingOf } from './signing-key.ts';
 import { presetNamed } from './webhook-presets.ts';
+import { completePace, webhookPace, type WebhookPace } from './webhook-pace.ts';
 import { isTemplate, splitUrl } from './webhook-url.ts';
 
 export const TIMEOUT_SECONDS = { min: 1, max: 30, otherwise: 15 } as const;
@@ -37,12 +38,14 @@ export const TriggerWebhook = z
     previousSecretUntil: optional(z.string()).describe('When the previous secret ends to sign, RFC 3339'),
     secretSet: optional(z.boolean()).describe('Whether a secret is kept; read only'),
     timeoutSeconds: optional(z.int()).describe('How long one attempt may take, 1 to 30; 15 when absent'),
+    ...webhookPace,
   })
   .meta({ id: 'TriggerWebhook' });
 export type TriggerWebhook = z.infer<typeof TriggerWebhook>;
 
 /** A webhook as it is kept: complete, keys that sign apart, and masked where it is read. */
-export interface WebhookSpec extends Omit<TriggerWebhook, 'name' | 'timeoutSeconds' | 'secret' | 'secretSet' | 'signing'> {
+export interface WebhookSpec
+  extends Omit<TriggerWebhook, 'name' | 'timeoutSeconds' | 'secret' | 'secretSet' | 'signing' | keyof WebhookPace>, WebhookPace {
   name: string;
   timeoutSeconds: number;
   signing?: Signing;
@@ -64,6 +67,8 @@ export function completeWebhook({ secret, secretSet: _, ...webhook }: TriggerWeb
     parametersFrom: filled(parametersFrom),
     signing: (signing as Signing | undefined) ?? (given === 'Ed25519' ? given : undefined),
     timeoutSeconds: timeoutSeconds ?? TIMEOUT_SECONDS.otherwise,
+    ...{ ordered: undefined, parallel: undefined, rate: undefined },
+    ...completePace(webhook),
   };
   return Object.fromEntries(
     Object.entries(complete).filter(([key, value]) => value !== undefined && (value !== '' || key === 'body')),

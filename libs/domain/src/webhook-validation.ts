@@ -5,6 +5,7 @@ import { keyProblem, SIGNINGS } from './signing-key.ts';
 import { type FieldError, forbiddenField, invalidValue, required } from './status.ts';
 import { namespaceProblems } from './stream-names.ts';
 import { literalsOf, MASK, TIMEOUT_SECONDS, type TriggerWebhook } from './trigger-webhook.ts';
+import { validatePace } from './webhook-pace.ts';
 import { presetNamed, webhookPresets } from './webhook-presets.ts';
 import { isTemplate, splitUrl, urlProblem } from './webhook-url.ts';
 
@@ -26,7 +27,7 @@ export function validateWebhook(webhook: TriggerWebhook, path: string, allow: Ad
     errors.push(forbiddenField(`${path}.${forms[1]?.[0]}`, `${forms[0]?.[0]} is given already; a webhook has one`));
   else if (kubernetes) errors.push(...validateKubernetes(kubernetes, `${path}.kubernetes`, allow), ...unused(webhook, path));
   else errors.push(...validateRequest(webhook, path, allow));
-  errors.push(...validateSigning(webhook, path));
+  errors.push(...validateSigning(webhook, path), ...validatePace(webhook, path));
   if (timeoutSeconds !== undefined && (timeoutSeconds < TIMEOUT_SECONDS.min || timeoutSeconds > TIMEOUT_SECONDS.max))
     errors.push(
       invalidValue(`${path}.timeoutSeconds`, timeoutSeconds, `must be between ${TIMEOUT_SECONDS.min} and ${TIMEOUT_SECONDS.max}`),

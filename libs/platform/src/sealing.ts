@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHash, createSecretKey, type KeyObject, randomBytes } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import { CONFIG } from './service.ts';
 
@@ -32,14 +32,15 @@ export class SealError extends Error {
  */
 @Injectable()
 export class Sealing {
-  private readonly keys: ReadonlyMap<string, Buffer>;
-  private readonly current: { id: string; key: Buffer };
+  // As objects: a cipher that gets bytes takes ten times as long to begin.
+  private readonly keys: ReadonlyMap<string, KeyObject>;
+  private readonly current: { id: string; key: KeyObject };
 
   constructor(@Inject(CONFIG) config: { SECRETS_KEY: readonly Buffer[] }) {
     const [key] = config.SECRETS_KEY;
     if (!key) throw new SealError('SECRETS_KEY holds no key');
-    this.current = { id: idOf(key), key };
-    this.keys = new Map(config.SECRETS_KEY.map((one) => [idOf(one), one]));
+    this.current = { id: idOf(key), key: createSecretKey(key) };
+    this.keys = new Map(config.SECRETS_KEY.map((one) => [idOf(one), createSecretKey(one)]));
   }
 
   /** Id of the key that seals: 16 hex digits that do not tell the key. */
@@ -114,7 +115,7 @@ const idOf = (key: Buffer): string =>
     .digest('hex')
     .slice(0, 2 * KEY_ID_BYTES);
 
-function decipher(key: Buffer, sealed: Buffer, belongsTo: string): object {
+function decipher(key: KeyObject, sealed: Buffer, belongsTo: string): object {
   const [iv, tag, text] = [
     sealed.subarray(0, IV_BYTES),
     sealed.subarray(IV_BYTES, IV_BYTES + TAG_BYTES),
