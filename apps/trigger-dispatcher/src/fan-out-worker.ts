@@ -13,9 +13,8 @@ import { WorkloadTriggers } from './workload-triggers.ts';
 const POLL_MS = 1_000;
 /** How often a follower is tried alone that the move cannot be brought to. */
 const TRIES = 3;
-/** Facts that may wait to be published when a part begins, in parts: what others tell meanwhile waits behind them. */
-const AHEAD_PARTS = 2;
-const AHEAD_MS = 5;
+/** Facts that may wait to be published when a part commits: what others tell meanwhile waits behind one part, and this thread has time for them. */
+const AHEAD = 20;
 
 /** Brings moves to their many followers, part by part; every instance takes part. */
 @Injectable()
@@ -51,7 +50,6 @@ export class FanOutWorker implements Worker {
         const worked = await this.work();
         failures = 0;
         if (!worked) await this.fanOuts.wait(POLL_MS, signal);
-        else while (!signal.aborted && (await this.crowded())) await pause(AHEAD_MS, signal);
       } catch (error) {
         if (signal.aborted) break;
         const waitMs = Math.min(5_000, 100 * 2 ** failures++);
@@ -93,6 +91,7 @@ export class FanOutWorker implements Worker {
       const fanOut = await this.fanOuts.next(tx, id);
       if (!fanOut) return false;
       begun(fanOut);
+      tx.require(this.store.outbox.calm(this.store, AHEAD, this.stopping.signal));
       this.fanOuts.advance(tx, fanOut, await this.to(fanOut).bring(tx, fanOut, size));
       return true;
     });
@@ -116,11 +115,6 @@ export class FanOutWorker implements Worker {
 
   private to({ followers }: FanOut): Bringing {
     return followers === 'triggers' ? this.triggers : this.workloads;
-  }
-
-  private async crowded(): Promise<boolean> {
-    const max = AHEAD_PARTS * this.config.FAN_OUT_PART;
-    return (await this.store.outbox.waiting(this.store, max)) >= max;
   }
 }
 

@@ -35,6 +35,8 @@ export interface Waiting {
 
 /** The longest list that one INSERT takes: seven parameters a row, 65,535 in all. */
 const ROWS_PER_INSERT = 1_000;
+/** How soon one looks again what another instance has published. */
+const CALM_MS = 5;
 
 /**
  * Facts are written here in the transaction that made them true, so a crash between commit and publish loses none; the
@@ -45,6 +47,7 @@ export class Outbox {
   private crowded = (): boolean => false;
   private backlog = (): number | undefined => undefined;
   private readonly emptied = new Bell();
+  private readonly calmer = new Bell();
   private wakers: ((facts: readonly Waiting[]) => void)[] = [];
 
   stage<C extends EventContract>(contract: C, data: EventData<C>, meta: FactMeta): Staged {
@@ -91,12 +94,17 @@ export class Outbox {
     if (this.crowded()) await this.emptied.wait(1_000, signal);
   }
 
-  /** How many facts wait to be published, up to `max`; where another instance publishes, as far as that has written down what it did. */
-  async waiting(store: Pick<Tx, 'query'>, max: number): Promise<number> {
+  /** Resolves when no more than `max` facts wait to be published, whoever does that: for who tells many, and would have what others tell wait behind them. */
+  async calm(store: Pick<Tx, 'query'>, max: number, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted && (await this.waiting(store, max)) > max) await this.calmer.wait(CALM_MS, signal);
+  }
+
+  /** Where another instance publishes, as far as that has written down what it did. */
+  private async waiting(store: Pick<Tx, 'query'>, max: number): Promise<number> {
     const known = this.backlog();
-    if (known !== undefined) return Math.min(known, max);
+    if (known !== undefined) return known;
     const [row] = await store.query<{ n: string }>(
-      'SELECT count(*) AS n FROM (SELECT FROM outbox WHERE sequence IS NULL LIMIT $1) AS part',
+      'SELECT count(*) AS n FROM (SELECT FROM outbox WHERE sequence IS NULL LIMIT $1 + 1) AS part',
       [max],
     );
     return Number(row?.n ?? 0);
@@ -114,6 +122,7 @@ export class Outbox {
 
   published(): void {
     this.emptied.ring();
+    this.calmer.ring();
   }
 
   /** Called after every commit that staged something, with what it staged. */
