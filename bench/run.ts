@@ -10,7 +10,9 @@ import { reference } from './reference.ts';
 import { registryClient } from './registry-client.ts';
 import { schedule } from './schedule.ts';
 import { start } from './start.ts';
+import { state } from './state.ts';
 import { throughput } from './throughput.ts';
+import { triggers } from './triggers.ts';
 import { watch } from './watch.ts';
 import { workloads } from './workloads.ts';
 
@@ -26,6 +28,8 @@ const benches = {
   watch,
   reference,
   schedule,
+  state,
+  triggers,
   workloads,
   'registry-client': registryClient,
 };

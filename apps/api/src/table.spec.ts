@@ -99,7 +99,12 @@ describe('a table', () => {
 
   it('of triggers and deliveries shows what fires and where it goes', () => {
     const from = { namespace: 'lib', name: 'base:1' };
-    const trigger = { metadata: { ...metadata, namespace: 'demo' }, spec: { kind: 'Build', from, webhooks: [{}, {}] } };
+    const pending = { generation: 7, count: 3, blockers: [{ reason: 'Held' }, { reason: 'TooYoung' }], lookAt: before(-90 * S) };
+    const trigger = {
+      metadata: { ...metadata, namespace: 'demo' },
+      spec: { kind: 'Build', from, webhooks: [{}, {}] },
+      status: { phase: 'Waiting', pending },
+    };
     const delivery = {
       metadata: { ...metadata, namespace: 'demo' },
       spec: {
@@ -109,7 +114,10 @@ describe('a table', () => {
       status: { state: 'Waiting', attempts: 2, nextAttemptAt: before(-90 * S), lastAttempt: { status: 503, error: 'answered 503' } },
     };
 
-    expect(row('triggers.millrace.dev', 'imagetriggers', trigger)).toEqual(['n', 'lib/base:1', 'Build', false, 2, '', '3d']);
+    expect(row('triggers.millrace.dev', 'imagetriggers', trigger)).toEqual([
+      ...['n', 'lib/base:1', 'Build', 'Waiting', '#7 (+2)', 2, '', '3d'],
+      ...['Held,TooYoung', 'in 90s'],
+    ]);
     expect(row('triggers.millrace.dev', 'deliveries', delivery)).toEqual([
       'n',
       't',
@@ -135,6 +143,19 @@ describe('a table', () => {
       'tag.moved',
       'why',
       '3d',
+    ]);
+  });
+
+  it('of a tag that holds changes back says what waits, why, and when it is looked at again', () => {
+    const status = {
+      decision: { kind: 'Waiting', reason: 'TooYoung', message: 'must be 1h old', lookAt: before(-60 * S) },
+      pending: 21,
+      newest: { image: `sha256:${'d'.repeat(64)}`, since: before(90 * S) },
+      current: { image: '', dockerImageReference: 'quay.io/a/b:1' },
+    };
+
+    expect(row('control.millrace.dev', 'tagchanges', { metadata, status })).toEqual([
+      ...['n', 'Waiting', 'TooYoung', 21, 'sha256:dddddddddddd', 'About a minute ago', 'in 60s', 'quay.io/a/b:1', 'must be 1h old'],
     ]);
   });
 

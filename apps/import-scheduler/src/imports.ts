@@ -7,6 +7,7 @@ import type { Image } from '@millrace/domain/image';
 import { tryParseReference } from '@millrace/domain/image-reference';
 import { IMAGE_API_VERSION, IMAGE_GROUP, type ImageStream } from '@millrace/domain/image-stream';
 import { type ImageImportStatus, ImageStreamImport, type ImageStreamImportStatus } from '@millrace/domain/image-stream-import';
+import { heldBack } from '@millrace/domain/import-outcome';
 import {
   defaultImport,
   IMPORTS,
@@ -94,13 +95,16 @@ export class Imports {
       ...(images.length ? { images: images.map((item, i) => statusOf(item, imagesSeen[i])) } : {}),
       ...(repository ? { repository: repository.status } : {}),
     };
+    const warnings: string[] = [];
     if (asked.spec.import) {
       const tags = [...pairs(repository?.items ?? [], repository?.seen ?? []), ...pairs(images, imagesSeen)].flatMap(importedTag);
       await this.write(question, asked, tags, status);
+      if (status.import) warnings.push(...heldBack(status.import, tags.flatMap(tagAndImage)));
     }
     return {
       kind: 'object',
       code: 201,
+      ...(warnings.length ? { warnings } : {}),
       object: {
         kind: KIND,
         apiVersion: IMAGE_API_VERSION,
@@ -248,6 +252,8 @@ export class Imports {
     }
   }
 }
+
+const tagAndImage = ({ tag, result }: ImportedTag) => (result.kind === 'found' ? [{ tag, image: result.image.metadata.name ?? '' }] : []);
 
 function imageItem(
   { from, to, importPolicy = {}, referencePolicy = {}, includeManifest = false }: NonNullable<ImageStreamImport['spec']['images']>[number],

@@ -3,6 +3,7 @@ import { Injectable } from '@nestjs/common';
 import type { Touched } from '@millrace/contracts/requests';
 import { pause } from '@millrace/platform/backoff';
 import { Bus } from '@millrace/platform/bus';
+import { packed, unpacked } from '@millrace/platform/rows';
 import type { Worker } from '@millrace/platform/service';
 import { type Statement, Store, type Tx } from '@millrace/platform/store';
 import { touchedSince } from '@millrace/platform/touched';
@@ -183,9 +184,10 @@ function numbering(pending: Pending[]): Statement {
     sql: `WITH taken AS (
        UPDATE revision SET value = value + $1 RETURNING value - $1 AS base
      ), told AS (
-       SELECT base + n AS revision, uid, namespace, name, type, object, old_labels, resource
-         FROM taken, unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
-                     WITH ORDINALITY AS one (uid, namespace, name, type, object, old_labels, resource, n)
+       -- Not a join: nobody has counted the rows of revision, and with more than its one the plan would read all triggers.
+       SELECT (SELECT base FROM taken) + n AS revision, uid, namespace, name, type, object, old_labels, resource
+         FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], ${unpacked('$6')}, ${unpacked('$7')}, $8::text[])
+              WITH ORDINALITY AS one (uid, namespace, name, type, object, old_labels, resource, n)
      ), numbered AS (
        UPDATE trigger SET resource_version = told.revision FROM told WHERE trigger.uid = told.uid
      ), numbered_workloads AS (
@@ -201,8 +203,8 @@ function numbering(pending: Pending[]): Statement {
       changes.map((change) => change.namespace),
       changes.map((change) => change.name),
       changes.map((change) => change.type),
-      changes.map(({ object }) => JSON.stringify({ ...object, metadata: { ...object.metadata, resourceVersion: NUMBER } })),
-      changes.map((change) => (change.oldLabels ? JSON.stringify(change.oldLabels) : null)),
+      packed(changes.map(({ object }) => JSON.stringify({ ...object, metadata: { ...object.metadata, resourceVersion: NUMBER } }))),
+      packed(changes.map((change) => (change.oldLabels ? JSON.stringify(change.oldLabels) : null))),
       changes.map((change) => change.resource),
     ],
   };

@@ -22,6 +22,11 @@ export const config = {
     ),
   WEBHOOK_PARALLEL: integer(1, 10_000).default(512).describe('Webhook calls that one process has in flight at most.'),
   WEBHOOK_PARALLEL_PER_HOST: integer(1, 1_000).default(8).describe('Of these, calls to one host.'),
+  FAN_OUT_PART: integer(1, 10_000)
+    .default(100)
+    .describe(
+      'Triggers, or workloads, that one transaction brings a move of a tag to; one that more follow goes out in parts, beside the others.',
+    ),
   DELIVERY_RETENTION_HOURS: integer(1, 24 * 365)
     .default(168)
     .describe('How long deliveries that are over, and what fired, stay to be looked at and replayed.'),

@@ -2,10 +2,12 @@ import { describe, expect, it } from 'vitest';
 import { WebhookDisabled, WebhookEnabled } from '@millrace/contracts/webhooks';
 import { ALIVE_LOCKS } from '@millrace/platform/lease';
 import { eventually } from '@millrace/testing/eventually';
-import { DeliveriesBed } from './fixture-deliveries.ts';
+import { DeliveriesBed } from '@millrace/testing/deliveries-bed';
+import { service } from './main.ts';
 import { Retention } from './retention.ts';
+import { database } from './tables.ts';
 
-const bed = new DeliveriesBed();
+const bed = new DeliveriesBed(service as never, database);
 const DAY_MS = 86_400_000;
 
 /** Fails until the circuit is open; resolves to how many calls that took. */

@@ -2,9 +2,11 @@ import { Inject, Injectable } from '@nestjs/common';
 import { Counter, type Registry } from 'prom-client';
 import { BuildTriggered, DeployTriggered, type TagMoved, type Triggered } from '@millrace/contracts/events';
 import type { TriggerKind } from '@millrace/domain/image-trigger';
+import type { Skipped, Waited } from '@millrace/domain/pending-change';
 import { firingId, type Missed } from '@millrace/domain/trigger-matching';
 import { METRICS } from '@millrace/platform/health';
 import type { Log } from '@millrace/platform/log';
+import { packed, unpacked } from '@millrace/platform/rows';
 import { LOG } from '@millrace/platform/service';
 import type { Tx } from '@millrace/platform/store';
 import { Deliveries } from './deliveries.ts';
@@ -17,6 +19,9 @@ export interface Firing {
   trigger: TriggerRecord;
   move: TagMoved;
   missed?: Missed;
+  /** What it has skipped, and why it did not fire at once. */
+  between?: readonly Skipped[];
+  waited?: Waited;
   traceparent: string;
 }
 
@@ -44,28 +49,34 @@ export class Firings {
   async write(tx: Tx, firings: readonly Firing[]): Promise<void> {
     if (!firings.length) return;
     const now = new Date();
+    const moves = [...new Set(firings.map(({ move }) => move))];
+    const bodies = new Map(moves.map((move) => [move, restOf(move)]));
     const rows = firings.map((firing) => {
       const id = firingId(firing.trigger.uid, firing.move.tag, firing.move);
-      const data = triggered(firing);
-      return { ...firing, id, data, event: cloudEvent({ ...firing, id, data }, now) };
+      const json = dataOf(firing, bodies.get(firing.move) ?? restOf(firing.move));
+      // What no webhook gets is told on NATS, and need not lie here too.
+      return { ...firing, id, json, event: firing.trigger.spec.webhooks.length ? cloudEvent({ ...firing, id, json }, now) : '' };
     });
+    const places = new Map(moves.map((move, i) => [move, i + 1]));
     const share = await this.deliveries.share();
     const written = await tx.query<Written>(
       `WITH fired AS (
          INSERT INTO firing (id, trigger_uid, kind, namespace, stream, tag, generation, image, event, traceparent, created)
-         SELECT *, $11::timestamptz FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::text[])
+         SELECT one.id, one.trigger_uid, one.kind, m.namespace, m.stream, m.tag, m.generation, m.image, coalesce(one.event, ''), one.traceparent, $12::timestamptz
+           FROM unnest($1::text[], $2::uuid[], $3::text[], ${unpacked('$4')}, $5::text[], $6::int[]) AS one (id, trigger_uid, kind, event, traceparent, move)
+           JOIN unnest($7::text[], $8::text[], $9::text[], $10::bigint[], $11::text[]) WITH ORDINALITY AS m (namespace, stream, tag, generation, image, n) ON m.n = one.move
          ON CONFLICT (id) DO NOTHING RETURNING id, trigger_uid
        ), candidate AS (
          SELECT gen_random_uuid() AS uid, f.id, o.n, w.name AS webhook, t.namespace, t.uid AS trigger_uid, t.name AS trigger, w.host, ${UNRESTRAINED} AS free
            FROM fired f JOIN unnest($1::text[]) WITH ORDINALITY AS o (id, n) ON o.id = f.id
            JOIN trigger t ON t.uid = f.trigger_uid JOIN webhook w ON w.trigger_uid = t.uid AND w.gone_at IS NULL
        ), due AS (
-         SELECT *, free AND row_number() OVER (PARTITION BY free ORDER BY n) <= $13
-                        AND row_number() OVER (PARTITION BY free, host ORDER BY n) <= coalesce(($12::jsonb ->> host)::int, $14) AS mine FROM candidate
+         SELECT *, free AND row_number() OVER (PARTITION BY free ORDER BY n) <= $14
+                        AND row_number() OVER (PARTITION BY free, host ORDER BY n) <= coalesce(($13::jsonb ->> host)::int, $15) AS mine FROM candidate
        ), made AS (
          INSERT INTO delivery (name, uid, firing_id, webhook, namespace, trigger_uid, trigger_name, host, state, next_attempt_at, created, claimed_by, started_at)
          SELECT trigger || '-' || left(replace(uid::text, '-', ''), 16), uid, id, webhook, namespace, trigger_uid, trigger, host,
-                'pending', now(), $11, CASE WHEN mine THEN $15::int END, CASE WHEN mine THEN now() END
+                'pending', now(), $12, CASE WHEN mine THEN $16::int END, CASE WHEN mine THEN now() END
            FROM due ORDER BY n, webhook
          RETURNING name, firing_id, webhook, trigger_uid, host, claimed_by
        ), waits AS (
@@ -80,26 +91,32 @@ export class Firings {
         rows.map((row) => row.id),
         rows.map((row) => row.trigger.uid),
         rows.map((row) => row.trigger.spec.kind),
-        rows.map((row) => row.move.namespace),
-        rows.map((row) => row.move.stream),
-        rows.map((row) => row.move.tag),
-        rows.map((row) => row.move.generation),
-        rows.map((row) => row.move.current.image),
-        rows.map((row) => row.event),
+        packed(rows.map((row) => row.event)),
         rows.map((row) => row.traceparent),
+        rows.map((row) => places.get(row.move)),
+        moves.map((move) => move.namespace),
+        moves.map((move) => move.stream),
+        moves.map((move) => move.tag),
+        moves.map((move) => move.generation),
+        moves.map((move) => move.current.image),
         ...[now, JSON.stringify(share.hosts), share.free, share.perHost, share.instance],
       ],
     );
     const deliveries = Map.groupBy(written, (row) => row.id);
     const fresh = rows.filter((row) => deliveries.has(row.id));
-    for (const { id, trigger, data, traceparent } of fresh)
-      tx.publishLater(CONTRACTS[trigger.spec.kind], data, { id, time: now, traceparent });
+    for (const { json, ...firing } of fresh)
+      tx.publishLater(CONTRACTS[firing.trigger.spec.kind], triggered(firing), {
+        id: firing.id,
+        time: now,
+        traceparent: firing.traceparent,
+        json,
+      });
     tx.afterCommit(() => {
       this.deliveries.made(
         written.filter((row) => row.name !== null).length,
         fresh.flatMap((row) => (deliveries.get(row.id) ?? []).flatMap((made) => claimedOf(row, made) ?? [])),
       );
-      for (const { id, trigger, move, missed, traceparent } of fresh) {
+      for (const { id, trigger, move, missed, waited, traceparent } of fresh) {
         this.fired.inc({ kind: trigger.spec.kind });
         this.log.info(
           {
@@ -110,6 +127,7 @@ export class Firings {
             generation: move.generation,
             image: move.current.image,
             ...(missed ? { missed } : {}),
+            ...(waited ? { waited: waited.for } : {}),
             deliveries: deliveries.get(id)?.filter((row) => row.name !== null).length,
             traceparent,
           },
@@ -136,19 +154,39 @@ function claimedOf({ trigger, event, traceparent }: Firing & { event: string }, 
   return { ...row, ...of, firingId, claimedBy, event, traceparent, ...FRESH };
 }
 
-function triggered({ trigger, move, missed }: Firing): Triggered {
+function triggered({
+  trigger,
+  move,
+  missed,
+  between,
+  waited,
+}: Pick<Firing, 'move' | 'missed' | 'between' | 'waited'> & Pick<Triggered, 'trigger'>): Triggered {
   const { namespace, stream, tag, generation, previous, current, pullSpec, labels, cause, movedAt } = move;
   return {
     trigger: { namespace: trigger.namespace, name: trigger.name, uid: trigger.uid },
     ...{ namespace, stream, tag, generation, previous, current, pullSpec, labels, cause, movedAt },
     ...(missed ? { missed } : {}),
+    ...(between ? { between: [...between] } : {}),
+    ...(waited ? { waited } : {}),
   };
 }
 
+/** What {@link triggered} says of the move, as JSON without its first brace: the same for all triggers that it fires, and most of their events. */
+function restOf(move: TagMoved): string {
+  const { trigger: _, ...rest } = triggered({ trigger: { namespace: '', name: '', uid: '' }, move });
+  return JSON.stringify(rest).slice(1);
+}
+
+/** {@link triggered} as JSON. */
+function dataOf(firing: Firing, rest: string): string {
+  const { trigger, missed, between, waited } = triggered(firing);
+  return `${JSON.stringify({ trigger, missed, between, waited }).slice(0, -1)},${rest}`;
+}
+
 /** CloudEvents 1.0 structured JSON: what webhooks get. Id and source are those of the event on NATS. */
-function cloudEvent(row: Firing & { id: string; data: Triggered }, time: Date): string {
+function cloudEvent(row: Firing & { id: string; json: string }, time: Date): string {
   const contract = CONTRACTS[row.trigger.spec.kind];
-  return JSON.stringify({
+  const attributes = JSON.stringify({
     specversion: '1.0',
     id: row.id,
     source: `/${contract.from}`,
@@ -157,6 +195,6 @@ function cloudEvent(row: Firing & { id: string; data: Triggered }, time: Date): 
     time: time.toISOString(),
     datacontenttype: 'application/json',
     traceparent: row.traceparent,
-    data: row.data,
   });
+  return `${attributes.slice(0, -1)},"data":${row.json}}`;
 }

@@ -10,6 +10,11 @@ import { Store, type Tx } from '@millrace/platform/store';
 import type { FollowedTagRow } from './tables.ts';
 
 const ASK_MS = 2_000;
+/** How long a tag is remembered at least that somebody has begun to follow: from the question until the object is written takes seconds. */
+const NOTED_MINUTES = 60;
+
+/** A tag as it was last heard of. */
+export type FollowedTag = Omit<FollowedTagRow, 'noted'>;
 
 /** The last move of each tag that means something, by {@link tagKey}. */
 export type Moves = Map<string, TagMoved>;
@@ -62,9 +67,10 @@ export class FollowedTags {
     if (followed.length)
       await this.store.query(
         `INSERT INTO followed_tag (namespace, stream, tag) SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) AS k (namespace, stream, tag)
-          WHERE NOT EXISTS (SELECT 1 FROM followed_tag f WHERE f.namespace = k.namespace AND f.stream = k.stream AND f.tag = k.tag)
-          ORDER BY namespace, stream, tag ON CONFLICT DO NOTHING`,
-        columnsOf(followed),
+          WHERE NOT EXISTS (SELECT 1 FROM followed_tag f WHERE f.namespace = k.namespace AND f.stream = k.stream AND f.tag = k.tag
+                                                         AND f.noted > now() - make_interval(mins => $4))
+          ORDER BY namespace, stream, tag ON CONFLICT (namespace, stream, tag) DO UPDATE SET noted = now()`,
+        [...columnsOf(followed), NOTED_MINUTES],
       );
     try {
       const answer = await this.bus.ask(KnownTags, { tags }, { timeoutMs: ASK_MS });
@@ -78,7 +84,7 @@ export class FollowedTags {
   /** Locks the tags, takes over what is newer in what was told, and answers what they mean; also what was told of others. */
   async hold(tx: Tx, followed: readonly TagName[], { at, tags: told }: Told): Promise<Moves> {
     const rows = new Map((await this.lock(tx, followed)).map((row) => [tagKey(row), row]));
-    const changed: FollowedTagRow[] = [];
+    const changed: FollowedTag[] = [];
     const moves: Moves = new Map();
     for (const [key, answer] of told) {
       const row = rows.get(key);
@@ -92,9 +98,9 @@ export class FollowedTags {
   }
 
   /** Takes over moves that are newer than what is known of their tags, which must be locked; answers the tags that now mean something else. */
-  take(tx: Tx, locked: readonly FollowedTagRow[], moves: readonly TagMoved[], { repeats }: { repeats: boolean }): FollowedTagRow[] {
+  take(tx: Tx, locked: readonly FollowedTag[], moves: readonly TagMoved[], { repeats }: { repeats: boolean }): FollowedTag[] {
     const rows = new Map(locked.map((row) => [tagKey(row), row]));
-    const changed = new Map<string, FollowedTagRow>();
+    const changed = new Map<string, FollowedTag>();
     for (const move of moves) {
       const row = rows.get(tagKey(move));
       if (!row || !isNewer(stateOf(row), move, { repeats })) continue;
@@ -106,30 +112,39 @@ export class FollowedTags {
     return [...changed.values()];
   }
 
-  /** All tags that workloads follow which follow one of these. */
-  besides(tx: Tx, tags: readonly TagName[]): Promise<FollowedTagRow[]> {
-    return tx.query<FollowedTagRow>(
-      `SELECT ${COLUMNS} FROM followed_tag f WHERE (f.namespace, f.stream, f.tag) IN
-         (SELECT other.namespace, other.stream, other.tag
-            FROM unnest($1::text[], $2::text[], $3::text[]) AS k (namespace, stream, tag)
-            JOIN workload_tag t ON t.namespace = k.namespace AND t.stream = k.stream AND t.tag = k.tag
-            JOIN workload_tag other ON other.workload_uid = t.workload_uid)`,
-      columnsOf(tags),
+  /** All tags that these workloads follow. */
+  of(tx: Tx, workloads: readonly string[]): Promise<FollowedTag[]> {
+    return tx.query<FollowedTag>(
+      `SELECT ${FOLLOWED_TAG_COLUMNS} FROM followed_tag f WHERE (f.namespace, f.stream, f.tag) IN
+         (SELECT t.namespace, t.stream, t.tag FROM workload_tag t WHERE t.workload_uid = ANY($1::uuid[]))`,
+      [workloads],
     );
   }
 
   /** The rows of tags that are, or were, followed; locked. */
-  lock(tx: Tx, tags: readonly TagName[]): Promise<FollowedTagRow[]> {
+  lock(tx: Tx, tags: readonly TagName[]): Promise<FollowedTag[]> {
     if (!tags.length) return Promise.resolve([]);
-    return tx.query<FollowedTagRow>(
-      `SELECT ${COLUMNS} FROM followed_tag f JOIN unnest($1::text[], $2::text[], $3::text[]) AS k (namespace, stream, tag)
+    return tx.query<FollowedTag>(
+      `SELECT ${FOLLOWED_TAG_COLUMNS} FROM followed_tag f JOIN unnest($1::text[], $2::text[], $3::text[]) AS k (namespace, stream, tag)
            ON f.namespace = k.namespace AND f.stream = k.stream AND f.tag = k.tag
         ORDER BY f.namespace, f.stream, f.tag FOR UPDATE OF f`,
       columnsOf(tags),
     );
   }
 
-  private save(tx: Tx, rows: readonly FollowedTagRow[]): void {
+  /** Forgets tags that no workload follows any more, up to so many; resolves to how many. */
+  forget(tx: Tx, rows: number): Promise<number> {
+    return tx.run(
+      `DELETE FROM followed_tag WHERE (namespace, stream, tag) IN (
+         SELECT namespace, stream, tag FROM followed_tag f WHERE noted < now() - make_interval(mins => $1)
+            AND NOT EXISTS (SELECT 1 FROM workload_tag t WHERE t.namespace = f.namespace AND t.stream = f.stream AND t.tag = f.tag)
+          LIMIT $2)
+         AND noted < now() - make_interval(mins => $1)`,
+      [2 * NOTED_MINUTES, rows],
+    );
+  }
+
+  private save(tx: Tx, rows: readonly FollowedTag[]): void {
     if (!rows.length) return;
     tx.send(
       `UPDATE followed_tag f SET stream_uid = k.stream_uid, generation = k.generation, moved_at = k.moved_at, move = k.move
@@ -147,7 +162,9 @@ export class FollowedTags {
   }
 }
 
-const COLUMNS = 'f.namespace, f.stream, f.tag, f.stream_uid AS "streamUid", f.generation, f.moved_at AS "movedAt", f.move';
+/** For `SELECT … FROM followed_tag f`. */
+export const FOLLOWED_TAG_COLUMNS =
+  'f.namespace, f.stream, f.tag, f.stream_uid AS "streamUid", f.generation::text, f.moved_at AS "movedAt", f.move';
 
 const columnsOf = (tags: readonly TagName[]): string[][] => [
   tags.map((tag) => tag.namespace),
@@ -160,15 +177,15 @@ function said(answer: { streamUid: string; local: boolean; repository: string; m
 }
 
 /** What tags mean, by their rows; the later of two rows of a tag counts. */
-export const movesIn = (rows: readonly FollowedTagRow[]): Moves =>
+export const movesIn = (rows: readonly FollowedTag[]): Moves =>
   new Map(rows.flatMap((row) => (row.move ? [[tagKey(row), JSON.parse(row.move) as TagMoved] as const] : [])));
 
-const stateOf = ({ streamUid, generation, movedAt }: FollowedTagRow) =>
+const stateOf = ({ streamUid, generation, movedAt }: FollowedTag) =>
   streamUid === null ? undefined : { streamUid, generation: Number(generation ?? 0), movedAt: movedAt ?? '' };
 
-const moveOf = ({ move }: FollowedTagRow): TagMoved | undefined => (move ? (JSON.parse(move) as TagMoved) : undefined);
+const moveOf = ({ move }: FollowedTag): TagMoved | undefined => (move ? (JSON.parse(move) as TagMoved) : undefined);
 
-const withMove = (row: FollowedTagRow, move: TagMoved): FollowedTagRow => ({
+const withMove = (row: FollowedTag, move: TagMoved): FollowedTag => ({
   ...row,
   streamUid: move.streamUid,
   generation: String(move.generation),
@@ -177,7 +194,7 @@ const withMove = (row: FollowedTagRow, move: TagMoved): FollowedTagRow => ({
 });
 
 /** The row with what was told at a time, where that is newer. A tag that means nothing any more is as new as the answer. */
-function learn(row: FollowedTagRow, answer: Said | null, at: string): FollowedTagRow | undefined {
+function learn(row: FollowedTag, answer: Said | null, at: string): FollowedTag | undefined {
   const state = stateOf(row);
   if (answer?.move)
     return isNewer(state, answer.move, { repeats: false }) && row.move !== JSON.stringify(answer.move)

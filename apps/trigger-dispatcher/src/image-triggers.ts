@@ -2,26 +2,37 @@ import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { Inject, Injectable } from '@nestjs/common';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
-import { completeSpec, ImageTrigger, TRIGGER_GROUP, validateTrigger, type TriggerSpec } from '@millrace/domain/image-trigger';
+import { completeSpec, ImageTrigger, validateTrigger, type TriggerSpec } from '@millrace/domain/image-trigger';
+import { recounted } from '@millrace/domain/pending-change';
 import { signingOf } from '@millrace/domain/signing-key';
-import { alreadyExists, badRequest, type FieldError, invalid, invalidValue, notFound, StatusError, success } from '@millrace/domain/status';
+import { alreadyExists, badRequest, type FieldError, invalid, invalidValue, StatusError, success } from '@millrace/domain/status';
+import { isControlled } from '@millrace/domain/trigger-control';
 import { splitStreamTag } from '@millrace/domain/stream-names';
 import { isCredentialHeader, isSecretParameter, maskWebhook } from '@millrace/domain/trigger-webhook';
 import { exampleEvent } from '@millrace/domain/webhook-variables';
 import { CONFIG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
+import { scheduleProblem } from '@millrace/platform/windows';
 import { Changes } from './changes.ts';
 import type { DispatcherConfig } from './config.ts';
 import { Endpoints } from './endpoints.ts';
-import { answerChanges, answerPage, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
-import { readContinue, Where } from './selection.ts';
-import { TRIGGER_COLUMNS, triggerChange, triggerObject, type TriggerObject, type TriggerRecord, withoutSecrets } from './trigger-record.ts';
+import { answerChanges, answerList, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
+import { Where } from './selection.ts';
+import {
+  TRIGGER_COLUMNS,
+  triggerChange,
+  triggerNamed,
+  TRIGGERS,
+  triggerObject,
+  type TriggerObject,
+  type TriggerRecord,
+  withoutSecrets,
+} from './trigger-record.ts';
 import { Triggers } from './triggers.ts';
 import { WebhookRequests } from './webhook-requests.ts';
 import { type Kept, targetOf, WebhookTable } from './webhook-table.ts';
 import { Webhooks } from './webhook.ts';
 
-const RESOURCE = { group: TRIGGER_GROUP, resource: 'imagetriggers' };
 /** Triggers as objects of the API: create, read, change, delete, watch. */
 @Injectable()
 export class ImageTriggers {
@@ -72,7 +83,7 @@ export class ImageTriggers {
       ...labelsOf(trigger),
       ...fromOf(spec),
       ...{ uid, namespace, name: metadata.name ?? '', created: new Date(), generation: '1', resourceVersion: '', spec },
-      ...{ baseline: null, lastTriggered: null, held: null, planned: null, impaired: null, findings: null },
+      ...{ baseline: null, lastTriggered: null, held: null, control: null, lookAt: null, planned: null, impaired: null, findings: null },
     };
     // Asked before anything is locked too, so that a tag-store that is away costs nobody else time.
     await this.triggers.currentMove(record);
@@ -86,7 +97,7 @@ export class ImageTriggers {
           ...[record.fromNamespace, record.fromStream, record.fromTag],
         ],
       );
-      if (!inserted) throw new StatusError(alreadyExists(RESOURCE, record.name));
+      if (!inserted) throw new StatusError(alreadyExists(TRIGGERS, record.name));
       record.findings = await this.webhookTable.write(tx, uid, spec.webhooks, kept);
       await this.endpoints.configure(tx, record, []);
       const recorded = this.changes.record(tx, triggerChange(record, 'ADDED'));
@@ -105,11 +116,11 @@ export class ImageTriggers {
       throw new StatusError(badRequest(`the name of the object (${metadata.name ?? ''}) does not match the name on the URL (${name})`));
     if (!metadata.resourceVersion)
       throw new StatusError(
-        invalid(RESOURCE.group, 'ImageTrigger', name, [invalidValue('metadata.resourceVersion', 0, 'must be specified for an update')]),
+        invalid(TRIGGERS.group, 'ImageTrigger', name, [invalidValue('metadata.resourceVersion', 0, 'must be specified for an update')]),
       );
     const before = await this.read(namespace, name);
     const expected = { uid: metadata.uid, resourceVersion: metadata.resourceVersion };
-    meets(RESOURCE, before, expected);
+    meets(TRIGGERS, before, expected);
     const { spec, kept } = await this.accept(trigger, namespace, before.uid, before.spec.webhooks.map(targetOf), before.spec);
     const from = fromOf(spec);
     const elsewhere = !isDeepStrictEqual(from, fromOf(before.spec));
@@ -121,7 +132,7 @@ export class ImageTriggers {
     const { resourceVersion } = await attempt(this.store, question.dryRun, async (tx) => {
       if (elsewhere) await this.triggers.holdFacts(tx);
       // Nothing has happened to it since it was read, so what was found out above still holds.
-      meets(RESOURCE, await this.read(namespace, name, tx), { ...expected, uid: before.uid });
+      meets(TRIGGERS, await this.read(namespace, name, tx), { ...expected, uid: before.uid });
       record.generation = String(Number(before.generation) + (respecified ? 1 : 0));
       await tx.run(
         `UPDATE trigger SET labels = $2, annotations = $3, spec = $4, generation = $5, from_namespace = $6, from_stream = $7, from_tag = $8 WHERE uid = $1`,
@@ -135,7 +146,11 @@ export class ImageTriggers {
       record.impaired = await this.endpoints.configure(tx, record, changedWebhooks(before.spec, spec, kept));
       const recorded = this.changes.record(tx, triggerChange(record, 'MODIFIED', before.labels));
       if (elsewhere) await this.triggers.begin(tx, record);
-      else if (!spec.paused && record.held) await this.triggers.release(tx, record);
+      else if (respecified && remembers(before, spec)) {
+        // What a rehearsal has counted is none of what then happens, and the other way round.
+        if (spec.dryRun !== before.spec.dryRun) record.control = recounted(record.control ?? {});
+        await this.triggers.decideAgain(tx, [record], { said: true });
+      }
       return recorded;
     });
     const object = triggerObject(record, resourceVersion || before.resourceVersion);
@@ -146,11 +161,11 @@ export class ImageTriggers {
     const { namespace = '', name, preconditions = {} } = question;
     const deleted = await attempt(this.store, question.dryRun, async (tx) => {
       const trigger = await this.read(namespace, name, tx);
-      meets(RESOURCE, trigger, preconditions);
+      meets(TRIGGERS, trigger, preconditions);
       await this.remove(tx, trigger);
       return trigger;
     });
-    return { kind: 'object', code: 200, object: success({ name, group: RESOURCE.group, kind: RESOURCE.resource, uid: deleted.uid }) };
+    return { kind: 'object', code: 200, object: success({ name, group: TRIGGERS.group, kind: TRIGGERS.resource, uid: deleted.uid }) };
   }
 
   private async deleteAll(question: Ask<'deletecollection'>): Promise<ObjectAnswer> {
@@ -173,32 +188,19 @@ export class ImageTriggers {
     this.changes.record(tx, triggerChange(trigger, 'DELETED'));
   }
 
-  private async list(question: Ask<'list'>): Promise<ObjectAnswer> {
-    const from = readContinue(question.continue);
-    return this.store.transaction(
-      async (tx): Promise<ObjectAnswer> => {
-        const resourceVersion = from?.resourceVersion ?? (await this.changes.current(tx));
-        const where = selected(question);
-        if (from) where.add(`(t.namespace, t.name) > (${from.after.map((key) => where.value(key)).join(', ')})`);
-        const limit = question.limit ? `LIMIT ${where.value(question.limit + 1)}` : '';
-        const rows = await tx.query<TriggerRecord & { total: string }>(
-          `SELECT ${TRIGGER_COLUMNS}, count(*) OVER () AS total FROM trigger t ${where.sql} ORDER BY t.namespace, t.name ${limit}`,
-          where.parameters,
-        );
-        return answerPage(question, rows, resourceVersion, (row) => triggerObject(row));
-      },
-      { isolation: 'REPEATABLE READ', readOnly: true },
+  private list(question: Ask<'list'>): Promise<ObjectAnswer> {
+    const { store, changes } = this;
+    return answerList(
+      { store, changes },
+      question,
+      { columns: TRIGGER_COLUMNS, from: 'trigger', as: 't', where: selected(question) },
+      (row: TriggerRecord) => triggerObject(row),
     );
   }
 
   /** Throws StatusError 404. In a transaction the trigger is locked. */
-  private async read(namespace: string, name: string, tx?: Tx): Promise<TriggerRecord> {
-    const sql = `SELECT ${TRIGGER_COLUMNS} FROM trigger t WHERE t.namespace = $1 AND t.name = $2`;
-    const [row] = tx
-      ? await tx.query<TriggerRecord>(`${sql} FOR UPDATE OF t`, [namespace, name])
-      : await this.store.query<TriggerRecord>(sql, [namespace, name]);
-    if (!row) throw new StatusError(notFound(RESOURCE, name));
-    return row;
+  private read(namespace: string, name: string, tx?: Tx): Promise<TriggerRecord> {
+    return triggerNamed(tx ?? this.store, { namespace, name }, { lock: tx !== undefined });
   }
 
   /** The spec to keep and the secrets beside it; throws StatusError 422 with everything that is wrong. */
@@ -211,9 +213,9 @@ export class ImageTriggers {
   ): Promise<{ spec: TriggerSpec; kept: Kept[] }> {
     const { WEBHOOK_ALLOW_ADDRESSES: allow } = this.config;
     const refuse = (errors: FieldError[]): void => {
-      if (errors.length) throw new StatusError(invalid(RESOURCE.group, 'ImageTrigger', trigger.metadata.name ?? '', errors));
+      if (errors.length) throw new StatusError(invalid(TRIGGERS.group, 'ImageTrigger', trigger.metadata.name ?? '', errors));
     };
-    refuse(validateTrigger(trigger, { namespace, allow }));
+    refuse(validateTrigger(trigger, { namespace, allow, scheduleProblem }));
     const spec = completeSpec(trigger, namespace);
     const refused = await Promise.all(
       spec.webhooks.map(targetOf).map(async (target) => (knownUrls.includes(target) ? undefined : await this.webhooks.refusedHost(target))),
@@ -272,6 +274,10 @@ function labelsOf({ metadata: { labels, annotations } }: ImageTrigger): Pick<Tri
   const orNull = (map: Record<string, string> | undefined) => (map && Object.keys(map).length ? map : null);
   return { labels: orNull(labels), annotations: orNull(annotations) };
 }
+
+/** Whether a new spec may let something fire, or hold it back. */
+const remembers = ({ spec, control, held }: TriggerRecord, next: TriggerSpec): boolean =>
+  isControlled(spec) || isControlled(next) || control !== null || held !== null;
 
 function fromOf({ from }: TriggerSpec): Pick<TriggerRecord, 'fromNamespace' | 'fromStream' | 'fromTag'> {
   const { name, tag } = splitStreamTag(from.name);

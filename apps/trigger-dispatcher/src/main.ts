@@ -2,6 +2,8 @@ import type { ServiceDefinition } from '@millrace/platform/service';
 import { Changes } from './changes.ts';
 import { config } from './config.ts';
 import { Deliveries } from './deliveries.ts';
+import { DueChanges } from './due-changes.ts';
+import { FanOutWorker } from './fan-out-worker.ts';
 import { Resealing } from '@millrace/platform/resealing';
 import { NamespaceSecrets } from './namespace-secrets.ts';
 import { database } from './tables.ts';
@@ -16,5 +18,5 @@ export const service: ServiceDefinition<typeof config> = {
   config,
   database,
   module: TriggerDispatcherModule,
-  workers: [Changes, NamespaceSecrets, WebhookFindings, WebhookRechecks, Deliveries, Timers, Resealing],
+  workers: [Changes, NamespaceSecrets, WebhookFindings, WebhookRechecks, Deliveries, FanOutWorker, DueChanges, Timers, Resealing],
 };

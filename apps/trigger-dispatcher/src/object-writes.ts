@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
 import { matchesFields, matchesLabels, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
-import { badRequest, conflict, gone, type ResourceName, StatusError } from '@millrace/domain/status';
+import { badRequest, conflict, gone, type ResourceName, StatusError, tooLarge } from '@millrace/domain/status';
 import type { Store, Tx } from '@millrace/platform/store';
 import type { Changes, FeedEntry } from './changes.ts';
-import { writeContinue } from './selection.ts';
+import { readContinue, type Where, writeContinue } from './selection.ts';
 
 /* What triggers and workloads have in common as objects of the API. */
 
@@ -45,22 +45,48 @@ export function meets(
     throw new StatusError(conflict(of, object.name, MODIFIED));
 }
 
-/** What a list is answered with, of rows that are one more than its limit where there is more. */
-export function answerPage<R extends { namespace: string; name: string; total: string }>(
-  { limit, labelSelector, fieldSelector }: Ask<'list'>,
-  rows: readonly R[],
-  resourceVersion: string,
+/** More are listed in pages: all at once they would be of hundreds of megabytes, here, on NATS and in the api. */
+const LIST_MAX = 10_000;
+
+/**
+ * Objects by namespace and name, of rows that `where` selects `from` a table. All of them where no limit is asked for.
+ * @throws StatusError 400 for a continue key that is none, 413 where all are too many
+ */
+export async function answerList<R extends { namespace: string; name: string }>(
+  { store, changes }: { store: Store; changes: Changes },
+  question: Ask<'list'>,
+  { columns, from, as, where }: { columns: string; from: string; as: string; where: Where },
   objectOf: (row: R) => object,
-): ObjectAnswer {
-  const page = limit ? rows.slice(0, limit) : rows;
-  const last = rows.length > page.length ? page.at(-1) : undefined;
-  return {
-    kind: 'list',
-    items: page.map(objectOf),
-    resourceVersion,
-    ...(last ? { continue: writeContinue({ resourceVersion, after: [last.namespace, last.name] }) } : {}),
-    ...(last && !labelSelector && !fieldSelector ? { remainingItemCount: Number(last.total) - page.length } : {}),
-  };
+): Promise<ObjectAnswer> {
+  const begin = readContinue(question.continue);
+  const key = `(${as}.namespace, ${as}.name)`;
+  if (begin) where.add(`${key} > (${begin.after.map((one) => where.value(one)).join(', ')})`);
+  const limit = Math.min(question.limit || LIST_MAX, LIST_MAX);
+  return store.transaction(
+    async (tx): Promise<ObjectAnswer> => {
+      const resourceVersion = begin?.resourceVersion ?? (await changes.current(tx));
+      const selected = `FROM ${from} ${as} ${where.sql}`;
+      const rows = await tx.query<R>(
+        `SELECT ${columns} ${selected} ORDER BY ${as}.namespace, ${as}.name LIMIT $${where.parameters.length + 1}`,
+        [...where.parameters, limit + 1],
+      );
+      const page = rows.slice(0, limit);
+      const last = rows.length > limit ? page.at(-1) : undefined;
+      if (last && !question.limit)
+        throw new StatusError(tooLarge(`there are more than ${LIST_MAX} of them: ask for them in pages, with limit and continue`));
+      const counted = last !== undefined && !question.labelSelector && !question.fieldSelector;
+      // Apart from the page: it need not read what it counts.
+      const [all] = counted ? await tx.query<{ n: string }>(`SELECT count(*) AS n ${selected}`, where.parameters) : [];
+      return {
+        kind: 'list',
+        items: page.map(objectOf),
+        resourceVersion,
+        ...(last ? { continue: writeContinue({ resourceVersion, after: [last.namespace, last.name] }) } : {}),
+        ...(all ? { remainingItemCount: Number(all.n) - page.length } : {}),
+      };
+    },
+    { isolation: 'REPEATABLE READ', readOnly: true },
+  );
 }
 
 /** The changes that a question selects. Throws StatusError 400, and 410 where they are no longer known. */

@@ -7,9 +7,11 @@ import { OnRequest } from '@millrace/platform/doors';
 import { answerOf } from '@millrace/platform/refusals';
 import { Changes } from './changes.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
+import { Explanations } from './explanations.ts';
 import { ImageTriggers } from './image-triggers.ts';
 import { PresetObjects } from './preset-objects.ts';
 import { Replays } from './replays.ts';
+import { TriggerActs } from './trigger-acts.ts';
 import { isWorkload, Workloads } from './workloads.ts';
 
 /** The door for questions about triggers, deliveries and workloads. */
@@ -21,6 +23,8 @@ export class RequestsController {
     private readonly replays: Replays,
     private readonly changes: Changes,
     private readonly workloads: Workloads,
+    private readonly acts: TriggerActs,
+    private readonly explanations: Explanations,
     private readonly presets: PresetObjects,
   ) {}
 
@@ -32,7 +36,8 @@ export class RequestsController {
   @OnRequest(TriggerObjects)
   async objects(question: ObjectQuestion): Promise<ObjectAnswer> {
     return answerOf(async () => {
-      if (question.resource === 'imagetriggers' && !question.subresource) return this.triggers.answer(question);
+      if (question.resource === 'imagetriggers') return (question.subresource ? this.acts : this.triggers).answer(question);
+      if (question.resource === 'explanations') return this.explanations.answer(question);
       if (question.resource === 'deliveries') return this.deliveries.answer(question);
       if (question.resource === 'deliveryreplays') return this.replays.answer(question);
       if (question.resource === WebhookPresets.resource) return this.presets.answer(question);

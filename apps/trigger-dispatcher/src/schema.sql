@@ -74,6 +74,21 @@ CREATE TABLE fact_position (
   updated timestamp with time zone NOT NULL DEFAULT now()
 );
 
+CREATE TABLE fan_out (
+  id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+  followers text NOT NULL,
+  namespace text NOT NULL,
+  stream text NOT NULL,
+  tag text NOT NULL,
+  event text NOT NULL,
+  event_id text NOT NULL,
+  move text NOT NULL,
+  traceparent text NOT NULL,
+  after uuid,
+  brought integer NOT NULL DEFAULT 0,
+  created timestamp with time zone NOT NULL DEFAULT now()
+) WITH (fillfactor=70);
+
 CREATE TABLE firing (
   id text NOT NULL,
   trigger_uid uuid NOT NULL,
@@ -95,7 +110,8 @@ CREATE TABLE followed_tag (
   stream_uid text,
   generation bigint,
   moved_at text,
-  move text
+  move text,
+  noted timestamp with time zone NOT NULL DEFAULT now()
 ) WITH (fillfactor=70);
 
 CREATE TABLE migrations (
@@ -121,6 +137,13 @@ CREATE TABLE outbox_stream (
   created text NOT NULL
 );
 
+CREATE TABLE paused_tag (
+  workload_uid uuid NOT NULL,
+  namespace text NOT NULL,
+  stream text NOT NULL,
+  tag text NOT NULL
+);
+
 CREATE TABLE revision (
   single boolean NOT NULL DEFAULT true,
   value bigint NOT NULL,
@@ -142,7 +165,10 @@ CREATE TABLE trigger (
   from_tag text NOT NULL,
   baseline jsonb,
   last_triggered jsonb,
-  held text
+  held text,
+  control jsonb,
+  look_at timestamp with time zone,
+  begun_after bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor=70);
 
 CREATE TABLE trigger_tag (
@@ -208,11 +234,15 @@ ALTER TABLE delivery ADD CONSTRAINT delivery_once UNIQUE (firing_id, webhook);
 ALTER TABLE delivery ADD CONSTRAINT delivery_pkey PRIMARY KEY (name);
 ALTER TABLE delivery ADD CONSTRAINT delivery_state CHECK ((state = ANY (ARRAY['pending'::text, 'retrying'::text, 'delivered'::text, 'gone'::text, 'dead'::text, 'canceled'::text])));
 ALTER TABLE fact_position ADD CONSTRAINT fact_position_pkey PRIMARY KEY (event);
+ALTER TABLE fan_out ADD CONSTRAINT fan_out_pkey PRIMARY KEY (id);
+ALTER TABLE fan_out ADD CONSTRAINT fan_out_followers CHECK ((followers = ANY (ARRAY['triggers'::text, 'workloads'::text])));
 ALTER TABLE firing ADD CONSTRAINT firing_pkey PRIMARY KEY (id);
 ALTER TABLE followed_tag ADD CONSTRAINT followed_tag_pkey PRIMARY KEY (namespace, stream, tag);
 ALTER TABLE migrations ADD CONSTRAINT "PK_8c82d7f526340ab734260ea46be" PRIMARY KEY (id);
 ALTER TABLE outbox ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
 ALTER TABLE outbox_stream ADD CONSTRAINT outbox_stream_pkey PRIMARY KEY (stream);
+ALTER TABLE paused_tag ADD CONSTRAINT paused_tag_pkey PRIMARY KEY (workload_uid, namespace, stream, tag);
+ALTER TABLE paused_tag ADD CONSTRAINT paused_tag_of_workload FOREIGN KEY (workload_uid) REFERENCES workload(uid) ON DELETE CASCADE;
 ALTER TABLE revision ADD CONSTRAINT revision_pkey PRIMARY KEY (single);
 ALTER TABLE revision ADD CONSTRAINT revision_single CHECK (single);
 ALTER TABLE trigger ADD CONSTRAINT trigger_name UNIQUE (namespace, name);
@@ -234,11 +264,14 @@ CREATE INDEX delivery_failed ON delivery USING btree (namespace, created, name) 
 CREATE INDEX delivery_finished ON delivery USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 CREATE INDEX delivery_newest ON delivery USING btree (namespace, created, name);
 CREATE INDEX delivery_of_trigger ON delivery USING btree (trigger_uid, webhook, "position") WHERE (finished_at IS NULL);
+CREATE INDEX fan_out_of_tag ON fan_out USING btree (followers, namespace, stream, tag, id);
 CREATE INDEX firing_created ON firing USING btree (created);
 CREATE INDEX outbox_sent ON outbox USING btree (stream, sequence) WHERE (sequence IS NOT NULL);
 CREATE INDEX outbox_waiting ON outbox USING btree (id) WHERE (sequence IS NULL);
-CREATE INDEX trigger_from ON trigger USING btree (from_namespace, from_stream, from_tag);
+CREATE INDEX paused_tag_of ON paused_tag USING btree (namespace, stream, tag);
+CREATE INDEX trigger_due ON trigger USING btree (look_at) WHERE (look_at IS NOT NULL);
+CREATE INDEX trigger_from ON trigger USING btree (from_namespace, from_stream, from_tag, uid);
 CREATE INDEX webhook_due ON webhook USING btree (due_at) WHERE (due_at IS NOT NULL);
 CREATE INDEX webhook_failing ON webhook USING btree (circuit) WHERE ((circuit <> 'closed'::text) OR (disabled_at IS NOT NULL) OR (gone_at IS NOT NULL));
 CREATE INDEX webhook_problem ON webhook USING btree (trigger_uid, name) WHERE ((findings -> 'problem'::text) IS NOT NULL);
-CREATE INDEX workload_tag_followers ON workload_tag USING btree (namespace, stream, tag);
+CREATE INDEX workload_tag_followers ON workload_tag USING btree (namespace, stream, tag, workload_uid);

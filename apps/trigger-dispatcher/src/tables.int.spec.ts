@@ -9,5 +9,7 @@ describeTables(database, new URL('./schema.sql', import.meta.url), [
   'delivery_state',
   'webhook_circuit',
   'attempt_of_delivery',
+  'fan_out_followers',
   'workload_tag_of_workload',
+  'paused_tag_of_workload',
 ]);

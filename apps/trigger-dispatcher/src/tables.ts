@@ -1,15 +1,18 @@
 import { Check, Column, Entity, Index, PrimaryColumn, Unique } from 'typeorm';
 import type { Circuit } from '@millrace/domain/circuit';
 import type { TriggerSpec } from '@millrace/domain/image-trigger';
+import type { ControlMemory } from '@millrace/domain/pending-change';
 import { TriggersDeliveries1763700000000 } from './migrations/1763700000000-triggers-deliveries.ts';
 import { Workloads1763790000000 } from './migrations/1763790000000-workloads.ts';
 import { WebhookFindings1763800000000 } from './migrations/1763800000000-webhook-findings.ts';
 import { EndpointsAttempts1763810000000 } from './migrations/1763810000000-endpoints-attempts.ts';
+import { ChangeControl1763820000000 } from './migrations/1763820000000-change-control.ts';
+import { FanOuts1763830000000 } from './migrations/1763830000000-fan-outs.ts';
 import { webhookKey } from './webhook-secrets.ts';
 
 /*
  * The rows of trigger-dispatcher. Who writes several of them in one transaction takes them in this order, so that no two writers
- * wait for each other in a circle: fact_position, trigger (by uid), webhook, followed_tag (by name), workload (by uid),
+ * wait for each other in a circle: fact_position, fan_out, trigger (by uid), webhook, followed_tag (by name), workload (by uid),
  * firing, delivery, attempt, outbox, and last revision. Several webhooks are taken by trigger and name.
  */
 
@@ -56,7 +59,8 @@ export interface Standing {
 
 @Entity('trigger')
 @Unique('trigger_name', ['namespace', 'name'])
-@Index('trigger_from', ['fromNamespace', 'fromStream', 'fromTag'])
+@Index('trigger_from', ['fromNamespace', 'fromStream', 'fromTag', 'uid'])
+@Index('trigger_due', ['lookAt'], { where: 'look_at IS NOT NULL' })
 export class TriggerRow {
   @PrimaryColumn({ type: 'uuid', primaryKeyConstraintName: 'trigger_pkey' })
   uid!: string;
@@ -86,8 +90,54 @@ export class TriggerRow {
   baseline!: Standing | null;
   @Column({ name: 'last_triggered', type: 'jsonb', nullable: true })
   lastTriggered!: Standing | null;
-  @Column({ type: 'text', nullable: true, comment: 'The newest tag.moved that came while it was paused, as JSON' })
+  @Column({ type: 'text', nullable: true, comment: 'The newest tag.moved that may not fire yet, as JSON' })
   held!: string | null;
+  @Column({ type: 'jsonb', nullable: true, comment: 'ControlMemory; null while nothing has ever held a change back' })
+  control!: ControlMemory | null;
+  @Column({
+    name: 'look_at',
+    type: 'timestamptz',
+    nullable: true,
+    comment: 'When it is decided about again; null where nothing changes by time',
+  })
+  lookAt!: Date | null;
+  @Column({
+    name: 'begun_after',
+    type: 'bigint',
+    default: 0,
+    comment: 'The newest fan-out when it began to follow its tag: none up to it is for this trigger',
+  })
+  begunAfter!: string;
+}
+
+/** A move of a tag that more follow than one transaction is for: on its way to them, in parts. */
+@Entity('fan_out')
+@Index('fan_out_of_tag', ['followers', 'namespace', 'stream', 'tag', 'id'])
+export class FanOutRow {
+  @PrimaryColumn({ type: 'bigint', primaryKeyConstraintName: 'fan_out_pkey', generated: 'identity', generatedIdentity: 'ALWAYS' })
+  id!: string;
+  @Column({ type: 'text', comment: 'triggers or workloads' })
+  followers!: 'triggers' | 'workloads';
+  @Column({ type: 'text' })
+  namespace!: string;
+  @Column({ type: 'text' })
+  stream!: string;
+  @Column({ type: 'text' })
+  tag!: string;
+  @Column({ type: 'text', comment: 'tag.moved or pullspec.changed' })
+  event!: string;
+  @Column({ name: 'event_id', type: 'text' })
+  eventId!: string;
+  @Column({ type: 'text', comment: 'The move, JSON' })
+  move!: string;
+  @Column({ type: 'text' })
+  traceparent!: string;
+  @Column({ type: 'uuid', nullable: true, comment: 'Followers up to this uid have it' })
+  after!: string | null;
+  @Column({ type: 'integer', default: 0, comment: 'How many followers have it' })
+  brought!: number;
+  @Column({ type: 'timestamptz', default: () => 'now()' })
+  created!: Date;
 }
 
 /** How far a trigger is with one stream object. */
@@ -210,7 +260,7 @@ export class FiringRow {
   generation!: string;
   @Column({ type: 'text' })
   image!: string;
-  @Column({ type: 'text', comment: 'The CloudEvent as webhooks get it, JSON' })
+  @Column({ type: 'text', comment: 'The CloudEvent as webhooks get it, JSON; empty where the trigger has none' })
   event!: string;
   @Column({ type: 'text' })
   traceparent!: string;
@@ -364,11 +414,13 @@ export class FollowedTagRow {
   movedAt!: string | null;
   @Column({ type: 'text', nullable: true, comment: 'The last tag.moved with what to pull now, as JSON; null while the tag means nothing' })
   move!: string | null;
+  @Column({ type: 'timestamptz', default: () => 'now()', comment: 'When a workload last began to follow it, within an hour' })
+  noted!: Date;
 }
 
 /** Which workload follows which tag. */
 @Entity('workload_tag')
-@Index('workload_tag_followers', ['namespace', 'stream', 'tag'])
+@Index('workload_tag_followers', ['namespace', 'stream', 'tag', 'workloadUid'])
 export class WorkloadTagRow {
   @PrimaryColumn({ name: 'workload_uid', type: 'uuid', primaryKeyConstraintName: 'workload_tag_pkey' })
   workloadUid!: string;
@@ -377,6 +429,20 @@ export class WorkloadTagRow {
   @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'workload_tag_pkey' })
   stream!: string;
   @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'workload_tag_pkey' })
+  tag!: string;
+}
+
+/** Which workload would follow which tag were its trigger not paused: for explanations, so that no move has to look at it. */
+@Entity('paused_tag')
+@Index('paused_tag_of', ['namespace', 'stream', 'tag'])
+export class PausedTagRow {
+  @PrimaryColumn({ name: 'workload_uid', type: 'uuid', primaryKeyConstraintName: 'paused_tag_pkey' })
+  workloadUid!: string;
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'paused_tag_pkey' })
+  namespace!: string;
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'paused_tag_pkey' })
+  stream!: string;
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'paused_tag_pkey' })
   tag!: string;
 }
 
@@ -395,6 +461,7 @@ export const database = {
     ChangeRow,
     TriggerRow,
     TriggerTagRow,
+    FanOutRow,
     WebhookRow,
     FiringRow,
     DeliveryRow,
@@ -402,6 +469,14 @@ export const database = {
     WorkloadRow,
     FollowedTagRow,
     WorkloadTagRow,
+    PausedTagRow,
   ],
-  migrations: [TriggersDeliveries1763700000000, Workloads1763790000000, WebhookFindings1763800000000, EndpointsAttempts1763810000000],
+  migrations: [
+    TriggersDeliveries1763700000000,
+    Workloads1763790000000,
+    WebhookFindings1763800000000,
+    EndpointsAttempts1763810000000,
+    ChangeControl1763820000000,
+    FanOuts1763830000000,
+  ],
 };

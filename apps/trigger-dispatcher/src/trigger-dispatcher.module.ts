@@ -6,12 +6,18 @@ import { Sealing } from '@millrace/platform/sealing';
 import { LOG } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
 import type { Registry } from 'prom-client';
+import { Alarm } from './alarm.ts';
 import { Builds } from './builds.ts';
 import { Changes } from './changes.ts';
+import { Clock } from './clock.ts';
 import { Deliveries } from './deliveries.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
+import { DueChanges } from './due-changes.ts';
 import { Endpoints } from './endpoints.ts';
 import { EventsController } from './events.controller.ts';
+import { Explanations } from './explanations.ts';
+import { FanOutWorker } from './fan-out-worker.ts';
+import { FanOuts } from './fan-outs.ts';
 import { Firings } from './firings.ts';
 import { FollowedTags } from './followed-tags.ts';
 import { ImageTriggers } from './image-triggers.ts';
@@ -23,6 +29,8 @@ import { RequestsController } from './requests.controller.ts';
 import { Retention } from './retention.ts';
 import { sealedTable } from './tables.ts';
 import { Timers } from './timers.ts';
+import { TriggerActs } from './trigger-acts.ts';
+import { TriggerDecisions } from './trigger-decisions.ts';
 import { Triggers } from './triggers.ts';
 import { WebhookTable } from './webhook-table.ts';
 import { WebhookFindings } from './webhook-findings.ts';
@@ -42,11 +50,17 @@ const resealing = {
 @Module({
   controllers: [EventsController, RequestsController],
   providers: [
+    Alarm,
     Builds,
     Changes,
+    Clock,
     Deliveries,
     DeliveryObjects,
+    DueChanges,
     Endpoints,
+    Explanations,
+    FanOuts,
+    FanOutWorker,
     Firings,
     FollowedTags,
     ImageTriggers,
@@ -59,6 +73,8 @@ const resealing = {
     Sealing,
     resealing,
     Timers,
+    TriggerActs,
+    TriggerDecisions,
     Triggers,
     WebhookFindings,
     WebhookRechecks,

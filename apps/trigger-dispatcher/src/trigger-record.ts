@@ -1,14 +1,19 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type Circuit, stateOfWebhook } from '@millrace/domain/circuit';
-import { TRIGGER_API_VERSION } from '@millrace/domain/image-trigger';
+import { TRIGGER_API_VERSION, TRIGGER_GROUP } from '@millrace/domain/image-trigger';
+import { notFound, StatusError } from '@millrace/domain/status';
 import { isSigned, MASK } from '@millrace/domain/trigger-webhook';
+import type { ControlMemory, MovedTo, PendingChange } from '@millrace/domain/pending-change';
 import type { Move, Planned } from '@millrace/domain/trigger-matching';
 import type { TagMoved } from '@millrace/contracts/events';
+import type { Tx } from '@millrace/platform/store';
 import type { Change } from './changes.ts';
 import type { Findings, Standing, TriggerRow } from './tables.ts';
 
+export const TRIGGERS = { group: TRIGGER_GROUP, resource: 'imagetriggers' };
+
 /** A trigger with everything that its rules and its readers need; one row of {@link TRIGGER_COLUMNS}. */
-export interface TriggerRecord extends Omit<TriggerRow, 'held' | 'baseline' | 'lastTriggered'> {
+export interface TriggerRecord extends Omit<TriggerRow, 'held' | 'baseline' | 'lastTriggered' | 'begunAfter'> {
   baseline: Standing | null;
   lastTriggered: TriggerRow['lastTriggered'];
   /** Absent from a fresh one. */
@@ -37,12 +42,24 @@ export const IMPAIRED = `(SELECT json_object_agg(w.name, json_build_object('circ
 
 /** For `SELECT … FROM trigger t`. */
 export const TRIGGER_COLUMNS = `t.uid, t.namespace, t.name, t.created, t.generation, t.resource_version AS "resourceVersion", t.labels, t.annotations, t.spec,
-  t.from_namespace AS "fromNamespace", t.from_stream AS "fromStream", t.from_tag AS "fromTag", t.baseline, t.last_triggered AS "lastTriggered", t.held,
+  t.from_namespace AS "fromNamespace", t.from_stream AS "fromStream", t.from_tag AS "fromTag", t.baseline, t.last_triggered AS "lastTriggered", t.held, t.control, t.look_at AS "lookAt",
   (SELECT json_agg(json_build_object('streamUid', s.stream_uid, 'generation', s.generation, 'movedAt', s.moved_at)) FROM trigger_tag s WHERE s.trigger_uid = t.uid) AS planned,
   ${IMPAIRED} AS impaired,
   (SELECT json_object_agg(w.name, w.findings) FROM webhook w WHERE w.trigger_uid = t.uid AND w.findings IS NOT NULL) AS findings`;
 
-/** A move as it is held back: with the trace it belongs to. */
+/** Throws StatusError 404. With `lock` it is locked until the transaction ends. */
+export async function triggerNamed(
+  on: Pick<Tx, 'query'>,
+  { namespace = '', name = '' }: { namespace?: string; name?: string },
+  { lock }: { lock: boolean },
+): Promise<TriggerRecord> {
+  const sql = `SELECT ${TRIGGER_COLUMNS} FROM trigger t WHERE t.namespace = $1 AND t.name = $2 ${lock ? 'FOR UPDATE OF t' : ''}`;
+  const [row] = await on.query<TriggerRecord>(sql, [namespace, name]);
+  if (!row) throw new StatusError(notFound(TRIGGERS, name));
+  return row;
+}
+
+/** A move that may not fire yet: with the trace it belongs to. */
 export interface HeldMove {
   move: TagMoved;
   traceparent: string;
@@ -52,6 +69,27 @@ export const heldBy = (trigger: Pick<TriggerRecord, 'held'>): HeldMove | undefin
   trigger.held ? (JSON.parse(trigger.held) as HeldMove) : undefined;
 
 export const positionOf = ({ streamUid, generation, movedAt }: TagMoved): Move => ({ streamUid, generation, movedAt });
+
+export const movedTo = (move: TagMoved): MovedTo => ({ ...positionOf(move), image: move.current.image });
+
+/**
+ * What the trigger keeps in mind. `held` has the move that waits; where a program that knows no more than that wrote it, the change is as old as the
+ * move, and the rest of what was known of it is gone.
+ */
+export function memoryOf(trigger: Pick<TriggerRecord, 'control' | 'held'>): ControlMemory {
+  const { pending, ...rest } = trigger.control ?? {};
+  const held = heldBy(trigger);
+  if (!held) return rest;
+  const { move } = held;
+  if (pending?.streamUid === move.streamUid && pending.generation === move.generation) return { ...rest, pending };
+  const known: PendingChange = {
+    ...movedTo(move),
+    since: move.movedAt,
+    first: { generation: move.generation, since: move.movedAt },
+    ...{ between: [], beyond: 0, verdicts: [], blockers: [], waitedFor: [] },
+  };
+  return { ...rest, pending: known };
+}
 
 export const standingOf = (move: TagMoved): Standing => ({
   streamUid: move.streamUid,
@@ -71,7 +109,6 @@ export interface TriggerObject {
 /** A trigger as clients read it: its secrets never leave; `secretSet` and masked headers say that they are there. */
 export function triggerObject(trigger: TriggerRecord, resourceVersion = trigger.resourceVersion): TriggerObject {
   const { spec, impaired, findings } = trigger;
-  const held = heldBy(trigger);
   const generation = Number(trigger.generation);
   return {
     apiVersion: TRIGGER_API_VERSION,
@@ -89,10 +126,9 @@ export function triggerObject(trigger: TriggerRecord, resourceVersion = trigger.
     spec: { ...spec, webhooks: spec.webhooks.map((webhook) => ({ ...webhook, ...(isSigned(webhook) ? { secretSet: true } : {}) })) },
     status: {
       observedGeneration: generation,
-      phase: spec.paused ? 'Paused' : 'Active',
+      ...controlStatus(trigger),
       ...(trigger.baseline ? { baseline: trigger.baseline } : {}),
       ...(trigger.lastTriggered ? { lastTriggered: trigger.lastTriggered } : {}),
-      ...(held ? { held: standingOf(held.move) } : {}),
       webhooks: spec.webhooks.map(({ name }) => ({ ...webhookStatus(name, impaired?.[name]), ...findings?.[name] })),
     },
   };
@@ -104,6 +140,50 @@ function webhookStatus(name: string, impairment: Impairment | undefined): object
   const state = stateOfWebhook({ circuit, disabled: disabled !== null, gone: gone !== null });
   const since = state === 'Gone' ? gone : state === 'Disabled' ? disabled : failingSince;
   return { name, state, ...(since ? { since } : {}), ...(reason && state !== 'Gone' ? { reason } : {}) };
+}
+
+/** What of the status says what holds changes back, and what was decided. */
+function controlStatus(trigger: TriggerRecord): object {
+  const memory = memoryOf(trigger);
+  const { pending, stopped, decisions } = memory;
+  return {
+    phase: phaseOf(trigger, memory),
+    ...(pending ? { pending: pendingStatus(pending) } : {}),
+    ...(trigger.spec.storm && stopped ? { stoppedAt: stopped } : {}),
+    ...(decisions?.length ? { decisions } : {}),
+  };
+}
+
+function phaseOf({ spec, lookAt }: TriggerRecord, { pending, stopped }: ControlMemory): string {
+  if (spec.paused) return 'Paused';
+  if (spec.storm && stopped) return 'Stopped';
+  if (pending) return 'Waiting';
+  // A hold that ends by itself is looked at then, and never again.
+  if (spec.hold && (!spec.hold.until || lookAt)) return 'Held';
+  return spec.dryRun ? 'DryRun' : 'Active';
+}
+
+/** `count` is of all that wait; `between` tells the newest of those before the last. */
+export function pendingStatus({
+  generation,
+  image,
+  since,
+  first,
+  between,
+  beyond,
+  verdicts,
+  released,
+  blockers,
+  lookAt,
+}: PendingChange): object {
+  return {
+    ...{ generation, image, since, first, count: between.length + beyond + 1 },
+    ...(between.length ? { between } : {}),
+    blockers,
+    ...(lookAt ? { lookAt } : {}),
+    ...(verdicts.length ? { verdicts } : {}),
+    ...(released ? { released } : {}),
+  };
 }
 
 /** What watches are told of a trigger; `oldLabels` are those that it was selected by before. */

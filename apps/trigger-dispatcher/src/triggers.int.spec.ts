@@ -281,14 +281,17 @@ describe('a paused trigger', () => {
     const newest = await tags.push(`${namespace}/web:latest`);
     await actedOn();
     expect(fired('deploy')).toEqual([1]);
-    expect((await get('deploy')).status).toMatchObject({ phase: 'Paused', held: { generation: 4, image: newest.current.image } });
+    expect((await get('deploy')).status).toMatchObject({
+      phase: 'Paused',
+      pending: { generation: 4, image: newest.current.image, count: 3 },
+    });
 
     const released = await change('deploy', { paused: false });
     await tags.tell(newest);
     await actedOn();
 
     expect(released.object.status).toMatchObject({ phase: 'Active', lastTriggered: { generation: 4 } });
-    expect(released.object.status['held']).toBeUndefined();
+    expect(released.object.status['pending']).toBeUndefined();
     expect(fired('deploy')).toEqual([1, 4]);
     expect(deploys.find(({ data }) => data.trigger.namespace === namespace && data.generation === 4)?.data.missed).toEqual({
       first: 2,
@@ -475,6 +478,23 @@ describe('triggers as objects', () => {
     expect((await ask({ verb: 'list', namespace: undefined })).items.length).toBeGreaterThan(4);
     expect(await ask({ verb: 'list', continue: 'x' })).toMatchObject({ code: 400 });
     expect(await ask({ verb: 'list', labelSelector: 'a b' })).toMatchObject({ code: 400 });
+  });
+
+  it('that are more than can be told at once are listed in pages only', async () => {
+    await create('deploy');
+    await store.query(
+      `INSERT INTO trigger SELECT copy.* FROM trigger t, generate_series(1, 10000) AS n,
+         jsonb_populate_record(t, jsonb_build_object('uid', gen_random_uuid(), 'name', 'copy-' || n)) AS copy WHERE t.namespace = $1`,
+      [namespace],
+    );
+
+    expect(await ask({ verb: 'list' })).toMatchObject({ code: 413, object: { reason: 'RequestEntityTooLarge' } });
+    const page = await ask({ verb: 'list', limit: 20_000 });
+    expect(page.items).toHaveLength(10_000);
+    expect(page.remainingItemCount).toBe(1);
+    expect((await ask({ verb: 'list', limit: 500, continue: page.continue })).items).toHaveLength(1);
+    expect((await ask({ verb: 'list', limit: 500, labelSelector: 'app=web' })).items).toEqual([]);
+    await store.query('DELETE FROM trigger WHERE namespace = $1', [namespace]);
   });
 
   it('a selection of them is deleted at once', async () => {

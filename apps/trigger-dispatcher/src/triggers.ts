@@ -1,18 +1,25 @@
-import { Injectable } from '@nestjs/common';
-import { type PullSpecChanged, TagMoved } from '@millrace/contracts/events';
+import { Inject, Injectable } from '@nestjs/common';
+import { PullSpecChanged, TagMoved } from '@millrace/contracts/events';
 import { CurrentTag } from '@millrace/contracts/requests';
 import { StatusError, unavailable } from '@millrace/domain/status';
-import { decideBaseline, decideFiring } from '@millrace/domain/trigger-matching';
+import { decideBaseline } from '@millrace/domain/trigger-matching';
 import { AskError, Bus } from '@millrace/platform/bus';
 import type { FactBatch } from '@millrace/platform/facts';
+import { packed, unpacked } from '@millrace/platform/rows';
+import { CONFIG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
 import { currentTrace, freshTrace } from '@millrace/platform/trace';
 import { Changes } from './changes.ts';
+import type { DispatcherConfig } from './config.ts';
+import { type FanOut, FanOuts, type Part, type Told } from './fan-outs.ts';
 import { Firings, type Firing } from './firings.ts';
-import { heldBy, positionOf, standingOf, TRIGGER_COLUMNS, triggerChange, type TriggerRecord } from './trigger-record.ts';
+import { type Outcome, TriggerDecisions } from './trigger-decisions.ts';
+import { positionOf, standingOf, TRIGGER_COLUMNS, triggerChange, type TriggerRecord } from './trigger-record.ts';
 import { WorkloadTriggers } from './workload-triggers.ts';
 
 const ASK_MS = 2_000;
+/** Triggers that all moves of a batch reach in its own transaction, in parts; the moves that most follow go out beside it. */
+const PARTS_IN_BATCH = 5;
 
 /** Acts on moves of tags: which triggers fire, which hold the move back, and where a new one begins. */
 @Injectable()
@@ -22,28 +29,35 @@ export class Triggers {
     private readonly bus: Bus,
     private readonly changes: Changes,
     private readonly firings: Firings,
+    private readonly decisions: TriggerDecisions,
     private readonly workloads: WorkloadTriggers,
+    private readonly fanOuts: FanOuts,
+    @Inject(CONFIG) private readonly config: Pick<DispatcherConfig, 'FAN_OUT_PART'>,
   ) {}
 
-  /** Fires what the moves fire, each once: a repeat of a fact finds its generation planned. */
+  /** Fires what the moves fire, each once: a repeat of a fact finds its generation planned. What many follow is brought to them in parts, later. */
   async plan(batch: FactBatch<typeof TagMoved>): Promise<void> {
-    const moves = batch.read(({ data, traceparent }) => ({ move: data, traceparent: traceparent || freshTrace() })).map(({ made }) => made);
+    const told = toldBy(TagMoved, batch);
+    const moved = told.map(({ move }) => move);
     await this.store.transaction(async (tx) => {
       // First, because it is also the lock against whoever begins to follow a tag; see holdFacts.
       await batch.settle(tx);
-      const moved = moves.map(({ move }) => move);
-      const [followers, workloads] = await Promise.all([followersOf(tx, moved), this.workloads.find(tx, moved)]);
+      const [{ few, many }, workloads] = await Promise.all([this.followersOf(tx, moved), this.workloads.find(tx, moved)]);
       const round = new Round();
-      for (const { move, traceparent } of moves)
-        for (const trigger of followers.get(tagOf(move)) ?? []) round.consider(trigger, move, traceparent);
+      for (const held of told) for (const trigger of few.get(tagOf(held.move)) ?? []) round.take(this.decisions.arrived(trigger, held));
+      this.fanOuts.put(
+        tx,
+        'triggers',
+        told.filter(({ move }) => many.has(tagOf(move))),
+      );
       await this.write(tx, round);
-      await this.workloads.follow(tx, moves, workloads, { repeats: true });
+      await this.workloads.follow(tx, told, workloads, { repeats: true });
     });
   }
 
   /** A pull spec that is another text concerns workloads alone: no tag has moved. */
   async pullOtherwise(batch: FactBatch<typeof PullSpecChanged>): Promise<void> {
-    const told = batch.read(({ data, traceparent }) => ({ move: data, traceparent: traceparent || freshTrace() })).map(({ made }) => made);
+    const told = toldBy(PullSpecChanged, batch);
     await this.store.transaction(async (tx) => {
       await batch.settle(tx);
       const found = await this.workloads.find(
@@ -52,6 +66,27 @@ export class Triggers {
       );
       await this.workloads.follow(tx, told, found, { repeats: false });
     });
+  }
+
+  /** Brings a move to some of the many triggers that follow its tag, in the order of their uids; those that began to follow it later are not among them. */
+  async bring(tx: Tx, { id, move, traceparent, after }: FanOut, size: number): Promise<Part> {
+    const triggers = await tx.query<TriggerRecord>(
+      `SELECT ${TRIGGER_COLUMNS} FROM trigger t WHERE ${NEXT} ORDER BY t.uid LIMIT $6 FOR UPDATE OF t`,
+      [...nextOf(move, after, id), size],
+    );
+    const round = new Round();
+    for (const trigger of triggers) round.take(this.decisions.arrived(trigger, { move, traceparent }));
+    await this.write(tx, round);
+    return { brought: triggers.length, last: triggers.at(-1)?.uid ?? null, more: triggers.length === size };
+  }
+
+  /** The trigger that {@link bring} would begin with. */
+  async after(tx: Tx, { id, move, after }: FanOut): Promise<string | null> {
+    const [next] = await tx.query<{ uid: string }>(
+      `SELECT t.uid FROM trigger t WHERE ${NEXT} ORDER BY t.uid LIMIT 1`,
+      nextOf(move, after, id),
+    );
+    return next?.uid ?? null;
   }
 
   /**
@@ -69,33 +104,52 @@ export class Triggers {
    */
   async begin(tx: Tx, trigger: TriggerRecord): Promise<void> {
     const current = await this.currentMove(trigger);
-    await tx.run('DELETE FROM trigger_tag WHERE trigger_uid = $1', [trigger.uid]);
+    // Moves that are still on their way to others came before: tag-store has counted them.
+    await tx.run(
+      `WITH forgotten AS (DELETE FROM trigger_tag WHERE trigger_uid = $1)
+       UPDATE trigger SET begun_after = (SELECT coalesce(max(id), 0) FROM fan_out) WHERE uid = $1`,
+      [trigger.uid],
+    );
     Object.assign(trigger, {
       planned: [],
       held: null,
+      control: null,
+      lookAt: null,
       baseline: current ? standingOf(current) : { generation: 0, at: new Date().toISOString() },
     });
     const round = new Round();
     round.touched.add(trigger);
-    const traceparent = currentTrace() ?? freshTrace();
-    const decision = decideBaseline(trigger.spec, current && positionOf(current));
-    if (current && decision.kind === 'fire') round.fire({ trigger, move: current, traceparent });
-    else if (current && decision.kind === 'hold') {
-      // What came before the held move is not missed: the trigger was not there.
+    if (current && decideBaseline(trigger.spec, positionOf(current)) === 'decide') {
+      // What came before it is not missed: the trigger was not there.
       trigger.planned = [{ ...positionOf(current), generation: current.generation - 1 }];
-      round.hold(trigger, current, traceparent);
-    } else if (current) trigger.planned = [positionOf(current)];
+      round.take(this.decisions.arrived(trigger, { move: current, traceparent: currentTrace() ?? freshTrace() }));
+    } else {
+      if (current) trigger.planned = [positionOf(current)];
+      this.decisions.again(trigger);
+    }
     await this.write(tx, round);
   }
 
-  /** After a trigger is no longer paused: the newest move that it held back fires, once. */
-  async release(tx: Tx, trigger: TriggerRecord): Promise<void> {
-    const held = heldBy(trigger);
+  /** Decides about triggers again, which must be locked: it is time, or something was said about them, which is to be written too. */
+  async decideAgain(tx: Tx, triggers: readonly TriggerRecord[], { said = false } = {}): Promise<Outcome[]> {
     const round = new Round();
-    round.touched.add(trigger);
-    trigger.held = null;
-    if (held) round.consider(trigger, held.move, held.traceparent);
+    const outcomes: Outcome[] = [];
+    for (const trigger of triggers) {
+      const outcome = this.decisions.again(trigger);
+      if (outcome) outcomes.push(outcome);
+      if (outcome) round.take(outcome);
+      // Without a change that waits it was a hold that ends.
+      if (said || (!outcome && !trigger.lookAt)) round.touched.add(trigger);
+    }
+    // Most looks find that there is still to be waited: nobody has to be told.
+    const looks = triggers.filter((trigger) => !round.touched.has(trigger));
+    if (looks.length)
+      tx.send(
+        'UPDATE trigger t SET look_at = one.look_at FROM unnest($1::uuid[], $2::timestamptz[]) AS one (uid, look_at) WHERE t.uid = one.uid',
+        [looks.map(({ uid }) => uid), looks.map(({ lookAt }) => lookAt)],
+      );
     await this.write(tx, round);
+    return outcomes;
   }
 
   /** Where the tag stands. Throws StatusError 503. */
@@ -119,7 +173,38 @@ export class Triggers {
     }
   }
 
-  private async write(tx: Tx, { firings, touched }: Round): Promise<void> {
+  /**
+   * The triggers of these tags, by tag, locked; and the tags that more follow than are for one transaction, or that have a move before these on
+   * its way. Both are decided by one snapshot.
+   */
+  private async followersOf(tx: Tx, moves: readonly TagMoved[]): Promise<{ few: Map<string, TriggerRecord[]>; many: Set<string> }> {
+    const { FAN_OUT_PART: part } = this.config;
+    const tags = [...new Map(moves.map((move) => [tagOf(move), move])).values()];
+    const rows = await tx.query<{ moved: string; many: boolean } & (TriggerRecord | { uid: null })>(
+      `WITH counted AS (
+         SELECT namespace, stream, tag, n, (SELECT count(*) FROM (
+                  SELECT FROM trigger t WHERE t.from_namespace = k.namespace AND t.from_stream = k.stream AND t.from_tag = k.tag LIMIT $4 + 1) AS part) AS triggers
+           FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (namespace, stream, tag, n)
+       ), moved AS MATERIALIZED (
+         SELECT namespace, stream, tag, triggers > $4 OR sum(triggers) OVER (ORDER BY triggers, n) > $5 OR EXISTS (
+                  SELECT 1 FROM fan_out o WHERE o.followers = 'triggers' AND o.namespace = c.namespace AND o.stream = c.stream AND o.tag = c.tag) AS many
+           FROM counted c
+       ), locked AS (
+         SELECT ${TRIGGER_COLUMNS} FROM trigger t JOIN moved m ON t.from_namespace = m.namespace AND t.from_stream = m.stream AND t.from_tag = m.tag
+          WHERE NOT m.many ORDER BY t.uid FOR UPDATE OF t
+       )
+       SELECT m.namespace || '/' || m.stream || ':' || m.tag AS moved, m.many, l.* FROM moved m
+         LEFT JOIN locked l ON l."fromNamespace" = m.namespace AND l."fromStream" = m.stream AND l."fromTag" = m.tag`,
+      [tags.map((tag) => tag.namespace), tags.map((tag) => tag.stream), tags.map((tag) => tag.tag), part, part * PARTS_IN_BATCH],
+    );
+    const triggers = rows.filter((row): row is typeof row & TriggerRecord => row.uid !== null);
+    return {
+      few: Map.groupBy(triggers, (row) => row.moved),
+      many: new Set(rows.filter(({ many }) => many).map(({ moved }) => moved)),
+    };
+  }
+
+  private async write(tx: Tx, { firings, touched, outcomes }: Round): Promise<void> {
     if (!touched.size) return;
     const triggers = [...touched];
     const planned = triggers.flatMap((trigger) => (trigger.planned ?? []).map((one) => ({ ...one, uid: trigger.uid })));
@@ -129,21 +214,26 @@ export class Triggers {
          SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[])
          ON CONFLICT (trigger_uid, stream_uid) DO UPDATE SET generation = excluded.generation, moved_at = excluded.moved_at
       )
-      UPDATE trigger t SET last_triggered = one.last_triggered::jsonb, held = one.held, baseline = one.baseline::jsonb
-        FROM unnest($5::uuid[], $6::text[], $7::text[], $8::text[]) AS one (uid, last_triggered, held, baseline) WHERE t.uid = one.uid`,
+      UPDATE trigger t SET last_triggered = one.last_triggered::jsonb, held = one.held, baseline = one.baseline::jsonb, control = one.control::jsonb,
+             look_at = one.look_at
+        FROM unnest($5::uuid[], ${unpacked('$6')}, ${unpacked('$7')}, ${unpacked('$8')}, ${unpacked('$9')}, $10::timestamptz[])
+             AS one (uid, last_triggered, held, baseline, control, look_at) WHERE t.uid = one.uid`,
       [
         planned.map((one) => one.uid),
         planned.map((one) => one.streamUid),
         planned.map((one) => one.generation),
         planned.map((one) => one.movedAt),
         triggers.map((trigger) => trigger.uid),
-        triggers.map((trigger) => trigger.lastTriggered && JSON.stringify(trigger.lastTriggered)),
-        triggers.map((trigger) => trigger.held),
-        triggers.map((trigger) => trigger.baseline && JSON.stringify(trigger.baseline)),
+        packed(triggers.map((trigger) => trigger.lastTriggered && JSON.stringify(trigger.lastTriggered))),
+        packed(triggers.map((trigger) => trigger.held)),
+        packed(triggers.map((trigger) => trigger.baseline && JSON.stringify(trigger.baseline))),
+        packed(triggers.map((trigger) => trigger.control && JSON.stringify(trigger.control))),
+        triggers.map((trigger) => trigger.lookAt),
       ],
     );
     await this.firings.write(tx, firings);
     for (const trigger of triggers) this.changes.record(tx, triggerChange(trigger, 'MODIFIED'));
+    this.decisions.report(tx, outcomes);
   }
 }
 
@@ -151,51 +241,31 @@ export class Triggers {
 class Round {
   readonly firings: Firing[] = [];
   readonly touched = new Set<TriggerRecord>();
+  readonly outcomes: Outcome[] = [];
 
-  consider(trigger: TriggerRecord, move: TagMoved, traceparent: string): void {
-    const held = heldBy(trigger);
-    const state = { paused: trigger.spec.paused, planned: trigger.planned ?? [], ...(held ? { held: positionOf(held.move) } : {}) };
-    const decision = decideFiring(state, positionOf(move));
-    switch (decision.kind) {
-      case 'fire':
-        return this.fire({ trigger, move, traceparent, ...(decision.missed ? { missed: decision.missed } : {}) });
-      case 'hold':
-        return this.hold(trigger, move, traceparent);
-      case 'ignore':
-        return;
-      default:
-        decision satisfies never;
+  take(outcome: Outcome): void {
+    const { trigger, firing, isNews } = outcome;
+    if (firing) {
+      const { move } = firing;
+      const others = (trigger.planned ?? []).filter((one) => one.streamUid !== move.streamUid);
+      trigger.planned = [...others, positionOf(move)];
+      trigger.lastTriggered = { ...standingOf(move), at: new Date().toISOString() };
+      this.firings.push(firing);
     }
-  }
-
-  fire(firing: Firing): void {
-    const { trigger, move } = firing;
-    const others = (trigger.planned ?? []).filter((one) => one.streamUid !== move.streamUid);
-    trigger.planned = [...others, positionOf(move)];
-    trigger.lastTriggered = { ...standingOf(move), at: new Date().toISOString() };
-    // What was held is the same move, or one before it.
-    trigger.held = null;
-    this.firings.push(firing);
-    this.touched.add(trigger);
-  }
-
-  hold(trigger: TriggerRecord, move: TagMoved, traceparent: string): void {
-    trigger.held = JSON.stringify({ move, traceparent });
-    this.touched.add(trigger);
+    if (isNews) this.touched.add(trigger);
+    this.outcomes.push(outcome);
   }
 }
 
 const tagOf = ({ namespace, stream, tag }: Pick<TagMoved, 'namespace' | 'stream' | 'tag'>): string => `${namespace}/${stream}:${tag}`;
 
-/** The triggers of these tags, by tag, locked. */
-async function followersOf(tx: Tx, moves: readonly TagMoved[]): Promise<Map<string, TriggerRecord[]>> {
-  const tags = [...new Map(moves.map((move) => [tagOf(move), move])).values()];
-  const rows = await tx.query<TriggerRecord>(
-    `SELECT ${TRIGGER_COLUMNS} FROM trigger t
-       JOIN unnest($1::text[], $2::text[], $3::text[]) AS moved (namespace, stream, tag)
-         ON t.from_namespace = moved.namespace AND t.from_stream = moved.stream AND t.from_tag = moved.tag
-      ORDER BY t.uid FOR UPDATE OF t`,
-    [tags.map((tag) => tag.namespace), tags.map((tag) => tag.stream), tags.map((tag) => tag.tag)],
-  );
-  return Map.groupBy(rows, (row) => tagOf({ namespace: row.fromNamespace, stream: row.fromStream, tag: row.fromTag }));
+/** The moves of a batch, as they were told. */
+function toldBy({ name }: typeof TagMoved | typeof PullSpecChanged, batch: FactBatch<typeof TagMoved | typeof PullSpecChanged>): Told[] {
+  const told = batch.read(({ data, traceparent }) => ({ move: data, traceparent: traceparent || freshTrace() }));
+  return told.map(({ origin, made }) => ({ ...made, event: name, eventId: origin.id }));
 }
+
+/** Of a fan-out: `$1` to `$5` are {@link nextOf}. */
+const NEXT = `t.from_namespace = $1 AND t.from_stream = $2 AND t.from_tag = $3 AND t.uid > $4 AND t.begun_after < $5`;
+const FIRST = '00000000-0000-0000-0000-000000000000';
+const nextOf = ({ namespace, stream, tag }: TagMoved, after: string | null, id: string) => [namespace, stream, tag, after ?? FIRST, id];

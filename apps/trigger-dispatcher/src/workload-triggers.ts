@@ -7,20 +7,28 @@ import { distinct, type ImageChange, tagKey, type TagName } from '@millrace/doma
 import { type Bookkept, triggered, triggerProblems } from '@millrace/domain/workload';
 import { METRICS } from '@millrace/platform/health';
 import type { Log } from '@millrace/platform/log';
-import { LOG } from '@millrace/platform/service';
+import { packed, unpacked } from '@millrace/platform/rows';
+import { CONFIG, LOG } from '@millrace/platform/service';
 import type { Tx } from '@millrace/platform/store';
 import { currentTrace, freshTrace } from '@millrace/platform/trace';
 import { Builds, type Made } from './builds.ts';
 import { Changes } from './changes.ts';
-import { FollowedTags, type Moves, movesIn, resolveWith } from './followed-tags.ts';
-import type { FollowedTagRow, WorkloadRow } from './tables.ts';
+import type { DispatcherConfig } from './config.ts';
+import { type FanOut, FanOuts, type Part, type Told } from './fan-outs.ts';
+import { FOLLOWED_TAG_COLUMNS, type FollowedTag, FollowedTags, type Moves, movesIn, resolveWith } from './followed-tags.ts';
+import type { WorkloadRow } from './tables.ts';
 import { kindOf, recordOf, WORKLOAD_COLUMNS, workloadObject, type WorkloadRecord } from './workload-record.ts';
 
-/** The rows that moves of tags concern: the tags, the workloads, and all tags that the workloads follow. */
-export interface Followers {
-  locked: FollowedTagRow[];
+/** Workloads that tags concern, and all tags that they follow. */
+interface Concerned {
   records: WorkloadRecord[];
-  known: FollowedTagRow[];
+  known: FollowedTag[];
+}
+
+/** The rows that moves of tags concern: the tags and the workloads, but for those of tags that more follow than one transaction is for. */
+export interface Followers extends Concerned {
+  locked: FollowedTag[];
+  many: ReadonlySet<string>;
 }
 
 interface Announcement {
@@ -39,6 +47,8 @@ export class WorkloadTriggers {
     private readonly tags: FollowedTags,
     private readonly builds: Builds,
     private readonly changes: Changes,
+    private readonly fanOuts: FanOuts,
+    @Inject(CONFIG) private readonly config: Pick<DispatcherConfig, 'FAN_OUT_PART'>,
     @Inject(LOG) private readonly log: Log,
     @Inject(METRICS) metrics: Registry,
   ) {
@@ -53,44 +63,60 @@ export class WorkloadTriggers {
   /** What follows the tags of these moves, locked. All of it is asked for at once: each answer that is waited for costs a push its share. */
   async find(tx: Tx, moves: readonly TagMoved[]): Promise<Followers> {
     const tags = distinct(moves);
-    const [locked, records, known] = await Promise.all([this.tags.lock(tx, tags), this.followersOf(tx, tags), this.tags.besides(tx, tags)]);
-    return { locked, records, known };
+    const [locked, concerned] = await Promise.all([this.tags.lock(tx, tags), this.concernedBy(tx, tags)]);
+    return { locked, ...concerned };
   }
 
   /**
    * Brings what follows these tags up to date, in as few statements as for one object. `repeats`: a move of a known generation says nothing new.
    * One object that cannot be brought up to date says so itself, and holds up no other.
    */
-  async follow(
-    tx: Tx,
-    told: readonly { move: TagMoved; traceparent: string }[],
-    { locked, records, known }: Followers,
-    options: { repeats: boolean },
-  ): Promise<void> {
+  async follow(tx: Tx, told: readonly Told[], { locked, records, known, many }: Followers, options: { repeats: boolean }): Promise<void> {
     const moved = this.tags.take(
       tx,
       locked,
       told.map(({ move }) => move),
       options,
     );
-    if (!moved.length || !records.length) return;
-    const moves = movesIn([...known, ...moved]);
-    const round = new Round(new Map(told.map(({ move, traceparent }) => [tagKey(move), traceparent])));
-    const touched = records.filter((record) => this.bringUpToDate(round, record, moves));
-    if (touched.length)
-      tx.send(
-        `UPDATE workload w SET object = one.object, generation = one.generation, problem = one.problem
-           FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[]) AS one (uid, object, generation, problem) WHERE w.uid = one.uid`,
-        [
-          touched.map((record) => record.uid),
-          touched.map((record) => JSON.stringify(record.object)),
-          touched.map((record) => record.generation),
-          touched.map((record) => record.problem),
-        ],
+    const last = new Map(told.map((one) => [tagKey(one.move), one]));
+    this.fanOuts.put(
+      tx,
+      'workloads',
+      moved.flatMap((row) => (many.has(tagKey(row)) ? (last.get(tagKey(row)) ?? []) : [])),
+    );
+    if (moved.length) await this.bringAll(tx, { records, known: [...known, ...moved] }, told);
+  }
+
+  /** Brings some of the many workloads that follow a tag up to date, in the order of their uids. */
+  async bring(tx: Tx, fanOut: FanOut, size: number): Promise<Part> {
+    const rows = await tx.query<WorkloadRow>(
+      `SELECT ${WORKLOAD_COLUMNS} FROM workload_tag t JOIN workload w ON w.uid = t.workload_uid WHERE ${NEXT} ORDER BY t.workload_uid LIMIT $5 FOR UPDATE OF w`,
+      [...nextOf(fanOut), size],
+    );
+    const records = rows.map(recordOf);
+    // Asked when they are locked: what their tags mean by now is what they get, and who changes that later finds them done.
+    if (records.length)
+      await this.bringAll(
+        tx,
+        {
+          records,
+          known: await this.tags.of(
+            tx,
+            rows.map(({ uid }) => uid),
+          ),
+        },
+        [fanOut],
       );
-    for (const record of touched)
-      this.changes.record(tx, { ...record, type: 'MODIFIED', object: workloadObject(record), oldLabels: record.labels });
-    await this.write(tx, round);
+    return { brought: rows.length, last: rows.at(-1)?.uid ?? null, more: rows.length === size };
+  }
+
+  /** The workload that {@link bring} would begin with. */
+  async after(tx: Tx, fanOut: FanOut): Promise<string | null> {
+    const [next] = await tx.query<{ uid: string }>(
+      `SELECT t.workload_uid AS uid FROM workload_tag t WHERE ${NEXT} ORDER BY t.workload_uid LIMIT 1`,
+      nextOf(fanOut),
+    );
+    return next?.uid ?? null;
   }
 
   /**
@@ -128,6 +154,27 @@ export class WorkloadTriggers {
         );
       }
     });
+  }
+
+  private async bringAll(tx: Tx, { records, known }: Concerned, told: readonly Pick<Told, 'move' | 'traceparent'>[]): Promise<void> {
+    if (!records.length) return;
+    const moves = movesIn(known);
+    const round = new Round(new Map(told.map(({ move, traceparent }) => [tagKey(move), traceparent])));
+    const touched = records.filter((record) => this.bringUpToDate(round, record, moves));
+    if (touched.length)
+      tx.send(
+        `UPDATE workload w SET object = one.object, generation = one.generation, problem = one.problem
+           FROM unnest($1::uuid[], ${unpacked('$2')}, $3::bigint[], $4::text[]) AS one (uid, object, generation, problem) WHERE w.uid = one.uid`,
+        [
+          touched.map((record) => record.uid),
+          packed(touched.map((record) => JSON.stringify(record.object))),
+          touched.map((record) => record.generation),
+          touched.map((record) => record.problem),
+        ],
+      );
+    for (const record of touched)
+      this.changes.record(tx, { ...record, type: 'MODIFIED', object: workloadObject(record), oldLabels: record.labels });
+    await this.write(tx, round);
   }
 
   /** Whether the record has changed. */
@@ -200,18 +247,37 @@ export class WorkloadTriggers {
     round.announcements.push({ contract: BuildTriggered, id: `${record.uid}.${made.build.name}`, data, traceparent: round.traceOf(key) });
   }
 
-  /** Locked, in the order of their uids. */
-  private async followersOf(tx: Tx, tags: readonly TagName[]): Promise<WorkloadRecord[]> {
-    const rows = await tx.query<WorkloadRow>(
-      `SELECT ${WORKLOAD_COLUMNS} FROM workload w WHERE w.uid IN (
-         SELECT t.workload_uid FROM workload_tag t JOIN unnest($1::text[], $2::text[], $3::text[]) AS k (namespace, stream, tag)
-             ON t.namespace = k.namespace AND t.stream = k.stream AND t.tag = k.tag)
-        ORDER BY w.uid FOR UPDATE OF w`,
-      [tags.map((tag) => tag.namespace), tags.map((tag) => tag.stream), tags.map((tag) => tag.tag)],
+  /** The workloads locked, in the order of their uids; which tags are left out, all by one snapshot. */
+  private async concernedBy(tx: Tx, tags: readonly TagName[]): Promise<Concerned & { many: Set<string> }> {
+    const rows = await tx.query<{ many: TagName[] | null; known: FollowedTag[] | null } & (WorkloadRow | { uid: null })>(
+      `WITH moved AS MATERIALIZED (
+         SELECT namespace, stream, tag, (SELECT count(*) FROM (
+                  SELECT FROM workload_tag t WHERE t.namespace = k.namespace AND t.stream = k.stream AND t.tag = k.tag LIMIT $4 + 1) AS part) > $4 AS many
+           FROM unnest($1::text[], $2::text[], $3::text[]) AS k (namespace, stream, tag)
+       ), locked AS (
+         SELECT ${WORKLOAD_COLUMNS} FROM workload w WHERE w.uid IN (
+           SELECT t.workload_uid FROM workload_tag t JOIN moved m ON t.namespace = m.namespace AND t.stream = m.stream AND t.tag = m.tag WHERE NOT m.many)
+          ORDER BY w.uid FOR UPDATE OF w
+       ), known AS (
+         SELECT ${FOLLOWED_TAG_COLUMNS} FROM followed_tag f WHERE (f.namespace, f.stream, f.tag) IN (
+           SELECT t.namespace, t.stream, t.tag FROM locked l JOIN workload_tag t ON t.workload_uid = l.uid)
+       )
+       SELECT l.*, left_out.many, CASE WHEN row_number() OVER (ORDER BY l.uid) = 1 THEN (SELECT json_agg(known) FROM known) END AS known
+         FROM (SELECT json_agg(moved) AS many FROM moved WHERE moved.many) AS left_out LEFT JOIN locked l ON true ORDER BY l.uid`,
+      [tags.map((tag) => tag.namespace), tags.map((tag) => tag.stream), tags.map((tag) => tag.tag), this.config.FAN_OUT_PART],
     );
-    return rows.map(recordOf);
+    return {
+      records: rows.flatMap(({ many: _, known: __, ...row }) => (row.uid === null ? [] : [recordOf(row)])),
+      known: rows[0]?.known ?? [],
+      many: new Set((rows[0]?.many ?? []).map(tagKey)),
+    };
   }
 }
+
+/** Of a fan-out: `$1` to `$4` are {@link nextOf}. */
+const NEXT = `t.namespace = $1 AND t.stream = $2 AND t.tag = $3 AND t.workload_uid > $4`;
+const FIRST = '00000000-0000-0000-0000-000000000000';
+const nextOf = ({ move: { namespace, stream, tag }, after }: FanOut) => [namespace, stream, tag, after ?? FIRST];
 
 /** What a transaction has to write and tell beside the rows of the workloads. */
 export class Round {

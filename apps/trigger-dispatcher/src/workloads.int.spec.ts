@@ -2,11 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { BuildTriggered, DeployTriggered } from '@millrace/contracts/events';
 import { TriggerObjects, type ObjectAnswer, type ObjectQuestion } from '@millrace/contracts/requests';
+import { Store } from '@millrace/platform/store';
 import { eventually } from '@millrace/testing/eventually';
 import { aDatabase, aNatsServer } from '@millrace/testing/servers';
 import { aPeer, aService, type StartedService } from '@millrace/testing/service';
 import { TagMoves } from '@millrace/testing/tag-moves';
+import { FollowedTags } from './followed-tags.ts';
 import { service } from './main.ts';
+import { Retention } from './retention.ts';
 
 const user = { name: 'ada', groups: ['system:masters'] };
 
@@ -540,5 +543,23 @@ describe('writing', () => {
     } finally {
       tags.answer = answer;
     }
+  });
+});
+
+describe('a tag that no workload follows any more', () => {
+  it('is forgotten after a while, and remembered as long as one does or begins to', async () => {
+    const store = dispatcher.app.get(Store);
+    const following = (tag: string) => trigger({ from: { kind: 'ImageStreamTag', name: tag } });
+    await create('deployments', deployment([following('app:gone')], 'gone'));
+    await create('deployments', deployment([following('app:left')], 'left'));
+    await create('deployments', deployment([following('app:again')], 'again'));
+    for (const name of ['gone', 'again']) await answered({ verb: 'delete', resource: 'deployments', name, dryRun: false, user });
+    await store.query("UPDATE followed_tag SET noted = now() - interval '3 hours' WHERE namespace = $1", [namespace]);
+    await dispatcher.app.get(FollowedTags).ask([{ namespace, stream: 'app', tag: 'again' }], []);
+
+    await dispatcher.app.get(Retention).clean(new AbortController().signal);
+
+    const known = await store.query<{ tag: string }>('SELECT tag FROM followed_tag WHERE namespace = $1 ORDER BY tag', [namespace]);
+    expect(known.map(({ tag }) => tag)).toEqual(['again', 'left']);
   });
 });

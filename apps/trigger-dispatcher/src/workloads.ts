@@ -9,13 +9,13 @@ import { ObjectMeta } from '@millrace/domain/object-meta';
 import { type Fields, isObject, listIn, metadataOf, textIn, withPullPolicies } from '@millrace/domain/pod-template';
 import { alreadyExists, badRequest, conflict, invalid, methodNotAllowed, notFound, StatusError, success } from '@millrace/domain/status';
 import { distinct, indexTriggers, takesAnnotation, type TagName } from '@millrace/domain/trigger-annotation';
-import { askedTags, followedTags, respecified, TAGS_MAX, validateWorkload } from '@millrace/domain/workload';
+import { askedTags, followedTags, pausedTags, respecified, TAGS_MAX, validateWorkload } from '@millrace/domain/workload';
 import { Store, type Tx } from '@millrace/platform/store';
 import { Builds } from './builds.ts';
 import { Changes, type Recorded } from './changes.ts';
 import { FollowedTags, namedTag, resolveWith, type Told } from './followed-tags.ts';
-import { answerChanges, answerPage, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
-import { readContinue, Where } from './selection.ts';
+import { answerChanges, answerList, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
+import { Where } from './selection.ts';
 import type { WorkloadRow } from './tables.ts';
 import { kept, kindOf, labelsOf, recordOf, WORKLOAD_COLUMNS, workloadObject, type WorkloadRecord } from './workload-record.ts';
 import { Round, WorkloadTriggers } from './workload-triggers.ts';
@@ -167,14 +167,18 @@ export class Workloads {
     return round;
   }
 
-  private follow(tx: Tx, { uid, object }: WorkloadRecord, before: Fields | undefined): void {
-    const tags = followedTags(String(object['kind']), object);
-    if (before ? same(tags, followedTags(String(object['kind']), before)) : !tags.length) return;
-    if (before) tx.send('DELETE FROM workload_tag WHERE workload_uid = $1', [uid]);
-    tx.send(
-      'INSERT INTO workload_tag (workload_uid, namespace, stream, tag) SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[])',
-      [uid, tags.map((tag) => tag.namespace), tags.map((tag) => tag.stream), tags.map((tag) => tag.tag)],
-    );
+  private follow(tx: Tx, record: WorkloadRecord, before: Fields | undefined): void {
+    this.index(tx, 'workload_tag', followedTags, record, before);
+    this.index(tx, 'paused_tag', pausedTags, record, before);
+  }
+
+  private index(tx: Tx, table: string, tagsOf: typeof followedTags, { uid, object }: WorkloadRecord, before: Fields | undefined): void {
+    const tags = tagsOf(String(object['kind']), object);
+    if (before ? same(tags, tagsOf(String(object['kind']), before)) : !tags.length) return;
+    if (before) tx.send(`DELETE FROM ${table} WHERE workload_uid = $1`, [uid]);
+    tx.send(`INSERT INTO ${table} (workload_uid, namespace, stream, tag) SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[])`, [
+      ...[uid, tags.map((tag) => tag.namespace), tags.map((tag) => tag.stream), tags.map((tag) => tag.tag)],
+    ]);
   }
 
   /** A build that somebody asks for, or a controller of the reference's kind; answered with the Build. */
@@ -229,21 +233,13 @@ export class Workloads {
     this.changes.record(tx, { ...record, type: 'DELETED', object: workloadObject(record), oldLabels: record.labels });
   }
 
-  private async list(question: Ask<'list'>): Promise<ObjectAnswer> {
-    const from = readContinue(question.continue);
-    return this.store.transaction(
-      async (tx): Promise<ObjectAnswer> => {
-        const resourceVersion = from?.resourceVersion ?? (await this.changes.current(tx));
-        const where = selected(question);
-        if (from) where.add(`(w.namespace, w.name) > (${from.after.map((key) => where.value(key)).join(', ')})`);
-        const limit = question.limit ? `LIMIT ${where.value(question.limit + 1)}` : '';
-        const rows = await tx.query<WorkloadRow & { total: string }>(
-          `SELECT ${WORKLOAD_COLUMNS}, count(*) OVER () AS total FROM workload w ${where.sql} ORDER BY w.namespace, w.name ${limit}`,
-          where.parameters,
-        );
-        return answerPage(question, rows, resourceVersion, (row) => workloadObject(recordOf(row)));
-      },
-      { isolation: 'REPEATABLE READ', readOnly: true },
+  private list(question: Ask<'list'>): Promise<ObjectAnswer> {
+    const { store, changes } = this;
+    return answerList(
+      { store, changes },
+      question,
+      { columns: WORKLOAD_COLUMNS, from: 'workload', as: 'w', where: selected(question) },
+      (row: WorkloadRow) => workloadObject(recordOf(row)),
     );
   }
 

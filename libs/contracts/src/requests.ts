@@ -2,8 +2,10 @@ import { Identity } from '@millrace/domain/access';
 import { Image } from '@millrace/domain/image';
 import { ImageStream } from '@millrace/domain/image-stream';
 import { Status } from '@millrace/domain/status';
+import { Blocker } from '@millrace/domain/tag-control';
 import { z } from 'zod';
 import { defineRequest, type Owner, type RequestContract } from './define.ts';
+import { TagTarget } from './events.ts';
 import { ImportedTag } from './imports.ts';
 
 /** `table: true` asks for rows that the owner prints (see Table below) beside the objects. */
@@ -260,6 +262,31 @@ export const KnownTags = defineRequest({
   }),
 });
 
+/** What would become of an image that a push gave a tag now: asked by who explains what would happen. */
+export const ExplainTag = defineRequest({
+  name: 'explain-tag',
+  to: 'tag-store',
+  summary: 'What would become of a tag that is given an image now: whether it moves, waits, or does not take it, and why.',
+  question: z.object({ namespace: z.string(), stream: z.string(), tag: z.string(), image: z.string().describe('Digest') }),
+  answer: z
+    .object({
+      outcome: z.enum(['moves', 'waits', 'refused', 'unchanged']),
+      reason: z
+        .string()
+        .describe(
+          'In one word: Allowed, Current, Held, Paused, AwaitingApproval, TooYoung, OutsideWindow, Denied, Rejected or ApprovalExpired',
+        ),
+      message: z.string(),
+      blockers: z.array(Blocker).optional().describe('Everything that it would wait for'),
+      lookAt: z.string().optional().describe('When that would be decided again; absent where only a person can change anything'),
+      current: TagTarget.nullable().describe('What the tag points at; null where it points at nothing'),
+      pending: z.int().nonnegative().describe('How many changes wait for it now'),
+      followers: z.array(z.string()).describe('Tags of the stream that would be given the image too, when the tag moves'),
+    })
+    .nullable()
+    .describe('null where there is no such stream'),
+});
+
 /** Every request of the system. */
 export const requests: readonly RequestContract[] = [
   TagStoreObjects,
@@ -273,6 +300,7 @@ export const requests: readonly RequestContract[] = [
   PullSecrets,
   SecretValues,
   KnownTags,
+  ExplainTag,
 ];
 
 /** The request that answers for a resource's owner. */

@@ -217,7 +217,7 @@ function validateWindow({ schedule, timeZone, duration }: ChangeWindow, path: st
   return [...errors, ...interval(duration, `${path}.duration`)];
 }
 
-function interval(given: string | undefined, field: string): FieldError[] {
+export function interval(given: string | undefined, field: string): FieldError[] {
   if (given === undefined) return [];
   const ms = parseInterval(given);
   if (!ms) return [invalidValue(field, given, 'must be an interval such as 30s, 15m, 1h30m or 7d')];

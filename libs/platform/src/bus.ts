@@ -22,6 +22,7 @@ const STORE_MS = 5_000;
 /** Bells are no facts: outside every stream's subjects, and not stored. */
 const NUDGE_PREFIX = 'millrace.nudge';
 const HOUR_NS = 3_600_000_000_000;
+const LINE_BREAKS = /[\r\n]+/g;
 const Header = {
   Part: 'Millrace-Part',
   Last: 'Millrace-Last',
@@ -239,8 +240,8 @@ export class Bus {
   }
 
   /** Has JetStream store a fact; resolves to its sequence. Facts that are given one after the other are stored in that order. */
-  async store(subject: string, body: Uint8Array, headers: MsgHdrs): Promise<number> {
-    const answer = await this.exchange(subject, body, STORE_MS, headers);
+  async store(subject: string, body: Uint8Array, headers: Readonly<Record<string, string>>): Promise<number> {
+    const answer = await this.exchange(subject, body, STORE_MS, encoded(headers));
     const { seq, error } = JSON.parse(Buffer.from(answer).toString()) as { seq?: number; error?: { description?: string } };
     if (error || !seq) throw new AskError('failed', `${subject} cannot be stored: ${error?.description ?? 'JetStream gave no sequence'}`);
     return seq;
@@ -343,4 +344,12 @@ export class Bus {
       for (const listener of this.reconnected) listener();
     }
   }
+}
+
+/** The header block of a fact as it goes over the wire. The client's own headers look through all of them for each one that is set. */
+function encoded(headers: Readonly<Record<string, string>>): MsgHdrs {
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value.replaceAll(LINE_BREAKS, ' ')}\r\n`);
+  const block = Buffer.from(`NATS/1.0\r\n${lines.join('')}\r\n`);
+  // What publish asks of headers.
+  return { encode: () => block } as Partial<MsgHdrs> as MsgHdrs;
 }

@@ -1,7 +1,7 @@
 import type { EventContract } from '@millrace/contracts/define';
 import { events } from '@millrace/contracts/events';
-import type { FactHandler } from './facts.ts';
-import type { Store } from './store.ts';
+import type { FactHandler, FactOrigin } from './facts.ts';
+import type { Store, Tx } from './store.ts';
 
 /** A fact that this service could not act on, with the reason; kept until an operator replays or drops it. */
 export interface DeadFact {
@@ -16,6 +16,24 @@ export interface DeadFact {
 }
 
 const COLUMNS = 'id, event, subject, event_id AS "eventId", body, reason, attempts, created';
+
+/** Keeps a fact that could not be acted on, with the reason; a repeat adds to its attempts. */
+export async function putAside(tx: Tx, event: string, fact: FactOrigin, reason: string, attempts: number): Promise<void> {
+  await tx.run(
+    `INSERT INTO dead_fact (event, subject, event_id, headers, body, reason, attempts) VALUES ($1, $2, $3, $4, $5, $6, $7)
+     ON CONFLICT (event, event_id) DO UPDATE SET reason = excluded.reason, attempts = dead_fact.attempts + excluded.attempts`,
+    // A NUL cannot be stored in a Postgres text; nothing valid holds one.
+    [
+      event,
+      fact.subject,
+      fact.id,
+      JSON.stringify({ ...fact.attributes?.(), traceparent: fact.traceparent }),
+      fact.body().replaceAll('\0', '\uFFFD'),
+      reason.slice(0, 2_000),
+      attempts,
+    ],
+  );
+}
 
 /** The facts that a service put aside: list, look at, replay, drop. */
 export class DeadFacts {

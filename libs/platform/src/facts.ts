@@ -2,6 +2,7 @@ import { DeliverPolicy, type ConsumerMessages, type JsMsg } from '@nats-io/jetst
 import type { EventContract, EventData } from '@millrace/contracts/define';
 import { Bell, pause } from './backoff.ts';
 import type { Bus } from './bus.ts';
+import { putAside } from './dead-facts.ts';
 import type { Lease } from './lease.ts';
 import type { Log } from './log.ts';
 import { isTransient, type Store, type Tx } from './store.ts';
@@ -249,7 +250,7 @@ export class FactConsumer<C extends EventContract = EventContract> {
     const refuse = async (tx: Tx, one: Refused) => {
       within(tx);
       refused.push(one);
-      await this.insertDead(tx, one.fact, one.reason, 1);
+      await putAside(tx, this.contract.name, one.fact, one.reason, 1);
     };
     await this.handler({
       read: (take) => {
@@ -281,28 +282,11 @@ export class FactConsumer<C extends EventContract = EventContract> {
   private async bury(message: JsMsg, reason: string, attempts: number, position: Position): Promise<void> {
     const fact = originOf(message);
     await this.on.store.transaction(async (tx) => {
-      await this.insertDead(tx, fact, reason, attempts);
+      await putAside(tx, this.contract.name, fact, reason, attempts);
       await this.savePosition(tx, position, message.seq, fact.id);
     });
     position.sequence = message.seq;
     this.tellDead(fact, reason, attempts);
-  }
-
-  private async insertDead(tx: Tx, fact: FactOrigin, reason: string, attempts: number): Promise<void> {
-    await tx.run(
-      `INSERT INTO dead_fact (event, subject, event_id, headers, body, reason, attempts) VALUES ($1, $2, $3, $4, $5, $6, $7)
-       ON CONFLICT (event, event_id) DO UPDATE SET reason = excluded.reason, attempts = dead_fact.attempts + excluded.attempts`,
-      // A NUL cannot be stored in a Postgres text; nothing valid holds one.
-      [
-        this.contract.name,
-        fact.subject,
-        fact.id,
-        JSON.stringify({ ...fact.attributes?.(), traceparent: fact.traceparent }),
-        fact.body().replaceAll('\0', '\uFFFD'),
-        reason.slice(0, 2_000),
-        attempts,
-      ],
-    );
   }
 
   private tellDead({ subject, id }: FactOrigin, reason: string, attempts: number): void {

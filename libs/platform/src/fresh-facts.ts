@@ -45,6 +45,10 @@ export class FreshFacts {
     return this.bytes > BYTES_MAX / 3;
   }
 
+  get size(): number {
+    return this.facts.size;
+  }
+
   /** There are facts here that may not be given out. */
   get incomplete(): boolean {
     return this.facts.size > 0 && (this.upTo === undefined || !this.facts.has(this.upTo + 1));

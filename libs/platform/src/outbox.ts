@@ -4,6 +4,14 @@ import { valuesList } from './rows.ts';
 import type { Tx } from './store.ts';
 import { currentTrace, freshTrace } from './trace.ts';
 
+export interface FactMeta {
+  id: string;
+  time?: Date;
+  traceparent?: string;
+  /** The data as JSON, where the teller has it. */
+  json?: string;
+}
+
 /** A fact that waits for its transaction to commit. */
 export interface Staged {
   event: string;
@@ -35,10 +43,11 @@ const ROWS_PER_INSERT = 1_000;
  */
 export class Outbox {
   private crowded = (): boolean => false;
+  private backlog = (): number | undefined => undefined;
   private readonly emptied = new Bell();
   private wakers: ((facts: readonly Waiting[]) => void)[] = [];
 
-  stage<C extends EventContract>(contract: C, data: EventData<C>, meta: { id: string; time?: Date; traceparent?: string }): Staged {
+  stage<C extends EventContract>(contract: C, data: EventData<C>, meta: FactMeta): Staged {
     return {
       event: contract.name,
       stream: contract.stream,
@@ -49,12 +58,13 @@ export class Outbox {
         'ce-id': meta.id,
         'ce-source': `/${contract.from}`,
         'ce-type': contract.type,
+        ...(contract.about ? { 'ce-subject': contract.about(data).replaceAll('%', '%25') } : {}),
         'ce-time': (meta.time ?? new Date()).toISOString(),
         'content-type': 'application/json',
         traceparent: meta.traceparent ?? currentTrace() ?? freshTrace(),
         'Nats-Msg-Id': meta.id,
       },
-      body: JSON.stringify(data),
+      body: meta.json ?? JSON.stringify(data),
     };
   }
 
@@ -79,6 +89,22 @@ export class Outbox {
   /** Resolves when the facts that this instance committed and has not published yet are few enough to tell more; after a second at the latest. */
   async room(signal: AbortSignal): Promise<void> {
     if (this.crowded()) await this.emptied.wait(1_000, signal);
+  }
+
+  /** How many facts wait to be published, up to `max`; where another instance publishes, as far as that has written down what it did. */
+  async waiting(store: Pick<Tx, 'query'>, max: number): Promise<number> {
+    const known = this.backlog();
+    if (known !== undefined) return Math.min(known, max);
+    const [row] = await store.query<{ n: string }>(
+      'SELECT count(*) AS n FROM (SELECT FROM outbox WHERE sequence IS NULL LIMIT $1) AS part',
+      [max],
+    );
+    return Number(row?.n ?? 0);
+  }
+
+  /** Says how many facts wait, where this instance publishes them. */
+  onBacklog(backlog: () => number | undefined): void {
+    this.backlog = backlog;
   }
 
   /** Says whether too many facts wait; {@link published} is to be called when they have become fewer. */

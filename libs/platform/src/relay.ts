@@ -1,5 +1,4 @@
 import type { StreamInfo } from '@nats-io/jetstream';
-import { headers as natsHeaders } from '@nats-io/transport-node';
 import type { Owner, StreamName } from '@millrace/contracts/define';
 import { events } from '@millrace/contracts/events';
 import { positionOf } from '@millrace/contracts/requests';
@@ -47,6 +46,8 @@ export class Relay {
   private marking: Promise<void> | undefined;
   private markTimer: NodeJS.Timeout | undefined;
   private lookedAt = -Infinity;
+  /** Facts that have gone to NATS and are not known to be stored. */
+  private underWay = 0;
 
   constructor(
     private readonly service: Owner,
@@ -76,6 +77,7 @@ export class Relay {
       this.bell.ring();
     });
     this.store.outbox.onCrowd(() => this.leading && this.fresh.crowded);
+    this.store.outbox.onBacklog(() => (this.leading ? this.fresh.size + this.underWay : undefined));
     this.running = this.run();
   }
 
@@ -124,7 +126,9 @@ export class Relay {
     if (facts.length) this.lookedAt = performance.now();
     else if (due || this.fresh.incomplete) facts = await this.look();
     if (!facts.length) return 0;
+    this.underWay = facts.length;
     const sequences = await Promise.allSettled(facts.map((fact) => this.publish(fact)));
+    this.underWay = 0;
     let stored = 0;
     for (const [i, outcome] of sequences.entries()) {
       const id = facts[i]?.id;
@@ -204,9 +208,7 @@ export class Relay {
     const limit = this.bus.nats.info?.max_payload ?? 1024 * 1024;
     if (row.body.length + HEADER_ROOM_BYTES > limit)
       return this.bury(row, `over the NATS server's max_payload of ${limit} bytes; raise it and replay`);
-    const headers = natsHeaders();
-    for (const [name, value] of Object.entries(row.headers)) headers.set(name, value);
-    return this.bus.store(row.subject, row.body, headers);
+    return this.bus.store(row.subject, row.body, row.headers);
   }
 
   /** A fact that NATS can never take is kept aside, visibly, so that those behind it go on. */

@@ -1,7 +1,7 @@
 import { DataSource, type EntityManager, type EntitySchema, type MixedList, QueryFailedError, type QueryRunner } from 'typeorm';
 import type pg from 'pg';
 import type { EventContract, EventData } from '@millrace/contracts/define';
-import { Outbox, type Staged } from './outbox.ts';
+import { type FactMeta, Outbox, type Staged } from './outbox.ts';
 import { PlatformTables1763683200000 } from './platform-tables.ts';
 
 // eslint-disable-next-line @typescript-eslint/no-unsafe-function-type -- the form in which TypeORM takes entities and migrations
@@ -24,7 +24,7 @@ export interface Tx {
   /** Number of rows that a statement changed. */
   run(sql: string, parameters?: unknown[]): Promise<number>;
   /** Tells a fact when, and only when, this transaction commits. */
-  publishLater<C extends EventContract>(contract: C, data: EventData<C>, meta: { id: string; time?: Date; traceparent?: string }): void;
+  publishLater<C extends EventContract>(contract: C, data: EventData<C>, meta: FactMeta): void;
   /** Sends a statement whose answer nobody needs: the next one follows at once, and where it fails so does the transaction. */
   send(sql: string, parameters?: unknown[]): void;
   /** Holds the commit back until the condition is known to hold; where it rejects, the transaction is rolled back. */

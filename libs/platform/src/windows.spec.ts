@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { scheduleProblem, windowAt } from './windows.ts';
 
@@ -23,6 +24,18 @@ describe('a window', () => {
     ['is in UTC where no zone is named', [{ schedule: '0 9 * * *', duration: '1h' }], '2026-11-26T09:30:00Z', { open: true }],
   ])('%s', (_, windows, now, expected) => {
     expect(windowAt(windows, new Date(now))).toEqual(expected);
+  });
+
+  it('is the same in whatever order its times are asked about', () => {
+    const from = Date.parse('2026-03-27T00:00:00Z');
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 0, max: 5 * 24 * 60 * 60_000 }), { maxLength: 30 }), (times) => {
+        const at = (ms: number) => [ms, windowAt([OFFICE, NIGHT], new Date(from + ms))] as const;
+        const asked = new Map(times.map(at));
+
+        expect(new Map(times.toSorted((a, b) => b - a).map(at))).toEqual(asked);
+      }),
+    );
   });
 
   it.each([

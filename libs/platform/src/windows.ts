@@ -7,9 +7,22 @@ import { parseInterval } from '@millrace/domain/interval';
  * duration in real time.
  */
 
+/** Two times of a schedule that follow each other, and so when it last opened for every moment from one to the other. */
+interface Span {
+  opened?: Date;
+  next?: Date;
+}
+
+/** A schedule that was read, and the spans that it was asked about last: most questions are about the same. */
+interface Schedule {
+  cron: Cron;
+  spans: Span[];
+}
+const SPANS_MAX = 8;
+
 /** Schedules that a process has read; texts repeat. */
 const READ_MAX = 1_000;
-const read = new Map<string, Cron>();
+const read = new Map<string, Schedule | undefined>();
 
 /** What is wrong with a schedule or its time zone, or undefined. */
 export function scheduleProblem(schedule: string, timeZone: string): string | undefined {
@@ -20,7 +33,7 @@ export function scheduleProblem(schedule: string, timeZone: string): string | un
     return `${JSON.stringify(timeZone.slice(0, 60))} is no time zone such as Europe/Berlin`;
   }
   try {
-    return cron(schedule, timeZone).nextRun() ? undefined : 'never comes';
+    return new Cron(schedule, { timezone: timeZone, paused: true }).nextRun() ? undefined : 'never comes';
   } catch (error) {
     return `cannot be read: ${(error as Error).message}`;
   }
@@ -30,24 +43,35 @@ export function scheduleProblem(schedule: string, timeZone: string): string | un
 export function windowAt(windows: readonly ChangeWindow[] | undefined, now: Date): Moment['window'] {
   let opensAt: Date | undefined;
   for (const { schedule = '', timeZone = 'UTC', duration = '' } of windows ?? []) {
-    if (scheduleProblem(schedule, timeZone)) continue;
-    const times = cron(schedule, timeZone);
-    // Also what opens right now has opened.
-    const [opened] = times.previousRuns(1, new Date(now.getTime() + 1));
+    const known = scheduleOf(schedule, timeZone);
+    if (!known) continue;
+    const { opened, next } = spanAt(known, now);
     if (opened && now.getTime() < opened.getTime() + (parseInterval(duration) ?? 0)) return { open: true };
-    const next = times.nextRun(now);
     if (next && (!opensAt || next < opensAt)) opensAt = next;
   }
   return { open: false, ...(opensAt ? { opensAt } : {}) };
 }
 
-function cron(schedule: string, timezone: string): Cron {
-  const key = `${timezone} ${schedule}`;
-  let times = read.get(key);
-  if (!times) {
-    times = new Cron(schedule, { timezone, paused: true });
+/** The last time of a schedule up to now, and the first after it. */
+function spanAt({ cron, spans }: Schedule, now: Date): Span {
+  const known = spans.find(({ opened, next }) => (!opened || opened <= now) && next !== undefined && now < next);
+  if (known) return known;
+  // Also what opens right now has opened.
+  const [opened] = cron.previousRuns(1, new Date(now.getTime() + 1));
+  const next = cron.nextRun(now) ?? undefined;
+  const span = { ...(opened ? { opened } : {}), ...(next ? { next } : {}) };
+  spans.unshift(span);
+  if (spans.length > SPANS_MAX) spans.pop();
+  return span;
+}
+
+/** Undefined for one that cannot be read. */
+function scheduleOf(schedule: string, timeZone: string): Schedule | undefined {
+  const key = `${timeZone} ${schedule}`;
+  if (!read.has(key)) {
     if (read.size >= READ_MAX) read.clear();
-    read.set(key, times);
+    const problem = scheduleProblem(schedule, timeZone);
+    read.set(key, problem ? undefined : { cron: new Cron(schedule, { timezone: timeZone, paused: true }), spans: [] });
   }
-  return times;
+  return read.get(key);
 }

@@ -1,0 +1,133 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { PullSpecChanged, TagMoved } from '@millrace/contracts/events';
+import { pause } from '@millrace/platform/backoff';
+import { putAside } from '@millrace/platform/dead-facts';
+import type { Log } from '@millrace/platform/log';
+import { CONFIG, LOG, type Worker } from '@millrace/platform/service';
+import { isTransient, Store, type Tx } from '@millrace/platform/store';
+import type { DispatcherConfig } from './config.ts';
+import { FanOuts, type FanOut, type Part } from './fan-outs.ts';
+import { Triggers } from './triggers.ts';
+import { WorkloadTriggers } from './workload-triggers.ts';
+
+const POLL_MS = 1_000;
+/** How often a follower is tried alone that the move cannot be brought to. */
+const TRIES = 3;
+/** Facts that may wait to be published when a part begins, in parts: what others tell meanwhile waits behind them. */
+const AHEAD_PARTS = 2;
+const AHEAD_MS = 5;
+
+/** Brings moves to their many followers, part by part; every instance takes part. */
+@Injectable()
+export class FanOutWorker implements Worker {
+  private readonly stopping = new AbortController();
+  private running: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly store: Store,
+    private readonly fanOuts: FanOuts,
+    private readonly triggers: Triggers,
+    private readonly workloads: WorkloadTriggers,
+    @Inject(CONFIG) private readonly config: Pick<DispatcherConfig, 'FAN_OUT_PART'>,
+    @Inject(LOG) private readonly log: Log,
+  ) {}
+
+  start(): void {
+    this.fanOuts.listen();
+    this.running = this.run();
+  }
+
+  /** Finishes the part in hand; any instance goes on from there. */
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    this.fanOuts.wake();
+    await this.running;
+  }
+
+  private async run(): Promise<void> {
+    const { signal } = this.stopping;
+    for (let failures = 0; !signal.aborted;) {
+      try {
+        const worked = await this.work();
+        failures = 0;
+        if (!worked) await this.fanOuts.wait(POLL_MS, signal);
+        else while (!signal.aborted && (await this.crowded())) await pause(AHEAD_MS, signal);
+      } catch (error) {
+        if (signal.aborted) break;
+        const waitMs = Math.min(5_000, 100 * 2 ** failures++);
+        this.log.warn({ err: error, waitMs }, 'fan-outs.waiting');
+        await pause(waitMs, signal);
+      }
+    }
+  }
+
+  /** One part of one move; false when there is none. */
+  private async work(): Promise<boolean> {
+    let tried: FanOut | undefined;
+    try {
+      return await this.part(this.config.FAN_OUT_PART, (fanOut) => (tried = fanOut));
+    } catch (error) {
+      if (isTransient(error) || !tried) throw error;
+      this.log.warn({ err: error, event: tried.event, eventId: tried.eventId }, 'fan-outs.one-by-one');
+    }
+    const { id } = tried;
+    for (let n = 0; n < this.config.FAN_OUT_PART && !this.stopping.signal.aborted && (await this.alone(id)); n++);
+    return true;
+  }
+
+  /** One follower, so that one that the move cannot be brought to holds up no other: for it the move is put aside, with the reason. */
+  private async alone(id: string): Promise<boolean> {
+    for (let tries = 1; ; tries++) {
+      let tried: FanOut | undefined;
+      try {
+        return await this.part(1, (fanOut) => (tried = fanOut), id);
+      } catch (error) {
+        if (isTransient(error) || !tried) throw error;
+        if (tries === TRIES) return this.pass(tried, (error as Error).message);
+      }
+    }
+  }
+
+  private part(size: number, begun: (fanOut: FanOut) => void, id?: string): Promise<boolean> {
+    return this.store.transaction(async (tx) => {
+      const fanOut = await this.fanOuts.next(tx, id);
+      if (!fanOut) return false;
+      begun(fanOut);
+      this.fanOuts.advance(tx, fanOut, await this.to(fanOut).bring(tx, fanOut, size));
+      return true;
+    });
+  }
+
+  private pass(tried: FanOut, problem: string): Promise<boolean> {
+    return this.store.transaction(async (tx) => {
+      const fanOut = await this.fanOuts.next(tx, tried.id);
+      if (fanOut?.after !== tried.after) return fanOut !== undefined;
+      const follower = await this.to(fanOut).after(tx, fanOut);
+      const { event, eventId, move, traceparent } = fanOut;
+      const { subjectOf } = event === PullSpecChanged.name ? PullSpecChanged : TagMoved;
+      const fact = { id: eventId, subject: subjectOf(move), traceparent, body: () => JSON.stringify(move) };
+      const reason = `cannot be brought to ${follower} of its ${fanOut.followers}: ${problem}`;
+      await putAside(tx, event, fact, reason, TRIES);
+      this.fanOuts.advance(tx, fanOut, { brought: 0, last: follower, more: follower !== null });
+      tx.afterCommit(() => this.log.error({ event, subject: fact.subject, eventId, reason, attempts: TRIES }, 'fact.dead'));
+      return true;
+    });
+  }
+
+  private to({ followers }: FanOut): Bringing {
+    return followers === 'triggers' ? this.triggers : this.workloads;
+  }
+
+  private async crowded(): Promise<boolean> {
+    const max = AHEAD_PARTS * this.config.FAN_OUT_PART;
+    return (await this.store.outbox.waiting(this.store, max)) >= max;
+  }
+}
+
+/** Those who follow tags. */
+interface Bringing {
+  /** Brings the move to the next followers, in the order of their uids. */
+  bring(tx: Tx, fanOut: FanOut, size: number): Promise<Part>;
+  /** The uid of the next follower; null where there is none. */
+  after(tx: Tx, fanOut: FanOut): Promise<string | null>;
+}
