@@ -372,3 +372,21 @@ describe('a clock that jumps', () => {
     await eventually(async () => expect(await bed.list('state=delivered')).toHaveLength(1));
   });
 });
+
+describe('a delivery that is made while its webhook is looked at', () => {
+  it('is not forgotten, however often that happens', async () => {
+    bed.sink.answer = () => ({ status: 204, delayMs: 2 });
+    await bed.trigger([bed.hook({ parallel: 4 })]);
+    const second = await bed.start();
+    try {
+      // Each push makes one delivery wait, just when the others are claimed and done.
+      await Promise.all(Array.from({ length: 10 }, () => bed.push(30)));
+      await eventually(() => expect(new Set(bed.sink.received.map(({ headers }) => headers['webhook-id'])).size).toBe(300), 15_000);
+      await eventually(async () => expect(await bed.list('state=delivered')).toHaveLength(300));
+
+      expect(bed.sink.received).toHaveLength(300);
+    } finally {
+      await second.stop();
+    }
+  });
+});
