@@ -5,9 +5,11 @@ import { connect, type AddressInfo, type Socket } from 'node:net';
 import { expect, it, onTestFinished } from 'vitest';
 import { certificate } from '@millrace/testing/certificates';
 import { eventually } from '@millrace/testing/eventually';
-import { DeliveriesBed } from './fixture-deliveries.ts';
+import { DeliveriesBed } from '@millrace/testing/deliveries-bed';
+import { service } from './main.ts';
+import { database } from './tables.ts';
 
-const bed = new DeliveriesBed();
+const bed = new DeliveriesBed(service as never, database);
 const answers = (onData: (socket: Socket) => void) => async () =>
   (await bed.aSocketServer((socket) => socket.once('data', () => onData(socket)))).url;
 const pours = (head: string, chunk: Buffer) =>

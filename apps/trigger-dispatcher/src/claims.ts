@@ -30,13 +30,16 @@ const OF_ENDPOINT = 'd.trigger_uid = a.trigger_uid AND d.webhook = a.name';
  * - `ordered`: the oldest that is not over, alone.
  * - Circuit open: the oldest, alone, when the probe is due. Draining: the oldest that is due, alone; when none is left the circuit is closed.
  *
+ * Whoever makes a delivery wait writes the webhook's row too. One that was written since the statement began to look (its xmin is another) may have
+ * deliveries that the statement does not see, so it is left for the next.
+ *
  * Outcomes wake the webhooks whose calls are counted here; that they are looked at a second later anyway is for outcomes that never come.
  */
 const CLAIM = `WITH looked AS MATERIALIZED (
-    SELECT trigger_uid, name, room, sharing FROM (
+    SELECT trigger_uid, name, version, room, sharing FROM (
       SELECT w.*, coalesce(($1::jsonb ->> w.host)::int, $2::int) AS room, row_number() OVER (PARTITION BY w.host ORDER BY w.due_at) AS nth,
              count(*) OVER (PARTITION BY w.host) AS sharing, row_number() OVER (PARTITION BY w.failures > 0 ORDER BY w.due_at) AS turn
-        FROM (SELECT trigger_uid, name, host, due_at, failures FROM webhook
+        FROM (SELECT trigger_uid, name, xmin AS version, host, due_at, failures FROM webhook
                WHERE due_at <= now() AND host <> ALL ($3::text[]) AND (failures = 0 OR $4::int > 0) ORDER BY due_at LIMIT ${LOOK}) w
     ) one WHERE nth <= room AND (failures = 0 OR turn <= $4::int) ORDER BY due_at LIMIT $5::int
   ), awake AS MATERIALIZED (
@@ -44,7 +47,8 @@ const CLAIM = `WITH looked AS MATERIALIZED (
            greatest(least(coalesce(w.paced_until, now()), now() + w.rate_ms * interval '1 millisecond'), now()) AS paced,
            w.ordered OR w.circuit <> 'closed' AS single, w.ordered OR w.circuit <> 'closed' OR w.failures > 0 OR w.parallel IS NOT NULL AS counted,
            w.host, looked.room AS host_room, ceil(looked.room::numeric / least(looked.sharing, looked.room))::int AS share
-      FROM looked JOIN webhook w USING (trigger_uid, name) WHERE w.due_at <= now() AND w.disabled_at IS NULL FOR UPDATE OF w SKIP LOCKED
+      FROM looked JOIN webhook w USING (trigger_uid, name)
+     WHERE w.xmin = looked.version AND w.due_at <= now() AND w.disabled_at IS NULL FOR UPDATE OF w SKIP LOCKED
   ), counted AS MATERIALIZED (
     SELECT a.*, CASE WHEN a.counted THEN CASE WHEN a.single OR a.failures > 0 THEN 1 ELSE a.parallel END
                   - (SELECT count(*)::int FROM delivery d WHERE ${OF_ENDPOINT} AND d.claimed_by IS NOT NULL) END AS room,

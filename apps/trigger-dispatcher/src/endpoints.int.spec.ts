@@ -2,10 +2,12 @@ import { describe, expect, it } from 'vitest';
 import { WebhookDisabled, WebhookEnabled } from '@millrace/contracts/webhooks';
 import { ALIVE_LOCKS } from '@millrace/platform/lease';
 import { eventually } from '@millrace/testing/eventually';
-import { DeliveriesBed } from './fixture-deliveries.ts';
+import { DeliveriesBed } from '@millrace/testing/deliveries-bed';
+import { service } from './main.ts';
 import { Retention } from './retention.ts';
+import { database } from './tables.ts';
 
-const bed = new DeliveriesBed();
+const bed = new DeliveriesBed(service as never, database);
 const DAY_MS = 86_400_000;
 
 /** Fails until the circuit is open; resolves to how many calls that took. */
@@ -368,5 +370,23 @@ describe('a clock that jumps', () => {
     await bed.dispatcher.app.get(Retention).clean(new AbortController().signal);
 
     await eventually(async () => expect(await bed.list('state=delivered')).toHaveLength(1));
+  });
+});
+
+describe('a delivery that is made while its webhook is looked at', () => {
+  it('is not forgotten, however often that happens', async () => {
+    bed.sink.answer = () => ({ status: 204, delayMs: 2 });
+    await bed.trigger([bed.hook({ parallel: 4 })]);
+    const second = await bed.start();
+    try {
+      // Each push makes one delivery wait, just when the others are claimed and done.
+      await Promise.all(Array.from({ length: 10 }, () => bed.push(30)));
+      await eventually(() => expect(new Set(bed.sink.received.map(({ headers }) => headers['webhook-id'])).size).toBe(300), 15_000);
+      await eventually(async () => expect(await bed.list('state=delivered')).toHaveLength(300));
+
+      expect(bed.sink.received).toHaveLength(300);
+    } finally {
+      await second.stop();
+    }
   });
 });

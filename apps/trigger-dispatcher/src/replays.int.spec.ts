@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { eventually } from '@millrace/testing/eventually';
-import { DeliveriesBed } from './fixture-deliveries.ts';
+import { DeliveriesBed } from '@millrace/testing/deliveries-bed';
+import { service } from './main.ts';
 import { Retention } from './retention.ts';
+import { database } from './tables.ts';
 
-const bed = new DeliveriesBed();
+const bed = new DeliveriesBed(service as never, database);
 
 /** Deliveries of the namespace are given up, as after days of refusals. */
 async function dead(times: number): Promise<void> {

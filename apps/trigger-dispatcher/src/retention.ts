@@ -13,15 +13,18 @@ const ROWS = 5_000;
 /** A watcher that was away for longer lists again. */
 const CHANGES_MINUTES = 60;
 
-/** Forgets what is over: deliveries with their attempts, what fired, tags that nobody follows, changes that no watcher asks for any more; and finds what was forgotten by mistake. */
+/**
+ * Forgets what is over: deliveries with their attempts, what fired, tags that nobody follows, changes that no watcher asks for any more; and finds
+ * deliveries that were forgotten by mistake.
+ */
 @Injectable()
 export class Retention {
   constructor(
     private readonly store: Store,
     private readonly lease: Lease,
     private readonly changes: Changes,
-    private readonly followedTags: FollowedTags,
     private readonly endpoints: Endpoints,
+    private readonly followedTags: FollowedTags,
     @Inject(CONFIG) private readonly config: DispatcherConfig,
     @Inject(LOG) private readonly log: Log,
   ) {}
@@ -65,25 +68,13 @@ export class Retention {
   private async deadLetters(signal: AbortSignal): Promise<number> {
     const hours = [this.config.DEAD_LETTER_RETENTION_HOURS];
     const old = 'now() - make_interval(hours => $1)';
-    const dead = await this.inParts(
-      (tx) =>
-        tx.run(
-          `DELETE FROM delivery WHERE name IN (SELECT name FROM delivery WHERE finished_at < ${old} AND state = 'dead' LIMIT ${ROWS})`,
-          hours,
-        ),
-      signal,
-    );
-    const parked = await this.inParts(
-      (tx) =>
-        tx.run(
-          `DELETE FROM delivery WHERE name IN (
-             SELECT d.name FROM webhook w JOIN delivery d ON d.trigger_uid = w.trigger_uid AND d.webhook = w.name AND d.finished_at IS NULL
-              WHERE w.disabled_at < ${old} AND d.created < ${old} LIMIT ${ROWS})`,
-          hours,
-        ),
-      signal,
-    );
-    return dead + parked;
+    const dead = `SELECT name FROM delivery WHERE finished_at < ${old} AND state = 'dead' LIMIT ${ROWS}`;
+    const parked = `SELECT d.name FROM webhook w JOIN delivery d ON d.trigger_uid = w.trigger_uid AND d.webhook = w.name AND d.finished_at IS NULL
+      WHERE w.disabled_at < ${old} AND d.created < ${old} LIMIT ${ROWS}`;
+    let letters = 0;
+    for (const which of [dead, parked])
+      letters += await this.inParts((tx) => tx.run(`DELETE FROM delivery WHERE name IN (${which})`, hours), signal);
+    return letters;
   }
 
   private async inParts(forget: (tx: Tx) => Promise<number>, signal: AbortSignal): Promise<number> {

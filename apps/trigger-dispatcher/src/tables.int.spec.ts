@@ -7,9 +7,9 @@ describeTables(database, new URL('./schema.sql', import.meta.url), [
   'webhook_of_trigger',
   'change_type',
   'delivery_state',
-  'fan_out_followers',
   'webhook_circuit',
   'attempt_of_delivery',
+  'fan_out_followers',
   'workload_tag_of_workload',
   'paused_tag_of_workload',
 ]);

@@ -134,6 +134,14 @@ export function triggerObject(trigger: TriggerRecord, resourceVersion = trigger.
   };
 }
 
+function webhookStatus(name: string, impairment: Impairment | undefined): object {
+  if (!impairment) return { name, state: 'Active' };
+  const { circuit, gone, disabled, failingSince, reason } = impairment;
+  const state = stateOfWebhook({ circuit, disabled: disabled !== null, gone: gone !== null });
+  const since = state === 'Gone' ? gone : state === 'Disabled' ? disabled : failingSince;
+  return { name, state, ...(since ? { since } : {}), ...(reason && state !== 'Gone' ? { reason } : {}) };
+}
+
 /** What of the status says what holds changes back, and what was decided. */
 function controlStatus(trigger: TriggerRecord): object {
   const memory = memoryOf(trigger);
@@ -176,14 +184,6 @@ export function pendingStatus({
     ...(verdicts.length ? { verdicts } : {}),
     ...(released ? { released } : {}),
   };
-}
-
-function webhookStatus(name: string, impairment: Impairment | undefined): object {
-  if (!impairment) return { name, state: 'Active' };
-  const { circuit, gone, disabled, failingSince, reason } = impairment;
-  const state = stateOfWebhook({ circuit, disabled: disabled !== null, gone: gone !== null });
-  const since = state === 'Gone' ? gone : state === 'Disabled' ? disabled : failingSince;
-  return { name, state, ...(since ? { since } : {}), ...(reason && state !== 'Gone' ? { reason } : {}) };
 }
 
 /** What watches are told of a trigger; `oldLabels` are those that it was selected by before. */

@@ -2,13 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
 import { TriggerObjects, type ObjectAnswer, type ObjectQuestion } from '@millrace/contracts/requests';
-import { Store } from '@millrace/platform/store';
-import { aDatabase, aNatsServer } from '@millrace/testing/servers';
-import { aPeer, aService, type StartedService } from '@millrace/testing/service';
-import { TagMoves } from '@millrace/testing/tag-moves';
-import { aWebhookSink, type WebhookSink } from '@millrace/testing/webhook-sink';
-import { service } from './main.ts';
-import { database } from './tables.ts';
+import type { ServiceDefinition } from '@millrace/platform/service';
+import { Store, type StoreOptions } from '@millrace/platform/store';
+import { aDatabase, aNatsServer } from './servers.ts';
+import { aPeer, aService, type StartedService } from './service.ts';
+import { TagMoves } from './tag-moves.ts';
+import { aWebhookSink, type WebhookSink } from './webhook-sink.ts';
 
 const user = { name: 'ada', groups: ['system:masters'] };
 
@@ -48,7 +47,10 @@ export class DeliveriesBed {
   private readonly closing: (() => unknown)[] = [];
   private count = 0;
 
-  constructor() {
+  constructor(
+    private readonly service: ServiceDefinition<never>,
+    database: Omit<StoreOptions, 'url' | 'poolSize'>,
+  ) {
     beforeAll(async () => {
       [this.nats, this.server] = await Promise.all([aNatsServer(), aDatabase()]);
       this.store = new Store({ ...database, url: this.server.url, poolSize: 2 });
@@ -74,7 +76,7 @@ export class DeliveriesBed {
   }
 
   start(env: Record<string, string> = {}): Promise<StartedService> {
-    return aService(service as never, {
+    return aService(this.service, {
       ...{ DATABASE_URL: this.server.url, NATS_URL: this.nats.url, SECRETS_KEY: this.key, WEBHOOK_ALLOW_ADDRESSES: 'loopback' },
       ...env,
     });
