@@ -6,6 +6,12 @@ const rooms = [
   { sourceTag: 'layer:domain', onlyDependOnLibsWithTags: ['layer:domain'], allowedExternalImports: ['zod'] },
   { sourceTag: 'layer:contracts', onlyDependOnLibsWithTags: ['layer:domain', 'layer:contracts'], allowedExternalImports: ['zod'] },
   { sourceTag: 'layer:adapter', onlyDependOnLibsWithTags: ['layer:domain', 'layer:contracts'] },
+  // What others install: it needs no more than they do.
+  {
+    sourceTag: 'layer:client',
+    onlyDependOnLibsWithTags: ['layer:domain', 'layer:contracts', 'layer:client'],
+    allowedExternalImports: ['zod', '@nats-io/*'],
+  },
   { sourceTag: 'layer:testing', onlyDependOnLibsWithTags: ['layer:domain', 'layer:contracts', 'layer:adapter', 'layer:testing'] },
   {
     sourceTag: 'type:app',

@@ -9,6 +9,7 @@ import { reference } from './reference.ts';
 import { registryClient } from './registry-client.ts';
 import { schedule } from './schedule.ts';
 import { start } from './start.ts';
+import { state } from './state.ts';
 import { throughput } from './throughput.ts';
 import { triggers } from './triggers.ts';
 import { watch } from './watch.ts';
@@ -25,6 +26,7 @@ const benches = {
   watch,
   reference,
   schedule,
+  state,
   triggers,
   workloads,
   'registry-client': registryClient,

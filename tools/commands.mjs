@@ -41,6 +41,10 @@ const COMMANDS = {
     about: 'write docs/generated anew; --check: fail when it is stale',
     steps: (args) => [script(join('tools', 'docs.ts'), ...args)],
   },
+  'client-package': {
+    about: 'the npm package of libs/client, into libs/client/dist or a directory',
+    steps: (args) => [script(join('tools', 'client-package.ts'), ...args)],
+  },
   build: { about: 'bring dist/ up to date', built: true, steps: () => [] },
   check: { about: 'lint, types and test, as CI does', built: true, steps: () => [...lint, ...types, ...test([])] },
 };

@@ -5,6 +5,7 @@ import { documentOf } from '@millrace/api/openapi';
 import { asyncApiDocument } from '@millrace/contracts/async-document';
 import { events } from '@millrace/contracts/events';
 import { resources } from '@millrace/contracts/resources';
+import { webhookPresets, type WebhookPreset } from '@millrace/domain/webhook-presets';
 import { commonConfig, databaseConfig, isSecret, type ConfigShape } from '@millrace/platform/config';
 
 const root = new URL('../', import.meta.url);
@@ -19,6 +20,7 @@ const documents: Record<string, string> = {
   'asyncapi.json': `${JSON.stringify(asyncApiDocument(version, examples), null, 2)}\n`,
   'openapi.json': `${JSON.stringify(openApiDocument(), null, 2)}\n`,
   'configuration.md': await configurationPage(),
+  'webhook-presets.md': presetsPage(),
 };
 
 let stale = 0;
@@ -103,6 +105,45 @@ whose content is the value of \`KEY\`, which is how secrets are best given. Wher
 the service's name before it, as in \`TAG_STORE_HTTP_PORT\`, is for that service alone. Made from the code: change the descriptions there.
 
 ${sections.join('\n')}`;
+}
+
+/** One section a preset: what it does, what it is given, what is sent. */
+function presetsPage(): string {
+  const contents = webhookPresets.map(({ name, receiver }) => `| [${name}](#${name}) | ${receiver} |`);
+  return `# Presets of webhooks
+
+What a webhook with \`preset\` sends, and what it is given in \`parameters\` and \`parametersFrom\` ([webhooks.md](../webhooks.md)). \`kubectl get webhookpresets\` shows the
+same. Made from \`libs/domain/src/webhook-presets.ts\`.
+
+| preset | receiver |
+| --- | --- |
+${contents.join('\n')}
+
+${webhookPresets.map(presetSection).join('\n')}`;
+}
+
+function presetSection(preset: WebhookPreset): string {
+  const { name, description, documentation, parameters, method, url, headers, contentType, body, succeeds } = preset;
+  const rows = Object.entries(parameters).map(([parameter, { description: what, required, secret, default: otherwise }]) => {
+    const given = required ? '*required*' : otherwise === undefined ? '' : `\`${otherwise}\``;
+    return `| \`${parameter}\` | ${given} | ${what.replaceAll('|', '\\|')}${secret ? '. Secret.' : ''} |`;
+  });
+  const lines = [`${method} ${url}`, ...Object.entries(headers).map(([header, value]) => `${header}: ${value}`)];
+  if (body) lines.push(`Content-Type: ${contentType}`, '', body);
+  return `## ${name}
+
+${description}
+
+| parameter | default | meaning |
+| --- | --- | --- |
+${rows.join('\n')}
+
+\`\`\`
+${lines.join('\n')}
+\`\`\`
+
+Success is ${succeeds ? succeeds.join(' or ') : 'any 2xx'}. Says so: ${documentation.map((one) => one.replace(/^(https:\/\/\S+)/, '<$1>')).join(', ')}.
+`;
 }
 
 function section(title: string, shape: ConfigShape): string {

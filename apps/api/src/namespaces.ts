@@ -1,4 +1,4 @@
-import { Namespaces, Projects, type Resource, resources } from '@millrace/contracts/resources';
+import { Explanations, Namespaces, Projects, type Resource, resources } from '@millrace/contracts/resources';
 import type { Identity } from '@millrace/domain/access';
 import { StatusError } from '@millrace/domain/status';
 import type { Objects } from './objects.ts';
@@ -22,7 +22,8 @@ const elsewhere = resources.filter(({ namespaced, owner, verbs }) => {
  * object: its namespace is missing in a list until the next one.
  */
 export async function makeNamespace(objects: Asker, target: { resource: Resource; namespace?: string }, user: Identity): Promise<void> {
-  if (target.namespace === undefined || target.resource.owner === Namespaces.owner) return;
+  // An explanation leaves nothing behind.
+  if (target.namespace === undefined || target.resource.owner === Namespaces.owner || target.resource === Explanations) return;
   const object = { metadata: { name: target.namespace } };
   try {
     await objects.ask(Namespaces, { verb: 'create', resource: Namespaces.resource, object, dryRun: false, user }, 'object');

@@ -99,14 +99,22 @@ describe('a table', () => {
 
   it('of triggers and deliveries shows what fires and where it goes', () => {
     const from = { namespace: 'lib', name: 'base:1' };
-    const trigger = { metadata: { ...metadata, namespace: 'demo' }, spec: { kind: 'Build', from, webhooks: [{}, {}] } };
+    const pending = { generation: 7, count: 3, blockers: [{ reason: 'Held' }, { reason: 'TooYoung' }], lookAt: before(-90 * S) };
+    const trigger = {
+      metadata: { ...metadata, namespace: 'demo' },
+      spec: { kind: 'Build', from, webhooks: [{}, {}] },
+      status: { phase: 'Waiting', pending },
+    };
     const delivery = {
       metadata: { ...metadata, namespace: 'demo' },
       spec: { trigger: { name: 't' }, from: { namespace: 'demo', name: 'web:1' }, generation: 3, url: 'https://ci.example.org/hook' },
       status: { state: 'Waiting', attempts: 2, nextAttemptAt: before(-90 * S) },
     };
 
-    expect(row('triggers.millrace.dev', 'imagetriggers', trigger)).toEqual(['n', 'lib/base:1', 'Build', false, 2, '', '3d']);
+    expect(row('triggers.millrace.dev', 'imagetriggers', trigger)).toEqual([
+      ...['n', 'lib/base:1', 'Build', 'Waiting', '#7 (+2)', 2, '', '3d'],
+      ...['Held,TooYoung', 'in 90s'],
+    ]);
     expect(row('triggers.millrace.dev', 'deliveries', delivery)).toEqual([
       'n',
       't',
@@ -117,11 +125,26 @@ describe('a table', () => {
       'in 90s',
       '3d',
     ]);
+    const spec = { receiver: 'CI', description: 'Builds.', parameters: { token: { required: true }, ref: { required: false } } };
+    expect(row('triggers.millrace.dev', 'webhookpresets', { metadata, spec })).toEqual(['n', 'CI', 'token*, ref', 'Builds.']);
     expect(row('ops.millrace.dev', 'deadfacts', { metadata, spec: { event: 'tag.moved' }, status: { reason: 'why' } })).toEqual([
       'n',
       'tag.moved',
       'why',
       '3d',
+    ]);
+  });
+
+  it('of a tag that holds changes back says what waits, why, and when it is looked at again', () => {
+    const status = {
+      decision: { kind: 'Waiting', reason: 'TooYoung', message: 'must be 1h old', lookAt: before(-60 * S) },
+      pending: 21,
+      newest: { image: `sha256:${'d'.repeat(64)}`, since: before(90 * S) },
+      current: { image: '', dockerImageReference: 'quay.io/a/b:1' },
+    };
+
+    expect(row('control.millrace.dev', 'tagchanges', { metadata, status })).toEqual([
+      ...['n', 'Waiting', 'TooYoung', 21, 'sha256:dddddddddddd', 'About a minute ago', 'in 60s', 'quay.io/a/b:1', 'must be 1h old'],
     ]);
   });
 

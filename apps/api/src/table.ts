@@ -107,10 +107,10 @@ const COLUMNS: Record<string, readonly Column[]> = {
     NAME,
     column('From', fromOf, { description: 'The tag whose moves fire the trigger.' }),
     column('Kind', (trigger) => text(trigger, 'spec.kind'), { description: 'What it asks for: a build or a deployment.' }),
-    column('Paused', (trigger) => at(trigger, 'spec.paused') === true, {
-      type: 'boolean',
-      description: 'Whether moves pass without firing.',
+    column('Phase', (trigger) => text(trigger, 'status.phase'), {
+      description: 'Active, Paused, Held, Waiting (a change does), Stopped (after a storm) or DryRun.',
     }),
+    column('Pending', pendingOf, { description: 'The newest move that has not fired, and how many more wait with it.' }),
     column('Webhooks', (trigger) => list(trigger, 'spec.webhooks').length, { type: 'integer', description: 'How many are called.' }),
     column(
       'Last fired',
@@ -120,6 +120,18 @@ const COLUMNS: Record<string, readonly Column[]> = {
       },
     ),
     AGE,
+    column(
+      'Waits For',
+      (trigger) =>
+        list(trigger, 'status.pending.blockers')
+          .map((blocker) => text(blocker, 'reason'))
+          .join(','),
+      { priority: 1, description: 'What holds it back.' },
+    ),
+    column('Next Look', (trigger, now) => until(text(trigger, 'status.pending.lookAt'), now), {
+      priority: 1,
+      description: 'Time until it is decided about again.',
+    }),
   ],
   'triggers.millrace.dev/deliveries': [
     NAME,
@@ -132,6 +144,30 @@ const COLUMNS: Record<string, readonly Column[]> = {
       description: 'Time until the next attempt.',
     }),
     AGE,
+  ],
+  'control.millrace.dev/tagchanges': [
+    NAME,
+    column('Decision', (change) => text(change, 'status.decision.kind'), { description: 'Waiting, or UpToDate: nothing waits.' }),
+    column('Reason', (change) => text(change, 'status.decision.reason'), { description: 'Why, in one word.' }),
+    column('Pending', (change) => Number(at(change, 'status.pending') ?? 0), { type: 'integer', description: 'How many changes wait.' }),
+    column('Newest', (change) => shortDigest(text(change, 'status.newest.image', 'status.newest.dockerImageReference')), {
+      description: 'The image that the tag will move to.',
+    }),
+    column('Since', (change, now) => ago(text(change, 'status.newest.since'), now), { description: 'When that came.' }),
+    column('Next Look', (change, now) => until(text(change, 'status.decision.lookAt'), now), {
+      description: 'When it is decided again; nothing where only a person can change anything.',
+    }),
+    column('Current', (change) => shortDigest(text(change, 'status.current.image', 'status.current.dockerImageReference')), {
+      description: 'What the tag points at.',
+      priority: 1,
+    }),
+    column('Message', (change) => text(change, 'status.decision.message'), { description: 'Why, for people.', priority: 1 }),
+  ],
+  'triggers.millrace.dev/webhookpresets': [
+    NAME,
+    column('Receiver', (preset) => text(preset, 'spec.receiver'), { description: 'What is called.' }),
+    column('Parameters', (preset) => parametersOf(preset), { description: 'What it is given; those with * must be.' }),
+    column('Description', (preset) => text(preset, 'spec.description'), { priority: 1, description: 'What happens there.' }),
   ],
   ...WORKLOAD_COLUMNS,
   'ops.millrace.dev/registrynotifications': [
@@ -203,9 +239,21 @@ export const countsHistory = ({ group, resource }: Pick<Resource, 'group' | 'res
 
 const rowOfTag = (tag: Printed) => imageTagRow(tag as Pick<ImageTag, 'spec' | 'status'>);
 
+const parametersOf = (preset: Printed): string =>
+  Object.entries((at(preset, 'spec.parameters') ?? {}) as Record<string, { required?: boolean }>)
+    .map(([name, { required }]) => (required ? `${name}*` : name))
+    .join(', ');
+
 function eventOf(delivery: Printed): string {
   const generation = text(delivery, 'spec.generation');
   return `${fromOf(delivery)}${generation ? ` #${generation}` : ''}`;
+}
+
+/** `#7`, of several `#7 (+2)`. */
+function pendingOf(trigger: Printed): string {
+  const generation = text(trigger, 'status.pending.generation');
+  const others = Number(at(trigger, 'status.pending.count') ?? 1) - 1;
+  return generation ? `#${generation}${others > 0 ? ` (+${others})` : ''}` : '';
 }
 
 /** A source: `stream:tag`, in another namespace `namespace/stream:tag`. */
@@ -214,6 +262,9 @@ function fromOf(trigger: Printed): string {
   const namespace = text(trigger, 'spec.from.namespace');
   return namespace && namespace !== text(trigger, 'metadata.namespace') ? `${namespace}/${name}` : name;
 }
+
+/** As much of a digest as tells it apart. */
+const shortDigest = (image: string): string => (/^sha\d+:[0-9a-f]{64}/.test(image) ? image.slice(0, 19) : image);
 
 const movedAt = (tag: Printed): string => text(list(tag, 'items')[0] ?? {}, 'created');
 

@@ -44,18 +44,8 @@ export async function listen(args: string[]): Promise<number> {
   const messages = await consumer.consume();
   const shown = (async () => {
     for await (const message of messages) {
-      const event = message.json<{
-        namespace: string;
-        stream: string;
-        tag: string;
-        generation: number;
-        current: { image: string };
-        trigger?: { name: string };
-      }>();
       const type = message.subject.split('.').slice(2, 4).join('.');
-      console.log(
-        `event    ${type.padEnd(17)} ${event.namespace}/${event.stream}:${event.tag} → ${event.current.image}${event.trigger ? `  trigger ${event.trigger.name}` : ''}  id ${message.headers?.get('ce-id')}`,
-      );
+      console.log(`event    ${type.padEnd(17)} ${shortly(message.json())}  id ${message.headers?.get('ce-id')}`);
     }
   })();
 
@@ -70,6 +60,26 @@ export async function listen(args: string[]): Promise<number> {
   receiver.close();
   await bus.close();
   return 0;
+}
+
+/** An event, as far as one line says it. */
+interface Shown {
+  namespace?: string;
+  stream?: string;
+  tag?: string;
+  current?: { image: string };
+  image?: string;
+  reason?: string;
+  trigger?: { name: string };
+  host?: string;
+  repository?: string;
+  subject?: { id: string };
+}
+
+function shortly({ namespace, stream, tag, current, image, reason, trigger, host, repository, subject }: Shown): string {
+  if (subject) return subject.id;
+  if (repository) return `${host}/${repository}`;
+  return `${namespace}/${stream}:${tag} → ${reason ?? current?.image ?? image}${trigger ? `  trigger ${trigger.name}` : ''}`;
 }
 
 /** Answers webhooks with 204, and shows them. */

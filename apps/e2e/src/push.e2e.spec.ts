@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { connect } from '@millrace/client/client';
 import { apiClient, type ApiClient } from '@millrace/testing/client';
 import { eventReader } from '@millrace/testing/event-reader';
 import { eventually } from '@millrace/testing/eventually';
@@ -86,7 +87,7 @@ describe('what the try-it promises', () => {
         told.push(
           ...(await events.take()).filter((e) => e.data.namespace === 'demo').map((e) => e.subject.split('.').slice(2, 4).join('.')),
         );
-        expect(told.toSorted()).toEqual(['build.triggered', 'deploy.triggered', 'tag.moved']);
+        expect(told.toSorted()).toEqual(['build.triggered', 'deploy.triggered', 'image.created', 'tag.moved']);
       });
       await eventually(() => expect(sink.received.filter((r) => r.path === '/deploy')).toHaveLength(1));
       await events.close();
@@ -160,6 +161,36 @@ describe('events and webhooks', () => {
       expect(same?.data.generation).toBe(event.data.generation);
       expect(String(headers['traceparent']).split('-')[1]).toBe(same?.traceparent.split('-')[1]);
     }
+  });
+
+  it('a consumer takes the state of all tags, and what is told after it: images that are new, moves, and what fires', async () => {
+    await trigger('client', 'build', 'Build', 'app:latest');
+    const [one, other, newest] = [makeImage('client-1'), makeImage('client-2'), makeImage('client-3')];
+    await pushImage(product.registry, 'client/app', 'latest', one);
+    await pushImage(product.registry, 'client/app', '1.0', one);
+    await pushImage(product.registry, 'client/app', 'latest', other);
+    const client = await connect({ servers: product.nats });
+    const state = await eventually(async () => {
+      const taken = await client.state({ namespace: 'client' });
+      expect(taken.events.map(({ data }) => [data.tag, data.current.image]).toSorted()).toEqual([
+        ['1.0', one.digest],
+        ['latest', other.digest],
+      ]);
+      return taken;
+    });
+
+    await pushImage(product.registry, 'client/app', 'latest', newest);
+    const told: string[] = [];
+    for await (const event of await client.subscribe({ name: 'client', namespace: 'client', from: { sequence: state.sequence } })) {
+      event.ack();
+      // What the state's last move fired may be told after it was taken.
+      const image = 'current' in event.data ? event.data.current.image : 'image' in event.data ? event.data.image : '';
+      if (image === newest.digest) told.push(event.event);
+      if (told.length === 3) break;
+    }
+    await client.close();
+
+    expect(told).toEqual(['image.created', 'tag.moved', 'build.triggered']);
   });
 
   it('a tag that follows the pushed one moves with it and fires its own triggers', async () => {

@@ -120,7 +120,7 @@ export class ImageLookups {
     const client = await this.clientFor(namespace, asked);
     if ('kind' in client) return client;
     try {
-      if (performance.now() > until) throw new RegistryError({ code: 'timeout', message: 'there was no time left to look at it' });
+      if (performance.now() > until) throw new RegistryError({ code: 'timeout', reason: 'there was no time left to look at it' });
       const repository = repositoryName(complete);
       const call = { tenant: namespace };
       const manifest = await client.getManifest(repository, wanted.digest ?? (complete.id || complete.tag), call);

@@ -7,21 +7,21 @@ import type { Image } from '@millrace/domain/image';
 import { tryParseReference } from '@millrace/domain/image-reference';
 import { IMAGE_API_VERSION, IMAGE_GROUP, type ImageStream } from '@millrace/domain/image-stream';
 import { type ImageImportStatus, ImageStreamImport, type ImageStreamImportStatus } from '@millrace/domain/image-stream-import';
+import { heldBack } from '@millrace/domain/import-outcome';
 import {
   defaultImport,
   IMPORTS,
-  INSECURE_ANNOTATION,
   PREFER_ARCH_ANNOTATION,
   PREFER_OS_ANNOTATION,
   tagOfRepository,
   tagsOfRepository,
   validateImport,
 } from '@millrace/domain/import-plan';
+import { refusedSources } from '@millrace/domain/import-sources';
 import {
   badRequest,
   conflict,
   type FieldError,
-  forbiddenField,
   invalid,
   methodNotAllowed,
   notFound,
@@ -95,13 +95,16 @@ export class Imports {
       ...(images.length ? { images: images.map((item, i) => statusOf(item, imagesSeen[i])) } : {}),
       ...(repository ? { repository: repository.status } : {}),
     };
+    const warnings: string[] = [];
     if (asked.spec.import) {
       const tags = [...pairs(repository?.items ?? [], repository?.seen ?? []), ...pairs(images, imagesSeen)].flatMap(importedTag);
       await this.write(question, asked, tags, status);
+      if (status.import) warnings.push(...heldBack(status.import, tags.flatMap(tagAndImage)));
     }
     return {
       kind: 'object',
       code: 201,
+      ...(warnings.length ? { warnings } : {}),
       object: {
         kind: KIND,
         apiVersion: IMAGE_API_VERSION,
@@ -162,33 +165,11 @@ export class Imports {
     return stream;
   }
 
-  /** Before anything is asked of a registry: it must be one that images may come from, or that the stream has already. */
+  /** Before anything is asked of a registry: it must be one that images may come from. */
   private checkAllowed(asked: ImageStreamImport, stream: ImageStream | undefined, namespace: string): void {
-    const { images = [], repository } = asked.spec;
-    const known = new Set((stream?.spec.tags ?? []).map((tag) => tag.from?.name));
-    const isInsecure = stream?.metadata.annotations?.[INSECURE_ANNOTATION] === 'true';
-    const why = (name = '', insecure = false) => {
-      const reference = known.has(name) ? undefined : tryParseReference(name);
-      return reference && this.allowed.refusal(reference, insecure || isInsecure ? 'any' : 'secure');
-    };
-    const errors: { asked: FieldError; stream?: FieldError }[] = [];
-    for (const [i, { from, to, importPolicy }] of images.entries()) {
-      const text = why(from?.name, importPolicy?.insecure);
-      if (!text) continue;
-      const inStream = asked.spec.import && to ? forbiddenField(`spec.tags[${to.name}].from.name`, text) : undefined;
-      errors.push({ asked: forbiddenField(`spec.images[${i}].from.name`, text), stream: inStream });
-    }
-    const text = repository && why(repository.from?.name, repository.importPolicy?.insecure);
-    if (text) errors.push({ asked: forbiddenField('spec.repository.from.name', text) });
-    if (!errors.length) return;
-    // What would be written is refused as the stream that it would make: that is where clients have learnt to read it.
-    const inStream = errors.flatMap((error) => (error.stream ? [error.stream] : []));
-    if (inStream.length === errors.length) throw refusal('ImageStream', { metadata: { ...asked.metadata, namespace } }, inStream);
-    throw refusal(
-      KIND,
-      asked,
-      errors.map((error) => error.asked),
-    );
+    const refused = refusedSources(asked, stream, this.allowed);
+    if (refused.kind === 'import') throw refusal(KIND, asked, refused.errors);
+    if (refused.kind === 'stream') throw refusal('ImageStream', { metadata: { ...asked.metadata, namespace } }, refused.errors);
   }
 
   private async lookAtRepository(
@@ -271,6 +252,8 @@ export class Imports {
     }
   }
 }
+
+const tagAndImage = ({ tag, result }: ImportedTag) => (result.kind === 'found' ? [{ tag, image: result.image.metadata.name ?? '' }] : []);
 
 function imageItem(
   { from, to, importPolicy = {}, referencePolicy = {}, includeManifest = false }: NonNullable<ImageStreamImport['spec']['images']>[number],

@@ -17,17 +17,23 @@ describe('an error of the registry client becomes the status of the image', () =
   it.each([
     [
       'with what the registry said',
-      { code: 'rate-limited', registryCode: 'TOOMANYREQUESTS', message: `${GET}: 429 TOOMANYREQUESTS: slow down` },
+      {
+        code: 'rate-limited',
+        registryCode: 'TOOMANYREQUESTS',
+        registryMessage: 'slow down',
+        subject: GET,
+        reason: '429 TOOMANYREQUESTS: slow down',
+      },
       `${pullSpec}: toomanyrequests: slow down`,
     ],
     [
       'with where it was asked',
-      { code: 'unreachable', message: `${GET}: connect ECONNREFUSED` },
+      { code: 'unreachable', subject: GET, reason: 'connect ECONNREFUSED' },
       `${pullSpec}: Get "https://registry.example.test:5000/v2/": connect ECONNREFUSED`,
     ],
     [
       'without saying twice what it is about',
-      { code: 'malformed', message: `${GET}: the manifest is not a JSON object` },
+      { code: 'malformed', subject: GET, reason: 'the manifest is not a JSON object' },
       `${pullSpec}: the manifest is not a JSON object`,
     ],
   ] as const)('%s', (_title, details, message) => {
@@ -35,18 +41,21 @@ describe('an error of the registry client becomes the status of the image', () =
   });
 
   it.each([
-    [
-      'the token server refused the credentials',
-      `${GET}: token from auth.example.test: 401`,
-      `incorrect username or password for image "${pullSpec}"`,
-    ],
-    ['the registry refused them', `${GET}: 401 UNAUTHORIZED`, `you may not have access to the container image "${pullSpec}"`],
-  ])('which tells whether %s', (_title, message, told) => {
-    expect(failedBecause(new RegistryError({ code: 'credentials-refused', message }), asked()).status.message).toBe(told);
+    ['the token server refused the credentials', true, `incorrect username or password for image "${pullSpec}"`],
+    ['the registry refused them', false, `you may not have access to the container image "${pullSpec}"`],
+  ])('which tells whether %s', (_title, fromTokenServer, told) => {
+    expect(
+      failedBecause(new RegistryError({ code: 'credentials-refused', subject: GET, reason: '401', fromTokenServer }), asked()).status
+        .message,
+    ).toBe(told);
   });
 
   it('that names plain HTTP where the registry may speak it, and the list where tags were asked for', () => {
-    const error = new RegistryError({ code: 'credentials-missing', message: 'GET tags of registry.example.test:5000/team/app: 401' });
+    const error = new RegistryError({
+      code: 'credentials-missing',
+      subject: 'GET tags of registry.example.test:5000/team/app',
+      reason: '401',
+    });
     const repository = 'registry.example.test:5000/team/app';
 
     const { status } = failedBecause(error, {
@@ -59,13 +68,13 @@ describe('an error of the registry client becomes the status of the image', () =
   });
 
   it('and says how long the registry wants to be left alone', () => {
-    const error = new RegistryError({ code: 'rate-limited', message: `${GET}: 429`, retryAfterMs: 60_000 });
+    const error = new RegistryError({ code: 'rate-limited', subject: GET, reason: '429', retryAfterMs: 60_000 });
 
     expect(failedBecause(error, asked())).toMatchObject({ passes: true, retryAfterMs: 60_000 });
   });
 
   it('but not where the client was closed: that says nothing of the image', () => {
-    const error = new RegistryError({ code: 'closed', message: `${GET}: the registry client is closed` });
+    const error = new RegistryError({ code: 'closed', subject: GET, reason: 'the registry client is closed' });
 
     expect(() => failedBecause(error, asked())).toThrow(error);
   });

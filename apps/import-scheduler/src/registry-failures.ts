@@ -22,10 +22,6 @@ export interface Asked {
   of: 'image' | 'repository';
 }
 
-/** How errors of the client begin: method and what it was about. */
-const SUBJECT = /^(?:GET|HEAD|POST) (?:tags of )?\S+: /;
-const TOKEN_SERVER = /^token from \S+: /;
-
 /** Throws the error where it is not the registry's: the client was closed, because the service stops. */
 export function failedBecause(error: unknown, asked: Asked): Failed {
   if (error instanceof RegistryError && error.code === 'closed') throw error;
@@ -41,17 +37,8 @@ export function failedBecause(error: unknown, asked: Asked): Failed {
 function failureOf(error: unknown, asked: Asked): Failure {
   const url = urlOf(asked);
   if (!(error instanceof RegistryError)) return { code: 'unexpected', url, message: (error as Error).message };
-  const { code, registryCode } = error;
-  const message = error.message.replace(SUBJECT, '');
-  const at = registryCode ? message.indexOf(`${registryCode}: `) : -1;
-  return {
-    code,
-    registryCode,
-    registryMessage: at < 0 ? undefined : message.slice(at + `${registryCode}: `.length),
-    fromTokenServer: TOKEN_SERVER.test(message),
-    url,
-    message,
-  };
+  const { code, registryCode, registryMessage, fromTokenServer, reason } = error;
+  return { code, registryCode, registryMessage, fromTokenServer, url, message: reason };
 }
 
 /** Where a registry is asked first, or for a list of tags. */

@@ -23,6 +23,11 @@ export const config = {
     'Key under which secrets of namespaces lie in the database: 32 random bytes, base64; further ones behind it open what they sealed ' +
       '(docs/credentials.md). Keep it: without it they are lost.',
   ),
+  CDEVENTS: z
+    .enum(['true', 'false'])
+    .default('false')
+    .transform((text) => text === 'true')
+    .describe('Whether each `tag.moved` is told as a CDEvent too, `artifact.published` (docs/events.md).'),
   CHANGE_RETENTION_MINUTES: integer(1, 60 * 24 * 30)
     .default(60)
     .describe('How long a watch that was interrupted can go on where it stopped; after that it has to list anew.'),

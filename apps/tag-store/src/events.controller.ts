@@ -2,9 +2,10 @@ import { Controller } from '@nestjs/common';
 import type { Answer, Question } from '@millrace/contracts/define';
 import { MappingPublished, MappingSubmitted } from '@millrace/contracts/events';
 import { ImportCompleted } from '@millrace/contracts/imports';
-import { CurrentTag, KnownTags } from '@millrace/contracts/requests';
+import { CurrentTag, ExplainTag, KnownTags } from '@millrace/contracts/requests';
 import { OnEvent, OnRequest } from '@millrace/platform/doors';
 import type { FactBatch } from '@millrace/platform/facts';
+import { Explanations } from './explanations.ts';
 import { Imports } from './imports.ts';
 import { Mappings } from './mappings.ts';
 import { Tags } from './tags.ts';
@@ -16,6 +17,7 @@ export class EventsController {
     private readonly mappings: Mappings,
     private readonly imports: Imports,
     private readonly tags: Tags,
+    private readonly explanations: Explanations,
   ) {}
 
   @OnEvent(MappingPublished, { batch: 300 })
@@ -36,6 +38,11 @@ export class EventsController {
   @OnRequest(CurrentTag)
   async currentTag(question: Question<typeof CurrentTag>): Promise<Answer<typeof CurrentTag>> {
     return { move: await this.tags.lastMove(question) };
+  }
+
+  @OnRequest(ExplainTag)
+  explainTag(question: Question<typeof ExplainTag>): Promise<Answer<typeof ExplainTag>> {
+    return this.explanations.explain(question);
   }
 
   @OnRequest(KnownTags)

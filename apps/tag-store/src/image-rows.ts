@@ -39,6 +39,12 @@ export function storedImage(image: Image): StoredImage {
 
 const ROWS_PER_STATEMENT = 500;
 
+/** An image that was not there before. */
+export interface Inserted {
+  uid: string;
+  recorded: Recorded;
+}
+
 /**
  * Keeps the images that are not known yet, and records them as changes; those that are stay untouched, for an image is immutable. The keys
  * of the answer are the names of the new ones.
@@ -48,12 +54,12 @@ export async function insertImages(
   changes: Changes,
   wanted: readonly NewImage[],
   known?: readonly string[],
-): Promise<Map<string, Recorded>> {
+): Promise<Map<string, Inserted>> {
   const images = new Map<string, StoredImage>();
   for (const image of wanted.flatMap((one) => [one.image, ...one.children])) if (!images.has(image.name)) images.set(image.name, image);
   // The same image is pushed under many tags: what is there already is not sent again.
   for (const name of known ?? (await knownImages(tx, wanted))) images.delete(name);
-  const inserted = new Map<string, Recorded>();
+  const inserted = new Map<string, Inserted>();
   // In one order for all, so that two writers of the same images do not wait for each other in a circle.
   const ordered = [...images.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   for (let from = 0; from < ordered.length; from += ROWS_PER_STATEMENT) {
@@ -66,7 +72,8 @@ export async function insertImages(
        ON CONFLICT DO NOTHING RETURNING name, uid`,
       values.parameters,
     );
-    for (const { name, uid } of fresh) inserted.set(name, changes.record(tx, { resource: 'images', type: 'ADDED', name, uid }));
+    for (const { name, uid } of fresh)
+      inserted.set(name, { uid, recorded: changes.record(tx, { resource: 'images', type: 'ADDED', name, uid }) });
   }
   const links = wanted.flatMap(({ image, children }) =>
     inserted.has(image.name) ? [...childrenOf(image, children)].map((child) => ({ parent: image.name, child })) : [],

@@ -10,12 +10,7 @@ import type { ListRequest } from './pages.ts';
 import { nameOfTag, selectsTag, StreamTags, topOf } from './stream-tags.ts';
 import { type Listing, numbered, Streams, type Written } from './streams.ts';
 import { imageTagView } from './views.ts';
-import { attempt, type Preconditions, type WriteOptions } from './writes.ts';
-
-/** How a PATCH writes: it sends back the whole object that it read. */
-export interface PutOptions extends WriteOptions {
-  patched?: boolean;
-}
+import { attempt, type Preconditions, type PutOptions, type WriteOptions } from './writes.ts';
 
 /** ImageTags: no rows of their own, each is one tag of a stream, whether it has a spec, a history, or both. */
 @Injectable()

@@ -49,9 +49,9 @@ export class Images {
     refuse(image);
     const { name = '' } = image.metadata;
     const written = await attempt(this.store, dryRun, async (tx) => {
-      const recorded = (await insertImages(tx, this.changes, [{ image: storedImage(image), children: [] }])).get(name);
-      if (!recorded) throw new StatusError(alreadyExists(IMAGES, name));
-      return { image: await this.again(tx, name), recorded };
+      const inserted = (await insertImages(tx, this.changes, [{ image: storedImage(image), children: [] }])).get(name);
+      if (!inserted) throw new StatusError(alreadyExists(IMAGES, name));
+      return { image: await this.again(tx, name), recorded: inserted.recorded };
     });
     return numbered(written);
   }

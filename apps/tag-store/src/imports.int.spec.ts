@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Answer, EventData } from '@millrace/contracts/define';
-import type { TagMoved } from '@millrace/contracts/events';
+import type { ImageCreated, ImportFailed, TagMoved } from '@millrace/contracts/events';
 import { ImportCompleted, type ImportedTag, type ImportWanted } from '@millrace/contracts/imports';
 import { ApplyImport } from '@millrace/contracts/requests';
 import type { ImageManifest } from '@millrace/domain/image';
@@ -68,6 +68,8 @@ async function told<T>(event: string, stream: string): Promise<T[]> {
   return rows.map((row) => JSON.parse(String(row['body'])) as T & { stream: string }).filter((one) => one.stream === stream);
 }
 const movesOf = (stream: string) => told<TagMoved>('tag.moved', stream);
+const failuresOf = (stream: string) => told<ImportFailed>('import.failed', stream);
+const createdBy = (stream: string) => told<ImageCreated>('image.created', stream);
 const wishesOf = (stream: string) => told<EventData<typeof ImportWanted>>('import.wanted', stream);
 
 /** Tells what was found in the background, and waits until it was acted on. */
@@ -109,6 +111,38 @@ describe('an import that somebody asked for', () => {
       { tag: '1.0', generation: 1, cause: { kind: 'import', actor: ADMIN.name }, labels: { 'org.opencontainers.image.version': 'one' } },
       { tag: '1.1', generation: 1, cause: { kind: 'import' } },
     ]);
+  });
+
+  it('tells of each image that it stores first, and of none that was there', async () => {
+    await applied('told', found('1.0', 'told one'), found('1.1', 'told two'));
+    await applied('told', found('1.2', 'told one'), found('1.3', 'told three'));
+
+    expect((await createdBy('told')).map(({ tag, image, cause }) => [tag, image, cause.kind])).toEqual([
+      ['1.0', digest('told one'), 'import'],
+      ['1.1', digest('told two'), 'import'],
+      ['1.3', digest('told three'), 'import'],
+    ]);
+  });
+
+  it('that fails tells so once, and again only when the reason is another or the tag was found meanwhile', async () => {
+    const unauthorized = found('t', '', { result: { kind: 'failed', reason: 'Unauthorized', message: 'who are you' } });
+
+    for (const imported of [failed('t', 'gone'), failed('t', 'gone'), failed('t', 'gone, in other words'), unauthorized, unauthorized])
+      await applied('fails-often', imported);
+    await applied('fails-often', found('t', 'there'));
+    await applied('fails-often', failed('t', 'gone'));
+
+    expect(await failuresOf('fails-often')).toMatchObject([
+      { tag: 't', from: `${REPOSITORY}:t`, reason: 'NotFound', message: 'gone', previous: null, image: '' },
+      { reason: 'Unauthorized', message: 'who are you', previous: { reason: 'NotFound', message: 'gone, in other words' }, image: '' },
+      { reason: 'NotFound', previous: null, image: digest('there') },
+    ]);
+  });
+
+  it('tells nothing when it is a dry run', async () => {
+    await apply('undone', [failed('a', 'gone'), found('b', 'undone')], true);
+
+    expect([await failuresOf('undone'), await createdBy('undone')]).toEqual([[], []]);
   });
 
   it('is answered with the stream and the images as they are stored', async () => {

@@ -1,18 +1,20 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { Answer, EventData, Question } from '@millrace/contracts/define';
+import { ImportFailed } from '@millrace/contracts/events';
 import type { ImportCompleted, ImportedTag } from '@millrace/contracts/imports';
 import type { ApplyImport } from '@millrace/contracts/requests';
 import type { Identity } from '@millrace/domain/access';
 import { completeImage, configLabels, notableLabels, validateImage } from '@millrace/domain/image-content';
 import type { Image, ImageManifest } from '@millrace/domain/image';
 import type { ImageStream, TagEventCondition } from '@millrace/domain/image-stream';
-import { decideImport, type Imported } from '@millrace/domain/import-outcome';
+import { decideImport, type Failure, type Imported } from '@millrace/domain/import-outcome';
 import { badRequest, StatusError } from '@millrace/domain/status';
 import type { FactBatch } from '@millrace/platform/facts';
 import type { Log } from '@millrace/platform/log';
 import { LOG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
+import { tellCreated, traitsOf } from './created-images.ts';
 import { insertImages, storedImage } from './image-rows.ts';
 import { Images } from './images.ts';
 import { inSeconds, type LockedStream } from './stream-rows.ts';
@@ -102,21 +104,30 @@ export class Imports {
     if (problem) throw new StatusError(badRequest(problem));
     const now = inSeconds(new Date());
     const manifests = await this.manifestsOnTop(tx, old, tags);
-    const outcome = decideImport(old, tags.map(imported), { now, manifestsOf: (image) => manifests.get(image) ?? [] });
+    const outcome = decideImport(
+      old,
+      tags.map((tag) => this.imported(old, tag)),
+      { now, manifestsOf: (image) => manifests.get(image) ?? [] },
+    );
     for (const { tag, reason } of outcome.ignored) this.log.info({ namespace, stream: name, tag, reason, id }, 'import.ignored');
     if (old && !outcome.annotations) return { stream: await this.whole(tx, old), fresh: new Set() };
 
     const wanted = { metadata: { ...old?.metadata, namespace, name, annotations: outcome.annotations }, spec: outcome.spec };
     const { stream, recorded } = await this.streams.writeQuietly(tx, old, wanted, user, 1);
     const ignored = new Set(outcome.ignored.map(({ tag }) => tag));
-    const found = new Map<string, Found>();
+    const found = new Map<string, Found & { tag: string }>();
     for (const { tag, result } of tags)
-      if (result.kind === 'found' && !ignored.has(tag)) found.set(result.image.metadata.name ?? '', result);
+      if (result.kind === 'found' && !ignored.has(tag)) found.set(result.image.metadata.name ?? '', { ...result, tag });
     const fresh = await insertImages(
       tx,
       this.changes,
       [...found.values()].map(({ image, children }) => ({ image: stored(image), children: children.map(stored) })),
     );
+    for (const [image, { uid }] of fresh) {
+      const it = found.get(image);
+      const cause = { kind: 'import' as const, id, actor: user.name };
+      if (it) tellCreated(tx, { namespace, stream: name, tag: it.tag, image: it.image }, traitsOf(it.image), { uid, cause });
+    }
     const { uid = '', generation = 0 } = stream.metadata;
     const locked: LockedStream = { namespace, name, uid, generation, spec: stream.spec };
     await this.tags.move(
@@ -129,9 +140,22 @@ export class Imports {
       }),
     );
     for (const { tag, condition } of outcome.conditions) await setCondition(tx, uid, tag, condition);
+    for (const [n, failure] of outcome.failures.entries())
+      tx.publishLater(ImportFailed, failureOf({ namespace, stream: name, streamUid: uid }, failure), { id: `${id}.${uid}.failed.${n}` });
     const left = await this.whole(tx, stream);
     tellWanted(tx, old, left);
     return { stream: left, recorded: recorded ?? this.streams.record(tx, stream, 'MODIFIED'), fresh: new Set(fresh.keys()) };
+  }
+
+  /** What a tag's control does not take has failed, as what may not be fetched has. */
+  private imported(stream: ImageStream | undefined, { result, ...rest }: ImportedTag): Imported {
+    if (result.kind === 'failed') return { ...rest, result };
+    const { image, pullSpec } = result;
+    const name = image.metadata.name ?? '';
+    const fate = stream && this.tags.fate(stream, rest.tag, { image: name, pullSpec });
+    if (fate?.kind === 'refuse') return { ...rest, result: { kind: 'failed', reason: fate.reason, message: fate.message } };
+    const found = { kind: 'found' as const, image: name, pullSpec, manifests: image.dockerImageManifests };
+    return { ...rest, waits: fate?.kind === 'wait', result: found };
   }
 
   /** Manifests of the indexes on top of tags for which another index was found. */
@@ -140,7 +164,7 @@ export class Imports {
     old: ImageStream | undefined,
     tags: readonly ImportedTag[],
   ): Promise<Map<string, readonly ImageManifest[]>> {
-    const tops = new Map((old?.status.tags ?? []).map(({ tag, items }) => [tag, items?.[0]?.image ?? '']));
+    const tops = new Map((old?.status.tags ?? []).map(({ tag, items, control }) => [tag, (control?.newest ?? items?.[0])?.image ?? '']));
     const names = tags.flatMap(({ tag, result }) => {
       const top = tops.get(tag);
       return result.kind === 'found' && result.image.dockerImageManifests?.length && top && top !== result.image.metadata.name ? [top] : [];
@@ -162,18 +186,21 @@ function refusalOf(error: unknown): string {
   throw error;
 }
 
+function failureOf(
+  stream: { namespace: string; stream: string; streamUid: string },
+  { tag, from, condition, previous, image }: Failure,
+): ImportFailed {
+  const { reason = '', message = '', generation, lastTransitionTime = '' } = condition;
+  const before = previous ? { reason: previous.reason ?? '', message: previous.message ?? '' } : null;
+  return { ...stream, tag, from, reason, message, previous: before, image, generation, failedAt: lastTransitionTime };
+}
+
 async function setCondition(tx: Tx, uid: string, tag: string, condition: TagEventCondition | null): Promise<void> {
   await tx.run(
     `INSERT INTO tag (stream_uid, name, conditions) VALUES ($1, $2, $3)
       ON CONFLICT (stream_uid, name) DO UPDATE SET conditions = excluded.conditions`,
     [uid, tag, condition ? JSON.stringify([condition]) : null],
   );
-}
-
-function imported({ result, ...rest }: ImportedTag): Imported {
-  if (result.kind === 'failed') return { ...rest, result };
-  const { image, pullSpec } = result;
-  return { ...rest, result: { kind: 'found', image: image.metadata.name ?? '', pullSpec, manifests: image.dockerImageManifests } };
 }
 
 /** As the reference does it: an image that was there already is told without its version. */

@@ -1,6 +1,7 @@
 import type { ServiceDefinition } from '@millrace/platform/service';
 import { Changes } from './changes.ts';
 import { config } from './config.ts';
+import { DueTags } from './due-tags.ts';
 import { Resealing } from '@millrace/platform/resealing';
 import { database } from './tables.ts';
 import { TagStoreModule } from './tag-store.module.ts';
@@ -11,5 +12,5 @@ export const service: ServiceDefinition = {
   config,
   database,
   module: TagStoreModule,
-  workers: [Changes, Resealing],
+  workers: [Changes, Resealing, DueTags],
 };

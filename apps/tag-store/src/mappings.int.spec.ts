@@ -33,10 +33,13 @@ const mapping = (stream: string, tag: string, image: object, more: object = {}) 
   ...more,
 });
 const post = (object: unknown, options: { by?: Instance; dryRun?: boolean } = {}): Promise<Status> =>
-  (options.by ?? one).mappings.post({ namespace: 'demo', object, dryRun: options.dryRun ?? false, user }).catch((error: unknown) => {
-    if (error instanceof StatusError) return error.status;
-    throw error;
-  });
+  (options.by ?? one).mappings.post({ namespace: 'demo', object, dryRun: options.dryRun ?? false, user }).then(
+    ({ status }) => status,
+    (error: unknown) => {
+      if (error instanceof StatusError) return error.status;
+      throw error;
+    },
+  );
 const images = (name: string) => one.store.query<{ reference: string; document: string }>('SELECT * FROM image WHERE name = $1', [name]);
 const items = (stream: string, tag: string) =>
   one.store.query(

@@ -4,7 +4,7 @@ import type { EventContract, EventData } from '@millrace/contracts/define';
 import type { MappingPublished, MappingSubmitted, MoveCause } from '@millrace/contracts/events';
 import { ImageStreamMappings } from '@millrace/contracts/resources';
 import type { Identity } from '@millrace/domain/access';
-import { completeImage, configLabels, notableLabels, validateImage } from '@millrace/domain/image-content';
+import { completeImage, validateImage } from '@millrace/domain/image-content';
 import type { Image } from '@millrace/domain/image';
 import { checkMapping, mappedPullSpec, readMapping, type Mapping } from '@millrace/domain/mapping';
 import { badRequest, notFound, type Status, StatusError, success } from '@millrace/domain/status';
@@ -17,15 +17,16 @@ import { isTransient, Store, type Tx } from '@millrace/platform/store';
 import { currentTrace } from '@millrace/platform/trace';
 import { Changes } from './changes.ts';
 import type { TagStoreConfig } from './config.ts';
+import { type ImageTraits, tellCreated, traitsOf } from './created-images.ts';
 import { insertImages, knownImages, type NewImage, storedImage } from './image-rows.ts';
 import { insertStreams, inSeconds, lockStreams, repositoryOf, streamKey, type LockedStream } from './stream-rows.ts';
 import { published } from './submitted.ts';
-import { Tags, type TagChange } from './tags.ts';
+import { type TagChange, type TagOutcome, Tags } from './tags.ts';
 
 /** A mapping on its way into the store, with what only its origin knows. Of the image it keeps what is stored, not what it was read from. */
 interface Wanted extends NewImage {
   mapping: Pick<Mapping, 'namespace' | 'stream' | 'tag'> & { image: Pick<Mapping['image'], 'metadata' | 'dockerImageReference'> };
-  labels: Record<string, string>;
+  traits: ImageTraits;
   createStream: boolean;
   created: string;
   source?: { registry: string; observedAt: string };
@@ -42,7 +43,13 @@ export interface PostedMapping {
 
 interface Posted {
   wanted: Wanted;
-  settle: (outcome: Status | undefined | Error) => void;
+  settle: (outcome: Put | Error) => void;
+}
+
+/** What became of a mapping: why it is refused, or that its image is in; then it may wait. */
+interface Put {
+  refusal?: Status;
+  warning?: string;
 }
 
 /** How many posted mappings go into one transaction. */
@@ -83,12 +90,12 @@ export class Mappings {
       // First, so that an instance that lost its place learns so before it does the work.
       await batch.settle(tx);
       const good = read.flatMap(({ origin, made }) => ('mapping' in made ? [{ origin, wanted: made }] : []));
-      const refusals = await this.put(
+      const puts = await this.put(
         tx,
         good.map(({ wanted }) => wanted),
       );
       for (const { origin, made } of read) if (!('mapping' in made)) await batch.refuse(tx, origin, made.message ?? 'malformed');
-      for (const [i, refusal] of refusals.entries()) {
+      for (const [i, { refusal }] of puts.entries()) {
         const refused = good[i];
         if (refusal && refused) await batch.refuse(tx, refused.origin, missing(refused.wanted.mapping));
       }
@@ -97,16 +104,17 @@ export class Mappings {
 
   /**
    * Acts on a posted mapping. Mappings that are posted at the same time share a transaction, in the order in which they came: nobody meets a
-   * conflict. Resolves when it is stored; throws {@link StatusError} where it is refused, and then nothing of it is stored.
+   * conflict. Resolves when it is stored, with a warning where the tag does not take the image yet; throws {@link StatusError} where it is refused, and
+   * then nothing of it is stored.
    */
-  async post({ namespace, object, dryRun, user }: PostedMapping): Promise<Status> {
+  async post({ namespace, object, dryRun, user }: PostedMapping): Promise<{ status: Status; warnings: string[] }> {
     const checked = readMapping(object, { namespace, internalRegistryHost: this.config.INTERNAL_REGISTRY_HOST });
     if (checked.kind === 'refused') throw new StatusError(checked.status);
     const { mapping } = checked;
     if (dryRun) {
       const found = await this.store.query('SELECT 1 FROM stream WHERE namespace = $1 AND name = $2', [namespace, mapping.stream]);
       if (!found.length) throw new StatusError(noSuchStream(mapping));
-      return CREATED;
+      return { status: CREATED, warnings: [] };
     }
     const wanted: Wanted = {
       ...kept(mapping, []),
@@ -115,15 +123,16 @@ export class Mappings {
       cause: { kind: 'mapping', id: randomUUID(), actor: user.name },
       traceparent: currentTrace(),
     };
-    await new Promise<void>((resolve, reject) => {
+    const warning = await new Promise<string | undefined>((resolve, reject) => {
       const settle: Posted['settle'] = (outcome) => {
-        if (outcome === undefined) resolve();
-        else reject(outcome instanceof Error ? outcome : new StatusError(outcome));
+        if (outcome instanceof Error) reject(outcome);
+        else if (outcome.refusal) reject(new StatusError(outcome.refusal));
+        else resolve(outcome.warning);
       };
       this.posted.push({ wanted, settle });
       void this.storePosted();
     });
-    return CREATED;
+    return { status: CREATED, warnings: warning === undefined ? [] : [warning] };
   }
 
   /** Stores what has been posted, and what is posted meanwhile, until nothing is left. */
@@ -137,13 +146,13 @@ export class Mappings {
   private async storeTogether(posts: Posted[]): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       try {
-        const refusals = await this.store.transaction((tx) =>
+        const puts = await this.store.transaction((tx) =>
           this.put(
             tx,
             posts.map((post) => post.wanted),
           ),
         );
-        posts.forEach((post, i) => post.settle(refusals[i]));
+        posts.forEach((post, i) => post.settle(puts[i] ?? {}));
         return;
       } catch (error) {
         if (isTransient(error) && attempt < ATTEMPTS) {
@@ -189,42 +198,42 @@ export class Mappings {
     }
   }
 
-  /** Answers for each mapping why it is refused, or undefined where it is in. */
-  private async put(tx: Tx, wanted: readonly Wanted[]): Promise<(Status | undefined)[]> {
+  private async put(tx: Tx, wanted: readonly Wanted[]): Promise<Put[]> {
     const [streams, known] = await Promise.all([this.streamsOf(tx, wanted), knownImages(tx, wanted)]);
-    const refusals = wanted.map(({ mapping }) => (streams.has(keyOf(mapping)) ? undefined : noSuchStream(mapping)));
+    const puts = wanted.map(({ mapping }): Put => (streams.has(keyOf(mapping)) ? {} : { refusal: noSuchStream(mapping) }));
     const accepted = wanted.flatMap((one) => {
       const stream = streams.get(keyOf(one.mapping));
       return stream ? [{ ...one, stream }] : [];
     });
-    if (!accepted.length) return refusals;
+    if (!accepted.length) return puts;
     const places = accepted.map(({ stream, mapping: { tag }, cause }) => ({ stream, tag, cause }));
     const [fresh, loaded] = await Promise.all([insertImages(tx, this.changes, accepted, known), this.tags.load(tx, places)]);
-    await this.tags.move(
-      tx,
-      accepted.map((one): TagChange => {
-        const { image, tag } = one.mapping;
-        const existed = !fresh.delete(image.metadata.name);
-        const repository = repositoryOf(one.stream, this.config.INTERNAL_REGISTRY_HOST);
-        return {
-          stream: one.stream,
-          tag,
-          event: {
-            created: one.created,
-            dockerImageReference: mappedPullSpec(image, { existed, repository }),
-            image: image.metadata.name,
-            generation: one.stream.generation,
-          },
-          source: one.source?.registry,
-          observedAt: one.source?.observedAt,
-          cause: one.cause,
-          labels: one.labels,
-          traceparent: one.traceparent,
-        };
-      }),
-      loaded,
-    );
-    return refusals;
+    const changes = accepted.map((one): TagChange => {
+      const { image, tag } = one.mapping;
+      const created = fresh.get(image.metadata.name);
+      if (created) tellCreated(tx, one.mapping, one.traits, { uid: created.uid, cause: one.cause, traceparent: one.traceparent });
+      const existed = !fresh.delete(image.metadata.name);
+      const repository = repositoryOf(one.stream, this.config.INTERNAL_REGISTRY_HOST);
+      return {
+        stream: one.stream,
+        tag,
+        event: {
+          created: one.created,
+          dockerImageReference: mappedPullSpec(image, { existed, repository }),
+          image: image.metadata.name,
+          generation: one.stream.generation,
+        },
+        source: one.source?.registry,
+        observedAt: one.source?.observedAt,
+        cause: one.cause,
+        labels: one.traits.labels,
+        traceparent: one.traceparent,
+      };
+    });
+    const outcomes = await this.tags.move(tx, changes, loaded);
+    if (!loaded.reasons.size) return puts;
+    const warnings = changes.map((change, i) => warningOf(change, outcomes[i], loaded.reasons.get(change)));
+    return puts.map((put) => (put.refusal ? put : { warning: warnings.shift() }));
   }
 
   private async streamsOf(tx: Tx, wanted: readonly Wanted[]): Promise<Map<string, LockedStream>> {
@@ -237,14 +246,24 @@ export class Mappings {
 }
 
 /** What is kept of a mapping until it is stored. */
-function kept({ image, ...address }: Mapping, children: readonly Image[]): Pick<Wanted, 'mapping' | 'image' | 'children' | 'labels'> {
+function kept({ image, ...address }: Mapping, children: readonly Image[]): Pick<Wanted, 'mapping' | 'image' | 'children' | 'traits'> {
   const { metadata, dockerImageReference } = image;
   return {
     mapping: { ...address, image: { metadata, dockerImageReference } },
     image: storedImage(image),
     children: children.map(storedImage),
-    labels: notableLabels(configLabels(image)),
+    traits: traitsOf(image),
   };
+}
+
+/** Who posts a mapping is told that the image is in and the tag stays. */
+function warningOf(
+  { stream: { name }, tag, event }: TagChange,
+  outcome: TagOutcome | undefined,
+  reason: string | undefined,
+): string | undefined {
+  if (outcome === 'waits') return `${event.image} is stored, and ${name}:${tag} stays where it is for now: ${reason}`;
+  return outcome === 'refused' ? `${event.image} is stored, and ${name}:${tag} does not take it: ${reason}` : undefined;
 }
 
 const keyOf = ({ namespace, stream }: Wanted['mapping']): string => streamKey({ namespace, name: stream });

@@ -15,6 +15,7 @@ import {
   Projects as ProjectsResource,
   Secrets as SecretsResource,
   ServiceAccounts as ServiceAccountsResource,
+  TagChanges as TagChangesResource,
 } from '@millrace/contracts/resources';
 import { Image } from '@millrace/domain/image';
 import { ImageSignature } from '@millrace/domain/image-signature';
@@ -37,6 +38,7 @@ import { StreamImages } from './stream-images.ts';
 import { StreamStatus } from './stream-status.ts';
 import { StreamTags } from './stream-tags.ts';
 import { Streams } from './streams.ts';
+import { TagChanges } from './tag-changes.ts';
 import { asObject } from './views.ts';
 
 /** What a client sends of a stream outside its status subresource; a status that it sends along is not even read. */
@@ -50,6 +52,7 @@ export class Objects {
     private readonly streamStatus: StreamStatus,
     private readonly streamTags: StreamTags,
     private readonly imageTags: ImageTags,
+    private readonly tagChanges: TagChanges,
     private readonly streamImages: StreamImages,
     private readonly layers: Layers,
     private readonly images: Images,
@@ -96,6 +99,12 @@ export class Objects {
         return question.verb === 'changes' ? this.feed.ofServiceAccounts(question) : this.serviceAccounts.answer(question);
       case ImageStreamMappings.resource:
         return this.ofMappings(question);
+      case TagChangesResource.resource:
+        return this.ofTagChanges(question);
+      case `${TagChangesResource.resource}/approve`:
+      case `${TagChangesResource.resource}/release`:
+      case `${TagChangesResource.resource}/rollback`:
+        return this.ofTagActs(question);
       case DeadFacts.resource:
         return this.ofDeadFacts(question);
       case `${DeadFacts.resource}/replay`:
@@ -238,8 +247,33 @@ export class Objects {
 
   private async ofMappings(question: ObjectQuestion): Promise<ObjectAnswer> {
     if (question.verb !== 'create') throw new StatusError(methodNotAllowed());
-    const warnings = legacyWarnings('ImageStreamMapping', question.object);
-    return one(201, await this.mappings.post({ ...question, namespace: question.namespace ?? '' }), warnings);
+    const { status, warnings } = await this.mappings.post({ ...question, namespace: question.namespace ?? '' });
+    return one(201, status, [...legacyWarnings('ImageStreamMapping', question.object), ...warnings]);
+  }
+
+  private async ofTagChanges(question: ObjectQuestion): Promise<ObjectAnswer> {
+    switch (question.verb) {
+      case 'get':
+        return one(200, asObject('TagChange', await this.tagChanges.get(question.namespace ?? '', question.name)));
+      case 'list':
+        return many(await this.tagChanges.list(selection(question, fieldsOf(TagChangesResource))));
+      default:
+        throw new StatusError(methodNotAllowed());
+    }
+  }
+
+  private async ofTagActs(question: ObjectQuestion): Promise<ObjectAnswer> {
+    if (question.verb !== 'create') throw new StatusError(methodNotAllowed());
+    const { namespace = '', name = '', object } = question;
+    const at = { namespace, name };
+    switch (question.subresource) {
+      case 'approve':
+        return one(201, asObject('TagApproval', await this.tagChanges.approve(at, object, question)));
+      case 'rollback':
+        return one(201, asObject('TagRollback', await this.tagChanges.rollBack(at, object, question)));
+      default:
+        return one(201, asObject('TagRelease', await this.tagChanges.release(at, object, question)));
+    }
   }
 
   private async ofDeadFacts(question: ObjectQuestion): Promise<ObjectAnswer> {

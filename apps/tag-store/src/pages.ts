@@ -17,7 +17,7 @@ export interface ListRequest {
 
 /** A table whose rows are listed by namespace and name, in the order of their bytes. */
 export interface Listed {
-  table: 'stream' | 'image' | 'secret' | 'known_service_account' | 'known_namespace';
+  table: 'stream' | 'controlled_stream' | 'image' | 'secret' | 'known_service_account' | 'known_namespace';
   /** Column by which the rows of a page are read. */
   key: 'uid' | 'name';
   /** In the change feed; absent where that keeps nothing of it. */

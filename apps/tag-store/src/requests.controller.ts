@@ -5,6 +5,7 @@ import {
   type ObjectAnswer,
   type ObjectQuestion,
   PullSecrets,
+  SecretValues,
   TagStoreObjects,
   TagStoreTouched,
   type Touched,
@@ -43,5 +44,10 @@ export class RequestsController {
   @OnRequest(PullSecrets)
   pullSecrets(question: Question<typeof PullSecrets>): Promise<Answer<typeof PullSecrets>> {
     return this.secrets.sealedForPulling(question);
+  }
+
+  @OnRequest(SecretValues)
+  secretValues(question: Question<typeof SecretValues>): Promise<Answer<typeof SecretValues>> {
+    return this.secrets.sealedValues(question);
   }
 }

@@ -134,8 +134,30 @@ CREATE TABLE tag (
   conditions jsonb,
   moves bigint NOT NULL DEFAULT 0,
   last_move text,
-  marks jsonb
+  marks jsonb,
+  control text,
+  look_at timestamp with time zone,
+  looked_at timestamp with time zone
 ) WITH (fillfactor=70);
+
+CREATE TABLE tag_change (
+  stream_uid uuid NOT NULL,
+  tag text NOT NULL,
+  position numeric NOT NULL,
+  image text NOT NULL,
+  reference text NOT NULL,
+  created timestamp with time zone NOT NULL,
+  generation bigint NOT NULL,
+  source text,
+  observed_at text COLLATE "C",
+  cause text NOT NULL,
+  brought text NOT NULL,
+  traceparent text,
+  since timestamp with time zone NOT NULL,
+  verdicts text,
+  outcome text,
+  decided timestamp with time zone
+);
 
 CREATE TABLE tag_item (
   stream_uid uuid NOT NULL,
@@ -176,12 +198,21 @@ ALTER TABLE stream ADD CONSTRAINT stream_name UNIQUE (namespace, name);
 ALTER TABLE stream ADD CONSTRAINT stream_pkey PRIMARY KEY (uid);
 ALTER TABLE tag ADD CONSTRAINT tag_pkey PRIMARY KEY (stream_uid, name);
 ALTER TABLE tag ADD CONSTRAINT tag_of_stream FOREIGN KEY (stream_uid) REFERENCES stream(uid) ON DELETE CASCADE;
+ALTER TABLE tag_change ADD CONSTRAINT tag_change_pkey PRIMARY KEY (stream_uid, tag, "position");
+ALTER TABLE tag_change ADD CONSTRAINT tag_change_of_tag FOREIGN KEY (stream_uid, tag) REFERENCES tag(stream_uid, name) ON DELETE CASCADE;
 ALTER TABLE tag_item ADD CONSTRAINT tag_item_pkey PRIMARY KEY (stream_uid, tag, "position");
 ALTER TABLE tag_item ADD CONSTRAINT tag_item_of_tag FOREIGN KEY (stream_uid, tag) REFERENCES tag(stream_uid, name) ON DELETE CASCADE;
 
 CREATE INDEX image_child_child ON image_child USING btree (child);
 CREATE INDEX outbox_sent ON outbox USING btree (stream, sequence) WHERE (sequence IS NOT NULL);
 CREATE INDEX outbox_waiting ON outbox USING btree (id) WHERE (sequence IS NULL);
+CREATE INDEX tag_controlled ON tag USING btree (stream_uid) WHERE (control IS NOT NULL);
+CREATE INDEX tag_look_at ON tag USING btree (look_at) WHERE (look_at IS NOT NULL);
+CREATE INDEX tag_looked_at ON tag USING btree (looked_at) WHERE (look_at IS NOT NULL);
+CREATE UNIQUE INDEX tag_change_cause ON tag_change USING btree (stream_uid, tag, cause);
+CREATE INDEX tag_change_decided ON tag_change USING btree (decided) WHERE (outcome IS NOT NULL);
+CREATE INDEX tag_change_observed ON tag_change USING btree (stream_uid, tag, source, observed_at) WHERE (source IS NOT NULL);
+CREATE INDEX tag_change_waiting ON tag_change USING btree (stream_uid, tag, "position") WHERE (outcome IS NULL);
 CREATE UNIQUE INDEX tag_item_cause ON tag_item USING btree (stream_uid, tag, cause) WHERE (cause IS NOT NULL);
 CREATE INDEX tag_item_image ON tag_item USING btree (image);
 CREATE INDEX tag_item_observed ON tag_item USING btree (stream_uid, tag, source, observed_at) WHERE (source IS NOT NULL);

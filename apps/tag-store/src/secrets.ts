@@ -1,7 +1,14 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { Answer, Question } from '@millrace/contracts/define';
-import { type ObjectAnswer, type ObjectQuestion, PULL_SECRETS_BELL, type PullSecrets } from '@millrace/contracts/requests';
+import {
+  type ObjectAnswer,
+  type ObjectQuestion,
+  PULL_SECRETS_BELL,
+  type PullSecrets,
+  sealedValueOf,
+  type SecretValues,
+} from '@millrace/contracts/requests';
 import { fieldsOf, Secrets as SecretsResource } from '@millrace/contracts/resources';
 import { isRegistrySecret, REGISTRY_SECRET_TYPES, registriesOf } from '@millrace/domain/keyring';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
@@ -32,6 +39,8 @@ import { attempt, checkPreconditions, checkUpdate, type Preconditions, sameJson,
 
 const SECRETS = { group: '', resource: 'secrets' };
 const KIND = 'Secret';
+/** Of one value that is asked for, in base64: what is longer is no token, key or certificate. */
+const VALUE_MAX = (64 * 1_024 * 4) / 3;
 
 /** Secrets of namespaces. What is in one is sealed where it is kept, and is in no log, error or event. */
 @Injectable()
@@ -117,6 +126,27 @@ export class Secrets {
       },
       { isolation: 'REPEATABLE READ', readOnly: true },
     );
+  }
+
+  /** Single values, each sealed by itself: who asks for one is told no other. */
+  async sealedValues({ namespace, keys }: Question<typeof SecretValues>): Promise<Answer<typeof SecretValues>> {
+    const rows = await this.rows(this.store, 'namespace = $1 AND name = ANY ($2)', [namespace, [...new Set(keys.map(({ name }) => name))]]);
+    const found = new Map(rows.map((row) => [row.name, row]));
+    const values = keys.map(({ name, key }): Answer<typeof SecretValues>['values'][number] => {
+      const row = found.get(name);
+      if (!row) return { kind: 'missing', reason: `there is no secret ${name} in namespace ${namespace}` };
+      try {
+        const data = this.sealing.open(row.sealed, row.uid) as Record<string, string>;
+        const value = key !== LAST_APPLIED && Object.hasOwn(data, key) ? data[key] : undefined;
+        if (value === undefined) return { kind: 'missing', reason: `secret ${name} has no key ${key}` };
+        if (value.length > VALUE_MAX) return { kind: 'unreadable', reason: `${key} of secret ${name} is longer than 64 kB` };
+        return { kind: 'sealed', sealed: this.sealing.seal({ value }, sealedValueOf(namespace, { name, key })).toString('base64') };
+      } catch (error) {
+        if (!(error instanceof SealError)) throw error;
+        return { kind: 'unreadable', reason: `secret ${name}: ${error.message}` };
+      }
+    });
+    return { values };
   }
 
   async create(namespace: string, submitted: Secret, { dryRun }: WriteOptions): Promise<Secret> {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { IMAGE_GROUP, type ImageStream, type NamedTagEventList } from '@millrace/domain/image-stream';
-import { invalid, notFound, StatusError } from '@millrace/domain/status';
+import { forbiddenField, invalid, notFound, StatusError } from '@millrace/domain/status';
 import { nextStatus } from '@millrace/domain/stream-spec';
 import { validateStatus } from '@millrace/domain/stream-validation';
 import { valuesList } from '@millrace/platform/rows';
@@ -35,10 +35,18 @@ export class StreamStatus {
       const stream: LockedStream = { namespace, name, uid, generation, spec: old.spec };
       const before = new Map((old.status.tags ?? []).map((list) => [list.tag, list]));
       const wanted = (status.tags ?? []).filter((list) => list.items?.length || list.conditions?.length);
-      const gone = [...before.keys()].filter((tag) => !wanted.some((list) => list.tag === tag));
-      for (const tag of gone) await this.tags.remove(tx, stream, tag);
-      const changed = wanted.filter((list) => !sameJson(list, before.get(list.tag)));
+      // What waits for a tag is no client's to write.
+      const gone = [...before.values()].filter(
+        ({ tag, items, conditions }) => (items?.length || conditions?.length) && !wanted.some((list) => list.tag === tag),
+      );
+      for (const { tag } of gone) await this.tags.remove(tx, stream, tag);
+      const changed = wanted.filter((list) => !sameJson({ ...list, control: null }, { ...before.get(list.tag), control: null }));
       for (const list of changed) await this.put(tx, stream, before.get(list.tag), list, options);
+      const rewritten = [...gone, ...changed].map(({ tag }) => ({ stream, tag }));
+      // What is shown of a control went with the list.
+      await this.tags.settle(tx, {
+        tags: rewritten.filter(({ tag }) => old.spec.tags?.some(({ name, control }) => name === tag && control)),
+      });
       const recorded = changed.length || gone.length ? this.streams.record(tx, old, 'MODIFIED') : undefined;
       const wantedStream = { metadata: { ...submitted.metadata, namespace, name }, spec: old.spec };
       const written = await this.streams.write(tx, old, wantedStream, options.user);
@@ -61,8 +69,11 @@ export class StreamStatus {
     if (!top) {
       await this.tags.remove(tx, stream, tag);
     } else {
-      if (!sameJson(top, before?.items?.[0]))
-        await this.tags.move(tx, [{ stream, tag, event: top, cause: { kind: 'tag', id: randomUUID(), actor: user.name } }]);
+      if (!sameJson(top, before?.items?.[0])) {
+        const cause = { kind: 'tag' as const, id: randomUUID(), actor: user.name };
+        const [outcome] = await this.tags.move(tx, [{ stream, tag, event: top, cause }]);
+        if (outcome === 'refused') throw denied(stream, tag, top.image);
+      }
       if (!sameJson(items, await this.streams.history(tx, stream.uid, tag))) await this.rewrite(tx, stream, tag, items);
     }
     await tx.run(
@@ -93,3 +104,8 @@ export class StreamStatus {
     );
   }
 }
+
+const denied = ({ name }: LockedStream, tag: string, image: string): StatusError =>
+  new StatusError(
+    invalid(IMAGE_GROUP, 'ImageStream', name, [forbiddenField(`status.tags[${tag}].items[0].image`, `${image} is denied for this tag`)]),
+  );

@@ -20,7 +20,7 @@ import type { ListRequest } from './pages.ts';
 import { type Listing, numbered, Streams, type Written } from './streams.ts';
 import { Tags } from './tags.ts';
 import { streamTagView } from './views.ts';
-import { attempt, type Preconditions, type WriteOptions } from './writes.ts';
+import { attempt, type Preconditions, type PutOptions, type WriteOptions } from './writes.ts';
 
 /** ImageStreamTags: no rows of their own, each is one tag of a stream's spec seen with the newest image of its history. */
 @Injectable()
@@ -87,7 +87,7 @@ export class StreamTags {
     namespace: string,
     fullName: string,
     submitted: ImageStreamTag,
-    options: WriteOptions,
+    options: PutOptions,
   ): Promise<{ created: boolean; tag: object }> {
     const target = nameOfTag(fullName, 'ImageStreamTags');
     let created = false;
@@ -95,7 +95,7 @@ export class StreamTags {
       const old = await this.streams.lock(tx, namespace, target.name);
       const put = withPutTag(
         old,
-        { namespace, name: target },
+        { namespace, name: target, patched: options.patched },
         defaultStreamTag(submitted, target.tag, this.streams.defaults),
         this.streams.admission(old),
       );
@@ -122,6 +122,9 @@ export class StreamTags {
       if (!old) throw new StatusError(notFound(of, name));
       if (uid !== undefined && uid !== old.metadata.uid) throw new StatusError(conflict(of, fullName, 'the UID precondition was not met'));
       const { spec, inSpec } = withoutTag(old.spec, tag);
+      // Else the spec without its control would let what waits take effect.
+      if (old.spec.tags?.some(({ name: one, control }) => one === tag && control))
+        await this.tags.forgetWaiting(tx, { uid: old.metadata.uid ?? '' }, tag);
       if (inSpec) await this.streams.writeSpec(tx, old, { namespace, name }, spec, user);
       const { uid: streamUid = '', generation = 0 } = old.metadata;
       const hadHistory = await this.tags.remove(tx, { namespace, name, uid: streamUid, generation, spec }, tag);
@@ -152,7 +155,7 @@ export const topOf = (stream: ImageStream, tag: string): string | undefined =>
   stream.status.tags?.find((list) => list.tag === tag)?.items?.[0]?.image || undefined;
 
 /** Reads `stream:tag` of a URL; `resource` is how the refusal calls such objects. */
-export function nameOfTag(fullName: string, resource: 'ImageStreamTags' | 'ImageTags'): StreamTagName {
+export function nameOfTag(fullName: string, resource: 'ImageStreamTags' | 'ImageTags' | 'TagChanges'): StreamTagName {
   try {
     return parseStreamTag(fullName);
   } catch (error) {

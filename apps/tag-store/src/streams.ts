@@ -9,6 +9,7 @@ import type { ObjectMeta } from '@millrace/domain/object-meta';
 import {
   alreadyExists,
   type FieldError,
+  forbiddenField,
   internalField,
   invalid,
   notFound,
@@ -18,8 +19,11 @@ import {
 } from '@millrace/domain/status';
 import { nextSpec, type StreamDefaults } from '@millrace/domain/stream-spec';
 import { type Admission, validateStream } from '@millrace/domain/stream-validation';
+import { rollbackReason } from '@millrace/domain/tag-change';
+import { changedControls, keepControls } from '@millrace/domain/tag-control';
 import { CONFIG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
+import { scheduleProblem } from '@millrace/platform/windows';
 import { Changes, type Recorded } from './changes.ts';
 import type { TagStoreConfig } from './config.ts';
 import { jsonb } from './image-rows.ts';
@@ -30,7 +34,16 @@ import { inSeconds, type LockedStream } from './stream-rows.ts';
 import { Tags } from './tags.ts';
 import { tellGone, tellWanted } from './wanted-imports.ts';
 import { type Registries, streamView } from './views.ts';
-import { attempt, checkPreconditions, checkUpdate, type Preconditions, sameJson, withName, type WriteOptions } from './writes.ts';
+import {
+  attempt,
+  checkPreconditions,
+  checkUpdate,
+  type Preconditions,
+  type PutOptions,
+  sameJson,
+  withName,
+  type WriteOptions,
+} from './writes.ts';
 
 export const STREAMS = { group: IMAGE_GROUP, resource: 'imagestreams' };
 const KIND = 'ImageStream';
@@ -90,17 +103,24 @@ export class Streams {
     return this.store.transaction((tx) => this.page(tx, request, historyLimit), { isolation: 'REPEATABLE READ', readOnly: true });
   }
 
+  /** Streams of which something is held back. */
+  listControlled(request: ListRequest): Promise<Listing<ImageStream>> {
+    const listed: Listed = { ...this.listed, table: 'controlled_stream', columns: '' };
+    return this.store.transaction((tx) => this.page(tx, request, 1, listed), { isolation: 'REPEATABLE READ', readOnly: true });
+  }
+
   async create(namespace: string, submitted: WantedStream, options: WriteOptions): Promise<ImageStream> {
     const wanted = { ...submitted, metadata: { ...withName(submitted.metadata), namespace } };
     return numbered(await attempt(this.store, options.dryRun, (tx) => this.write(tx, undefined, wanted, options.user)));
   }
 
-  async update(namespace: string, name: string, submitted: WantedStream, options: WriteOptions): Promise<ImageStream> {
+  async update(namespace: string, name: string, submitted: WantedStream, options: PutOptions): Promise<ImageStream> {
     const written = await attempt(this.store, options.dryRun, async (tx) => {
       const old = await this.lock(tx, namespace, name);
       if (!old) throw new StatusError(notFound(STREAMS, name));
       checkUpdate(STREAMS, old.metadata, submitted.metadata);
-      return this.write(tx, old, { ...submitted, metadata: { ...submitted.metadata, namespace, name } }, options.user);
+      const spec = options.patched ? submitted.spec : { ...submitted.spec, tags: keepControls(old.spec.tags, submitted.spec.tags) };
+      return this.write(tx, old, { spec, metadata: { ...submitted.metadata, namespace, name } }, options.user);
     });
     return numbered(written);
   }
@@ -163,6 +183,7 @@ export class Streams {
     const options = { user, internalRegistry: this.registries.internal, now: inSeconds(now) };
     const { events, errors } = await resolveSources(tx, stream, next.changedTags, options);
     refuse(stream, errors, this.admission(old));
+    await holdRollbacks(tx, stream, events, user);
 
     if (old && !next.changed && sameJson(settable(old.metadata), settable(wanted.metadata)))
       return { stream: await this.again(tx, uid, historyLimit) };
@@ -187,9 +208,12 @@ export class Streams {
     const recorded = this.record(tx, stream, old ? 'MODIFIED' : 'ADDED');
     const locked: LockedStream = { namespace, name, uid, generation: next.generation, spec: next.spec };
     const cause = { kind: 'tag' as const, id: randomUUID(), actor: user.name };
-    const outcomes = await this.tags.move(
-      tx,
-      events.map(({ tag, event }) => ({ stream: locked, tag, event, cause })),
+    const settling = changedControls(old?.spec.tags, next.spec.tags).map((tag) => ({ stream: locked, tag }));
+    const changes = events.map(({ tag, event }) => ({ stream: locked, tag, event, cause }));
+    const outcomes = await this.tags.settle(tx, { tags: settling, by: user.name }, changes);
+    refuseDenied(
+      stream,
+      events.filter((_, i) => outcomes[i] === 'refused'),
     );
     const moved = events.filter((_, i) => outcomes[i] === 'moved').map(({ tag }) => tag);
     if (old) await this.tags.tellPullSpecs(tx, old, locked, new Set(moved));
@@ -217,7 +241,7 @@ export class Streams {
   async read(on: Pick<Tx, 'query'>, condition: string, parameters: unknown[], historyLimit?: number): Promise<ImageStream[]> {
     const rows = await on.query<StreamRow & { lists: NamedTagEventList[] | null }>(
       `SELECT uid, namespace, name, created, generation, resource_version AS "resourceVersion", labels, annotations, metadata, spec,
-              (SELECT json_agg(json_build_object('tag', tag.name, 'items', history.items, 'conditions', tag.conditions))
+              (SELECT json_agg(json_build_object('tag', tag.name, 'items', history.items, 'conditions', tag.conditions, 'control', tag.control::json))
                  FROM tag LEFT JOIN LATERAL (
                    SELECT json_agg(json_build_object(
                             'created', to_char(item.created AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
@@ -226,7 +250,7 @@ export class Streams {
                      FROM (SELECT * FROM tag_item WHERE stream_uid = tag.stream_uid AND tag_item.tag = tag.name
                             ORDER BY position DESC LIMIT $1) AS item
                  ) AS history ON true
-                WHERE tag.stream_uid = stream.uid AND (tag.items > 0 OR tag.conditions IS NOT NULL)) AS lists
+                WHERE tag.stream_uid = stream.uid AND (tag.items > 0 OR tag.conditions IS NOT NULL OR tag.control IS NOT NULL)) AS lists
          FROM stream WHERE ${condition}`,
       [historyLimit ?? null, ...parameters],
     );
@@ -253,8 +277,8 @@ export class Streams {
     return stream;
   }
 
-  private async page(tx: Tx, request: ListRequest, historyLimit?: number): Promise<Listing<ImageStream>> {
-    const { keys, deleted, ...page } = await pageOf(tx, this.listed, request);
+  private async page(tx: Tx, request: ListRequest, historyLimit?: number, listed = this.listed): Promise<Listing<ImageStream>> {
+    const { keys, deleted, ...page } = await pageOf(tx, listed, request);
     const streams = new Map((await this.read(tx, 'uid = ANY($2)', [keys], historyLimit)).map((stream) => [stream.metadata.uid, stream]));
     const items = keys.map((uid) => streams.get(uid) ?? (deleted.get(uid) as ImageStream | undefined));
     return { ...page, items: items.filter((stream) => stream !== undefined) };
@@ -286,10 +310,35 @@ export class Streams {
 
 function refuse(stream: ImageStream, sourceErrors: FieldError[], admission: Admission): void {
   const { namespace = '', name = '' } = stream.metadata;
-  const errors = [...validateStream(stream, { namespace, admission }), ...validateLabels(stream.metadata)];
+  const errors = [...validateStream(stream, { namespace, admission, scheduleProblem }), ...validateLabels(stream.metadata)];
   // What is wrong with sources is one error inside another: clients have learnt to read it so.
   if (sourceErrors.length) errors.unshift(internalField('[]', invalid('', STREAMS.resource, name, sourceErrors).message ?? ''));
   if (errors.length) throw new StatusError(invalid(IMAGE_GROUP, KIND, name, errors));
+}
+
+/** Who tags is told that an image is denied. */
+function refuseDenied({ metadata, spec }: ImageStream, events: readonly { tag: string; event: TagEvent }[]): void {
+  const errors = events.map(({ tag, event }) => {
+    const reason = spec.tags?.find(({ name }) => name === tag)?.control?.deny?.find(({ image }) => image === event.image)?.reason;
+    return forbiddenField(`spec.tags[${tag}].from.name`, `${event.image} is denied for this tag${reason ? `: ${reason}` : ''}`);
+  });
+  if (errors.length) throw new StatusError(invalid(IMAGE_GROUP, KIND, metadata.name ?? '', errors));
+}
+
+/** Where a tag asks for it, holds it at an older image of its history that a person puts on it. */
+async function holdRollbacks(
+  tx: Tx,
+  { metadata: { uid = '' }, spec, status }: ImageStream,
+  events: readonly { tag: string; event: TagEvent }[],
+  user: Identity,
+): Promise<void> {
+  for (const { tag, event } of events) {
+    const specTag = spec.tags?.find(({ name }) => name === tag);
+    const from = status.tags?.find((list) => list.tag === tag)?.items?.[0];
+    if (!specTag?.control?.holdOnRollback || !event.image || event.image === from?.image) continue;
+    const known = await tx.query('SELECT FROM tag_item WHERE stream_uid = $1 AND tag = $2 AND image = $3 LIMIT 1', [uid, tag, event.image]);
+    if (known.length) specTag.control = { ...specTag.control, hold: { reason: rollbackReason(user.name, { from, to: event }) } };
+  }
 }
 
 /** What a client may change of metadata. */

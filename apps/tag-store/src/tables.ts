@@ -6,10 +6,11 @@ import { StreamsTagsImages1763690000000 } from './migrations/1763690000000-strea
 import { NamespacesSecrets1763690100000 } from './migrations/1763690100000-namespaces-secrets.ts';
 import { AppliedSecrets1763690310000 } from './migrations/1763690310000-applied-secrets.ts';
 import { ServiceAccounts1763690300000 } from './migrations/1763690300000-service-accounts.ts';
+import { TagChanges1763840000000 } from './migrations/1763840000000-tag-changes.ts';
 
 /*
  * The rows of tag-store. Who writes several of them in one transaction takes them in this order, so that no two writers wait
- * for each other in a circle: fact_position, stream (by namespace and name), image (by name), tag, outbox, secret, service_account, namespace,
+ * for each other in a circle: fact_position, stream (by namespace and name), image (by name), tag, tag_change, outbox, secret, service_account, namespace,
  * and last revision.
  * What a client wrote is kept as text where it may hold a NUL character, which jsonb refuses.
  */
@@ -56,6 +57,9 @@ export class StreamRow {
  * of its moves goes on and what its registries told before stays known.
  */
 @Entity('tag')
+@Index('tag_look_at', ['lookAt'], { where: 'look_at IS NOT NULL' })
+@Index('tag_looked_at', ['lookedAt'], { where: 'look_at IS NOT NULL' })
+@Index('tag_controlled', ['streamUid'], { where: 'control IS NOT NULL' })
 export class TagRow {
   @PrimaryColumn({ name: 'stream_uid', type: 'uuid', primaryKeyConstraintName: 'tag_pkey' })
   streamUid!: string;
@@ -86,6 +90,21 @@ export class TagRow {
   lastMove!: string | null;
   @Column({ type: 'jsonb', nullable: true, comment: 'The newest that each registry told, by its name' })
   marks!: Record<string, SourceMark> | null;
+  @Column({
+    type: 'text',
+    nullable: true,
+    comment: 'TagControlStatus as JSON: what waits and what was decided; null where the spec holds nothing back',
+  })
+  control!: string | null;
+  @Column({ name: 'look_at', type: 'timestamptz', nullable: true, comment: 'When time alone may change the decision' })
+  lookAt!: Date | null;
+  @Column({
+    name: 'looked_at',
+    type: 'timestamptz',
+    nullable: true,
+    comment: 'When it was made; one of the future was made before the clock was set back',
+  })
+  lookedAt!: Date | null;
 }
 
 /** One item of a tag's history; the newest has the highest position. Late ones find a place between two others, hence numeric. */
@@ -114,6 +133,50 @@ export class TagItemRow {
   observedAt!: string | null;
   @Column({ type: 'text', nullable: true, comment: 'The same for every repeat of what led to it' })
   cause!: string | null;
+}
+
+/**
+ * A change of a tag that did not take effect when it came, because the spec holds changes back: the newest has the highest position. What was decided
+ * stays for as long as facts are repeated, so that a repeat changes nothing.
+ */
+@Entity('tag_change')
+@Index('tag_change_cause', ['streamUid', 'tag', 'cause'], { unique: true })
+@Index('tag_change_observed', ['streamUid', 'tag', 'source', 'observedAt'], { where: 'source IS NOT NULL' })
+@Index('tag_change_waiting', ['streamUid', 'tag', 'position'], { where: 'outcome IS NULL' })
+@Index('tag_change_decided', ['decided'], { where: 'outcome IS NOT NULL' })
+export class TagChangeRow {
+  @PrimaryColumn({ name: 'stream_uid', type: 'uuid', primaryKeyConstraintName: 'tag_change_pkey' })
+  streamUid!: string;
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'tag_change_pkey' })
+  tag!: string;
+  @PrimaryColumn({ type: 'numeric', primaryKeyConstraintName: 'tag_change_pkey' })
+  position!: string;
+  @Column({ type: 'text', comment: 'Image name, a digest; empty for an external pull spec' })
+  image!: string;
+  @Column({ type: 'text', comment: 'Pull spec' })
+  reference!: string;
+  @Column({ type: 'timestamptz' })
+  created!: Date;
+  @Column({ type: 'bigint' })
+  generation!: string;
+  @Column({ type: 'text', nullable: true, comment: 'The registry that told it' })
+  source!: string | null;
+  @Column({ name: 'observed_at', type: 'text', collation: 'C', nullable: true, comment: 'By that registry’s clock, in a form that sorts' })
+  observedAt!: string | null;
+  @Column({ type: 'text', comment: 'The same for every repeat of what led to it' })
+  cause!: string;
+  @Column({ type: 'text', comment: 'As JSON, what its tag.moved will tell: the cause, and labels where they came with it' })
+  brought!: string;
+  @Column({ type: 'text', nullable: true })
+  traceparent!: string | null;
+  @Column({ type: 'timestamptz', comment: 'When it came, by our own clock' })
+  since!: Date;
+  @Column({ type: 'text', nullable: true, comment: 'What people said about it, as JSON' })
+  verdicts!: string | null;
+  @Column({ type: 'text', nullable: true, comment: 'Null while it waits; then taken, superseded, refused or dropped' })
+  outcome!: string | null;
+  @Column({ type: 'timestamptz', nullable: true })
+  decided!: Date | null;
 }
 
 /** An immutable image. Only reference, labels and annotations ever change. */
@@ -237,6 +300,24 @@ export const sealedTable = { table: 'secret', key: ['uid'], belongsTo: ([uid = '
 /** What a Store of this service is opened with. */
 export const database = {
   schema: 'tag_store',
-  entities: [RevisionRow, StreamRow, TagRow, TagItemRow, ImageRow, ImageChildRow, NamespaceRow, SecretRow, ServiceAccountRow, ChangeRow],
-  migrations: [StreamsTagsImages1763690000000, NamespacesSecrets1763690100000, ServiceAccounts1763690300000, AppliedSecrets1763690310000],
+  entities: [
+    RevisionRow,
+    StreamRow,
+    TagRow,
+    TagItemRow,
+    TagChangeRow,
+    ImageRow,
+    ImageChildRow,
+    NamespaceRow,
+    SecretRow,
+    ServiceAccountRow,
+    ChangeRow,
+  ],
+  migrations: [
+    StreamsTagsImages1763690000000,
+    NamespacesSecrets1763690100000,
+    ServiceAccounts1763690300000,
+    AppliedSecrets1763690310000,
+    TagChanges1763840000000,
+  ],
 };

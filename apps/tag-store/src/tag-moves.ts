@@ -1,71 +1,53 @@
-import { TagMoved, type MoveCause } from '@millrace/contracts/events';
+import { type MoveCause, TagMoved } from '@millrace/contracts/events';
+import type { ChangeDecision, Verdict } from '@millrace/domain/change-control';
 import { notableLabels } from '@millrace/domain/image-content';
 import type { TagEvent } from '@millrace/domain/image-stream';
 import { pullSpecOf } from '@millrace/domain/pull-spec';
-import {
-  mayBeLate,
-  placeObservation,
-  sortableInstant,
-  type HistoryEntry,
-  type Observation,
-  type SourceMark,
-} from '@millrace/domain/tag-history';
+import { keepsWaiting, type TagControl } from '@millrace/domain/tag-control';
+import { applyEvent, mayBeLate, placeObservation, sortableInstant, type Observation, type Placement } from '@millrace/domain/tag-history';
 import { followers } from '@millrace/domain/tag-source';
-import { valuesList } from '@millrace/platform/rows';
 import type { Tx } from '@millrace/platform/store';
+import { currentTrace, freshTrace } from '@millrace/platform/trace';
+import { tellPublished } from './cdevents.ts';
+import { insertChangeBelow, loadControls, nextWaiting, recentChanges, writeChanges, writeControls } from './change-rows.ts';
+import type { TagStoreConfig } from './config.ts';
+import { type Brought, ControlledTag } from './controlled-tag.ts';
 import { labelsOf } from './image-rows.ts';
 import { inSeconds, type LockedStream, repositoryOf } from './stream-rows.ts';
+import { type Entry, insertItemBelow, loadTags, type Move, recentItems, type TagState, writeTags } from './tag-rows.ts';
 import type { TagChange, TagOutcome } from './tags.ts';
 
-/** Most parameters of one statement are 65,535; no row here has more than 12. */
-const ROWS_PER_STATEMENT = 2_000;
+/** `replaced`: the newest item is another, or says other, and nothing is told of it. `late`: the history is another below it. */
+type Given = 'moved' | 'replaced' | 'late' | 'unchanged' | 'waits' | 'refused';
 
-/** An item of a history; `position` where it is stored. */
-interface Entry extends HistoryEntry {
-  position?: string;
-}
-
-/** A tag as this transaction knows it, with what is still to be written. */
-interface TagState {
-  stream: LockedStream;
-  name: string;
-  items: number;
-  top?: Entry;
-  topPosition: string | null;
-  moves: number;
-  marks: Record<string, SourceMark>;
-  /** JSON. */
-  conditions: string | null;
-  lastMove?: Move;
-  changed: boolean;
-  /** An item in store that is to be written anew: what was the newest when the transaction began. */
-  replaced?: { position: string; entry: Entry };
-  added: { position: string; entry: Entry }[];
-}
-
-interface Move {
-  data: TagMoved;
-  traceparent?: string;
-  /** The labels are still to be looked up. */
-  unlabelled: boolean;
-}
+/** What is put on tags has a cause, so that a repeat is known. */
+type BroughtObservation = Observation & { cause: string };
 
 /** One call of move: the tags it touches, loaded at once, changed in memory by the rules, written at once. */
 export class TagMoves {
   /** Streams whose visible state has changed. */
   readonly shown = new Set<LockedStream>();
+  /** What a change waits for, or why it is refused. */
+  readonly reasons = new Map<TagChange, string>();
   private readonly tags = new Map<string, TagState>();
   private readonly causes = new Set<string>();
   private readonly moves: Move[] = [];
   private readonly following = new Map<string, string[]>();
+  private readonly controls = new Map<LockedStream, ReadonlyMap<string, TagControl>>();
 
   constructor(
     private readonly tx: Tx,
-    private readonly internalRegistryHost: string,
+    private readonly config: Pick<TagStoreConfig, 'INTERNAL_REGISTRY_HOST' | 'CDEVENTS'>,
+    private readonly now: Date,
   ) {}
 
-  async load(changes: readonly Pick<TagChange, 'stream' | 'tag' | 'cause'>[]): Promise<void> {
-    for (const { stream, tag } of changes) {
+  /** `settling` are tags about which it may be decided anew; they may have had a control until now. */
+  async load(
+    changes: readonly Pick<TagChange, 'stream' | 'tag' | 'cause'>[],
+    settling: readonly Pick<TagChange, 'stream' | 'tag'>[] = [],
+  ): Promise<void> {
+    for (const { stream, tag } of settling) this.state(stream, tag).controlled ??= new ControlledTag(undefined, this.now);
+    for (const { stream, tag } of [...changes, ...settling]) {
       this.state(stream, tag);
       for (const follower of this.followersOf(stream, tag)) this.state(stream, follower);
     }
@@ -74,57 +56,194 @@ export class TagMoves {
       { uid: stream.uid, tag, cause: cause.id },
       ...this.followersOf(stream, tag).map((follower) => ({ uid: stream.uid, tag: follower, cause: followCause(cause, tag) })),
     ]);
-    const [rows, known] = await Promise.all([
-      this.tx.query<LoadedTag>(
-        `SELECT k.n, t.items, t.top_position, t.moves, t.marks, t.conditions::text AS conditions, ${ITEM}
-         FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS k (uid, name, n)
-         JOIN tag t ON t.stream_uid = k.uid AND t.name = k.name
-         LEFT JOIN tag_item i ON i.stream_uid = t.stream_uid AND i.tag = t.name AND i.position = t.top_position`,
-        [states.map(({ stream }) => stream.uid), states.map(({ name }) => name)],
-      ),
-      this.tx.query<{ uid: string; tag: string; cause: string }>(
-        `SELECT k.* FROM unnest($1::uuid[], $2::text[], $3::text[]) AS k (uid, tag, cause)
-         JOIN tag_item i ON i.stream_uid = k.uid AND i.tag = k.tag AND i.cause = k.cause`,
-        [asked.map((one) => one.uid), asked.map((one) => one.tag), asked.map((one) => one.cause)],
-      ),
+    const controlled = states.flatMap(({ stream, name, controlled: one }) =>
+      one ? [{ uid: stream.uid, tag: name, controlled: one }] : [],
+    );
+    const [known, knownChanges] = await Promise.all([
+      loadTags(this.tx, states, asked),
+      controlled.length ? loadControls(this.tx, controlled, asked) : [],
     ]);
-    for (const row of rows) {
-      const state = states[Number(row.n) - 1];
-      if (!state) continue;
-      Object.assign(state, {
-        items: Number(row.items),
-        topPosition: row.top_position,
-        moves: Number(row.moves),
-        conditions: row.conditions,
-      });
-      state.marks = row.marks ?? {};
-      if (row.position !== null) state.top = entryOf(row as StoredItem);
-    }
-    for (const { uid, tag, cause } of known) this.causes.add(keyOf(uid, tag, cause));
+    for (const { uid, tag, cause } of [...known, ...knownChanges]) this.causes.add(keyOf(uid, tag, cause));
   }
 
-  async apply({ stream, tag, event, source, observedAt, cause, labels, traceparent, counterpart = false }: TagChange): Promise<TagOutcome> {
+  async apply(change: TagChange): Promise<TagOutcome> {
+    const { stream, tag, event, source, observedAt, cause, labels, traceparent, counterpart = false } = change;
     const state = this.state(stream, tag);
-    const before = state.top?.event;
     const observation = { event, cause: cause.id, source, observedAt: observedAt && sortableInstant(observedAt), counterpart };
-    const outcome = await this.put(state, observation);
-    if (outcome !== 'moved') return outcome;
-    const moved = !counterpart && this.noteMove(state, before, cause, { labels, traceparent });
-    for (const name of this.followersOf(stream, tag)) {
-      const follower = this.state(stream, name);
-      const previous = follower.top?.event;
-      const alike = counterpart && previous?.image === before?.image;
-      if ((await this.put(follower, { event, cause: followCause(cause, tag), counterpart: alike })) === 'moved' && !alike)
-        this.noteMove(follower, previous, { ...cause, kind: 'follow', follows: tag }, { labels, traceparent });
+    if (cause.kind !== 'tag') await this.settle(state);
+    const before = state.top?.event;
+    const given = await this.give(state, observation, { cause, labels, traceparent });
+    switch (given.kind) {
+      case 'waits':
+      case 'refused':
+        this.reasons.set(change, given.message ?? '');
+        return given.kind;
+      case 'late':
+        return 'changed';
+      case 'unchanged':
+        return 'unchanged';
+      case 'moved':
+      case 'replaced':
+        await this.follow(state, before, observation, { cause, labels, traceparent });
+        return given.kind === 'moved' ? 'moved' : 'changed';
     }
-    return moved ? 'moved' : 'changed';
   }
 
-  /** Asks the rule what an observation does to a tag, and does that in memory. `moved`: the newest item is another, or says other. */
-  private async put(state: TagState, observation: Observation): Promise<TagOutcome> {
+  /** Decides anew about what waits for a tag: it moves, goes on waiting, or is dropped. */
+  async decideAnew({ stream, tag }: Pick<TagChange, 'stream' | 'tag'>, by: { by?: string; force?: boolean } = {}): Promise<void> {
+    const state = this.state(stream, tag);
+    if (state.controlled) state.controlled.settled = false;
+    await this.settle(state, by);
+  }
+
+  /** What somebody says about the newest change that waits for a tag; false where that is not, or no longer, the image that is meant. */
+  say({ stream, tag }: Pick<TagChange, 'stream' | 'tag'>, { image, ...verdict }: Verdict & { image: string }): boolean {
+    const { controlled } = this.state(stream, tag);
+    if (controlled?.newest?.event.image !== image) return false;
+    controlled.say(verdict);
+    return true;
+  }
+
+  /** The tags that follow get what the tag got; `before` is what it was. */
+  private async follow(
+    state: TagState,
+    before: TagEvent | undefined,
+    { event, counterpart }: Observation,
+    brought: Brought,
+  ): Promise<void> {
+    const { cause } = brought;
+    for (const name of this.followersOf(state.stream, state.name)) {
+      const follower = this.state(state.stream, name);
+      await this.settle(follower);
+      const alike = counterpart && follower.top?.event.image === before?.image;
+      const follows = { ...brought, cause: { ...cause, kind: 'follow' as const, follows: state.name } };
+      await this.give(follower, { event, cause: followCause(cause, state.name), counterpart: alike }, follows);
+    }
+  }
+
+  /** Gives one tag what was observed, as far as its control lets it. */
+  private async give(state: TagState, observation: BroughtObservation, brought: Brought): Promise<{ kind: Given; message?: string }> {
+    const decided = state.controlled && (await this.consider(state, state.controlled, observation, brought));
+    if (decided) return decided;
+    const before = state.top?.event;
+    return this.noted(state, await this.put(state, observation), before, observation, brought);
+  }
+
+  private noted(
+    state: TagState,
+    put: Given,
+    before: TagEvent | undefined,
+    { counterpart }: Observation,
+    brought: Brought,
+    superseded?: number,
+  ): { kind: Given } {
+    if (put !== 'replaced' || counterpart) return { kind: put };
+    return { kind: this.noteMove(state, before, brought, superseded) ? 'moved' : 'replaced' };
+  }
+
+  /** What a tag's control makes of what was observed; undefined where it has nothing to say. */
+  private async consider(
+    state: TagState,
+    controlled: ControlledTag,
+    observation: BroughtObservation,
+    brought: Brought,
+  ): Promise<{ kind: Given; message?: string } | undefined> {
+    const { event, counterpart = false } = observation;
+    const at = this.now.toISOString();
+    const isPersons = brought.cause.kind === 'tag';
+    const top = state.top?.event;
+    const isCurrent = top?.image === event.image && top.dockerImageReference === event.dockerImageReference;
+    const decision = controlled.decide({ image: event.image, since: at, verdicts: [] });
+    if (isPersons) {
+      if (isCurrent) return undefined;
+      if (decision.kind === 'refuse') return { kind: 'refused', message: decision.message };
+      controlled.settled = true;
+      if (!keepsWaiting(controlled.control ?? {}, this.now)) controlled.drop('Tagged', 'the tag was put elsewhere', brought.cause.actor);
+      return undefined;
+    }
+
+    const { newest } = controlled;
+    const placement = await this.place(state, observation, newest ?? state.top);
+    if (placement.kind === 'duplicate') return { kind: 'unchanged' };
+    if (placement.kind === 'unchanged') {
+      if (placement.confirms && newest) controlled.amend({ observedAt: observation.observedAt });
+      else if (placement.confirms && state.top) this.setTop(state, { ...state.top, observedAt: observation.observedAt });
+      return { kind: 'unchanged' };
+    }
+    if (placement.kind === 'late') return { kind: await this.putLate(state, placement, observation, brought) };
+    this.causes.add(keyOf(state.stream.uid, state.name, observation.cause));
+    if (decision.kind === 'refuse' && !isCurrent) {
+      controlled.refuse(observation, brought, decision);
+      return { kind: 'refused', message: decision.message };
+    }
+    if (isCurrent || (counterpart && !newest)) {
+      // The tag was given what it has: nothing is to come of what came between.
+      controlled.drop('Superseded', 'the tag was given again what it has', brought.cause.actor);
+      controlled.observe(event.generation);
+      const generation = Math.max(event.generation, top?.generation ?? 0);
+      return { kind: this.putEvent(state, { ...observation, event: { ...event, generation } }) };
+    }
+    if (decision.kind === 'wait') {
+      if (newest && (counterpart || newest.event.image === event.image))
+        controlled.amend({ event: { ...event, created: newest.event.created } });
+      else controlled.wait(observation, brought);
+      return { kind: 'waits', message: waitsFor(decision) };
+    }
+    const superseded = controlled.sweep('superseded');
+    controlled.observe(event.generation);
+    controlled.noteMove(event.image, 'nothing held it back', { superseded, by: brought.cause.actor });
+    return this.noted(state, this.putEvent(state, observation), top, observation, brought, superseded);
+  }
+
+  private async settle(state: TagState, { by, force }: { by?: string; force?: boolean } = {}): Promise<void> {
+    const { controlled } = state;
+    if (!controlled || controlled.settled) return;
+    controlled.settled = true;
+    for (;;) {
+      const decision = controlled.decideNewest(force);
+      if (!decision || decision.kind === 'wait') return;
+      if (decision.kind === 'take') return this.takeNewest(state, controlled, by);
+      controlled.refuseNewest(decision, by);
+      const below = controlled.nextBelow;
+      if (below !== undefined) controlled.newest = await nextWaiting(this.tx, state.stream.uid, state.name, below);
+    }
+  }
+
+  /** What has waited takes effect, now. */
+  private async takeNewest(state: TagState, controlled: ControlledTag, by?: string): Promise<void> {
+    const { newest } = controlled;
+    if (!newest) return;
+    const before = state.top?.event;
+    const superseded = controlled.take(by);
+    const generation = Math.max(newest.event.generation, before?.generation ?? 0);
+    const { source, observedAt, cause, brought } = newest;
+    const observation = { event: { ...newest.event, created: inSeconds(this.now), generation }, source, observedAt, cause };
+    const { kind } = this.noted(state, this.putEvent(state, observation), before, observation, brought, superseded);
+    if (kind === 'moved' || kind === 'replaced') await this.follow(state, before, observation, brought);
+  }
+
+  /** Asks the rule what an observation does to a tag, and does that in memory. */
+  private async put(state: TagState, observation: BroughtObservation): Promise<Given> {
+    const placement = await this.place(state, observation, state.top);
+    switch (placement.kind) {
+      case 'duplicate':
+        return 'unchanged';
+      case 'unchanged':
+        if (placement.confirms && state.top) this.setTop(state, { ...state.top, observedAt: observation.observedAt });
+        return 'unchanged';
+      case 'late':
+        return this.putLate(state, placement, observation);
+      case 'moved':
+        return this.putEvent(state, observation);
+      default:
+        return placement satisfies never;
+    }
+  }
+
+  /** The place of an observation where `top` is the newest; what its source told is kept. */
+  private async place(state: TagState, observation: BroughtObservation, top: Entry | undefined): Promise<Placement<Entry>> {
     const { source, cause } = observation;
-    const key = cause === undefined ? undefined : keyOf(state.stream.uid, state.name, cause);
-    const causeKnown = key !== undefined && this.causes.has(key);
+    const causeKnown = this.causes.has(keyOf(state.stream.uid, state.name, cause));
     const mark = source === undefined ? undefined : state.marks[source];
     let recent: Entry[] | undefined;
     if (!causeKnown && mayBeLate(mark, observation)) {
@@ -132,34 +251,50 @@ export class TagMoves {
       this.write();
       recent = await this.recent(state, observation);
     }
-    const placement = placeObservation<Entry>({ top: state.top, mark, causeKnown, recent }, observation);
-    if (placement.kind === 'duplicate') return 'unchanged';
-    if ('mark' in placement && placement.mark && source !== undefined) {
+    const placement = placeObservation<Entry>({ top, mark, causeKnown, recent }, observation);
+    if (placement.kind !== 'duplicate' && 'mark' in placement && placement.mark && source !== undefined) {
       state.marks[source] = placement.mark;
       state.changed = true;
     }
-    switch (placement.kind) {
-      case 'unchanged':
-        if (placement.confirms && state.top) this.setTop(state, { ...state.top, observedAt: observation.observedAt });
-        return 'unchanged';
-      case 'late':
-        // Of a tag that was deleted since, nothing comes back.
-        if (!state.top) return 'unchanged';
-        await this.insertLate(state, { ...observation, event: placement.item }, placement.below?.position ?? state.topPosition);
-        state.items++;
-        break;
-      case 'moved':
-        if (placement.change === 'replaced') this.setTop(state, { ...observation, event: placement.item });
-        else this.addTop(state, { ...observation, event: placement.item });
-        state.conditions = null;
-        break;
-      default:
-        return placement satisfies never;
+    return placement;
+  }
+
+  private async putLate(
+    state: TagState,
+    { item, below }: Extract<Placement<Entry>, { kind: 'late' }>,
+    observation: BroughtObservation,
+    brought?: Brought,
+  ): Promise<Given> {
+    const entry = { ...observation, event: item };
+    if (below?.change && below.position !== undefined && brought && state.controlled) {
+      const waits = below.change.outcome === null;
+      await insertChangeBelow(this.tx, state.stream.uid, state.name, below.position, { entry, brought, waits, now: this.now });
+      if (waits) state.controlled.pending++;
+    } else {
+      // Of a tag that was deleted since, nothing comes back.
+      if (!state.top) return 'unchanged';
+      await insertItemBelow(this.tx, state, entry, below?.position ?? state.topPosition);
+      state.items++;
     }
-    if (key !== undefined) this.causes.add(key);
+    this.touch(state, observation);
+    return 'late';
+  }
+
+  /** Makes an event the newest of a tag, or the newest say what it says; where that is another thing. */
+  private putEvent(state: TagState, observation: BroughtObservation): 'replaced' | 'unchanged' {
+    const applied = applyEvent(state.top?.event, observation.event, observation.counterpart);
+    if (applied.kind === 'unchanged') return 'unchanged';
+    if (applied.kind === 'replaced') this.setTop(state, { ...observation, event: applied.item });
+    else this.addTop(state, { ...observation, event: applied.item });
+    state.conditions = null;
+    this.touch(state, observation);
+    return 'replaced';
+  }
+
+  private touch(state: TagState, { cause }: BroughtObservation): void {
+    this.causes.add(keyOf(state.stream.uid, state.name, cause));
     state.changed = true;
     this.shown.add(state.stream);
-    return placement.kind === 'late' ? 'changed' : 'moved';
   }
 
   private addTop(state: TagState, entry: Entry): void {
@@ -178,12 +313,7 @@ export class TagMoves {
   }
 
   /** Counts and keeps the move for {@link tell}; false where the tag still means the same image by the same pull spec. */
-  private noteMove(
-    state: TagState,
-    previous: TagEvent | undefined,
-    cause: MoveCause,
-    { labels, traceparent }: Pick<TagChange, 'labels' | 'traceparent'>,
-  ): boolean {
+  private noteMove(state: TagState, previous: TagEvent | undefined, { cause, labels, traceparent }: Brought, superseded = 0): boolean {
     const current = state.top?.event;
     if (!current || (previous?.image === current.image && previous.dockerImageReference === current.dockerImageReference)) return false;
     const { stream, name } = state;
@@ -197,10 +327,11 @@ export class TagMoves {
       streamGeneration: current.generation,
       previous: previous ? targetOf(previous) : null,
       current: targetOf(current),
-      pullSpec: pullSpecOf(current, { policy, repository: repositoryOf(stream, this.internalRegistryHost) }),
+      pullSpec: pullSpecOf(current, { policy, repository: repositoryOf(stream, this.config.INTERNAL_REGISTRY_HOST) }),
       labels: notableLabels(labels ?? {}),
       cause,
-      movedAt: new Date().toISOString(),
+      movedAt: this.now.toISOString(),
+      ...(superseded ? { superseded } : {}),
     };
     state.lastMove = { data, traceparent, unlabelled: labels === undefined && current.image !== '' };
     this.moves.push(state.lastMove);
@@ -215,76 +346,40 @@ export class TagMoves {
   /** Stages the moves, in their order. */
   async tell(): Promise<void> {
     await this.label();
-    for (const { data, traceparent } of this.moves)
-      this.tx.publishLater(TagMoved, data, {
-        id: `${data.streamUid}.${data.tag}.${data.generation}`,
-        time: new Date(data.movedAt),
-        traceparent,
-      });
+    for (const { data, traceparent = currentTrace() ?? freshTrace() } of this.moves) {
+      const meta = { id: `${data.streamUid}.${data.tag}.${data.generation}`, time: new Date(data.movedAt), traceparent };
+      this.tx.publishLater(TagMoved, data, meta);
+      if (this.config.CDEVENTS) tellPublished(this.tx, data, meta);
+    }
   }
 
   /** Sends what is new, and waits for no answer. */
   write(): void {
+    const controls = [...this.tags.values()].flatMap((state) => {
+      const finished = state.controlled?.finish();
+      if (!finished) return [];
+      state.changed = true;
+      if (finished.shown) this.shown.add(state.stream);
+      return [{ uid: state.stream.uid, tag: state.name, ...finished }];
+    });
     const states = [...this.tags.values()].filter((state) => state.changed);
-    this.inRows(
-      states.map((s) => [
-        s.stream.uid,
-        s.name,
-        s.items,
-        s.topPosition,
-        s.top?.event.image ?? null,
-        s.top?.event.dockerImageReference ?? null,
-        s.top?.event.created ?? null,
-        s.top?.event.generation ?? null,
-        s.moves,
-        s.lastMove ? JSON.stringify({ ...s.lastMove.data, labels: {} }) : null,
-        JSON.stringify(s.marks),
-        s.conditions,
-      ]),
-      (values) =>
-        `INSERT INTO tag (stream_uid, name, items, top_position, image, reference, created, generation, moves, last_move, marks, conditions) VALUES ${values}
-         ON CONFLICT (stream_uid, name) DO UPDATE SET items = excluded.items, top_position = excluded.top_position, image = excluded.image,
-           reference = excluded.reference, created = excluded.created, generation = excluded.generation, moves = excluded.moves,
-           last_move = coalesce(excluded.last_move, tag.last_move), marks = excluded.marks, conditions = excluded.conditions`,
-    );
-    this.inRows(
-      states.flatMap((s) => (s.replaced ? [itemRow(s, s.replaced)] : [])),
-      (values) =>
-        `UPDATE tag_item i SET image = v.image, reference = v.reference, generation = v.generation, source = v.source, observed_at = v.observed_at, cause = v.cause
-           FROM (VALUES ${values}) AS v (stream_uid, tag, position, image, reference, created, generation, source, observed_at, cause)
-          WHERE i.stream_uid = v.stream_uid AND i.tag = v.tag AND i.position = v.position`,
-      ITEM_CASTS,
-    );
-    this.inRows(
-      states.flatMap((s) => s.added.map((one) => itemRow(s, one))),
-      (values) =>
-        `INSERT INTO tag_item (stream_uid, tag, position, image, reference, created, generation, source, observed_at, cause) VALUES ${values}`,
+    writeTags(this.tx, states);
+    writeControls(this.tx, controls);
+    writeChanges(
+      this.tx,
+      [...this.tags.values()].flatMap(({ stream, name, controlled }) =>
+        controlled ? [{ uid: stream.uid, tag: name, now: this.now, ...controlled.takeRows() }] : [],
+      ),
     );
     for (const state of states) Object.assign(state, { changed: false, replaced: undefined, added: [], lastMove: undefined });
   }
 
-  /** What a late observation is placed among: of its source the nearest newer item, those of the same time, and the nearest older one. */
+  /** What a late observation is placed among, also of what waits. */
   private async recent(state: TagState, { source, observedAt }: Observation): Promise<Entry[]> {
-    const select = `SELECT ${ITEM} FROM tag_item i WHERE i.stream_uid = $1 AND i.tag = $2 AND i.source = $3 AND i.observed_at`;
-    const rows = await this.tx.query<StoredItem>(
-      `SELECT * FROM (
-         (${select} > $4 ORDER BY i.observed_at, i.position LIMIT 1)
-         UNION ALL (${select} = $4 ORDER BY i.position DESC LIMIT 100)
-         UNION ALL (${select} < $4 ORDER BY i.observed_at DESC, i.position DESC LIMIT 1)
-       ) AS near ORDER BY observed_at DESC, position DESC`,
-      [state.stream.uid, state.name, source, observedAt],
-    );
-    return rows.map(entryOf);
-  }
-
-  /** Puts an item directly below another: half way to the next older one. */
-  private async insertLate(state: TagState, entry: Entry, below: string | null): Promise<void> {
-    await this.tx.run(
-      `INSERT INTO tag_item (stream_uid, tag, position, image, reference, created, generation, source, observed_at, cause)
-       SELECT $1, $2, ($3::numeric + coalesce(older.position, $3::numeric - 2)) * 0.5, $4, $5, $6, $7, $8, $9, $10
-         FROM (SELECT max(position) AS position FROM tag_item WHERE stream_uid = $1 AND tag = $2 AND position < $3::numeric) AS older`,
-      itemRow(state, { position: below ?? '0', entry }),
-    );
+    const items = await recentItems(this.tx, state, { source, observedAt });
+    if (!state.controlled) return items;
+    const changes = await recentChanges(this.tx, state.stream.uid, state.name, { source, observedAt });
+    return [...items, ...changes].sort((a, b) => ((a.observedAt ?? '') > (b.observedAt ?? '') ? -1 : 1));
   }
 
   /** Looks up the labels of images that came without them, such as those that a tag takes over from another. */
@@ -298,21 +393,25 @@ export class TagMoves {
     for (const move of unlabelled) move.data.labels = labels.get(move.data.current.image) ?? {};
   }
 
-  private inRows(rows: unknown[][], statement: (values: string) => string, casts: readonly string[] = []): void {
-    for (let from = 0; from < rows.length; from += ROWS_PER_STATEMENT) {
-      const values = valuesList(rows.slice(from, from + ROWS_PER_STATEMENT), casts);
-      this.tx.send(statement(values.sql), values.parameters);
-    }
-  }
-
   private state(stream: LockedStream, name: string): TagState {
     const key = keyOf(stream.uid, name);
     let state = this.tags.get(key);
     if (!state) {
+      const control = this.controlsOf(stream).get(name);
       state = { stream, name, items: 0, topPosition: null, moves: 0, marks: {}, conditions: null, changed: false, added: [] };
+      if (control) state.controlled = new ControlledTag(control, this.now);
       this.tags.set(key, state);
     }
     return state;
+  }
+
+  private controlsOf(stream: LockedStream): ReadonlyMap<string, TagControl> {
+    let controls = this.controls.get(stream);
+    if (!controls) {
+      controls = new Map((stream.spec.tags ?? []).flatMap(({ name, control }) => (control ? [[name, control] as const] : [])));
+      this.controls.set(stream, controls);
+    }
+    return controls;
   }
 
   private followersOf(stream: LockedStream, tag: string): string[] {
@@ -327,47 +426,11 @@ export class TagMoves {
   }
 }
 
+const waitsFor = ({ blockers }: Extract<ChangeDecision, { kind: 'wait' }>): string => blockers.map(({ message }) => message).join('; ');
+
 const keyOf = (...parts: string[]): string => parts.join('\n');
 
 /** A follower's own id for what it takes over: the same request may put something on it directly too. */
 const followCause = (cause: MoveCause, tag: string): string => `${cause.id} > ${tag}`;
 
 const targetOf = ({ image, dockerImageReference, created }: TagEvent) => ({ image, dockerImageReference, created });
-
-const ITEM = 'i.position, i.image, i.reference, i.created, i.generation, i.source, i.observed_at, i.cause';
-const ITEM_CASTS = ['uuid', 'text', 'numeric', 'text', 'text', 'timestamptz', 'bigint', 'text', 'text', 'text'];
-
-interface StoredItem {
-  position: string;
-  image: string;
-  reference: string;
-  created: Date;
-  generation: string;
-  source: string | null;
-  observed_at: string | null;
-  cause: string | null;
-}
-
-type LoadedTag = { [K in keyof StoredItem]: StoredItem[K] | null } & {
-  n: string;
-  items: string;
-  top_position: string | null;
-  moves: string;
-  marks: Record<string, SourceMark> | null;
-  conditions: string | null;
-};
-
-function entryOf(row: StoredItem): Entry {
-  return {
-    event: { created: inSeconds(row.created), dockerImageReference: row.reference, image: row.image, generation: Number(row.generation) },
-    source: row.source ?? undefined,
-    observedAt: row.observed_at ?? undefined,
-    cause: row.cause ?? undefined,
-    position: row.position,
-  };
-}
-
-function itemRow({ stream, name }: TagState, { position, entry }: { position: string; entry: Entry }): unknown[] {
-  const { event, source = null, observedAt = null, cause = null } = entry;
-  return [stream.uid, name, position, event.image, event.dockerImageReference, event.created, event.generation, source, observedAt, cause];
-}

@@ -7,8 +7,11 @@ import { LOG } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
 import type { Registry } from 'prom-client';
 import { Changes } from './changes.ts';
+import { Clock } from './clock.ts';
 import { DeadFactObjects } from './dead-facts.ts';
+import { DueTags } from './due-tags.ts';
 import { EventsController } from './events.controller.ts';
+import { Explanations } from './explanations.ts';
 import { ImageTags } from './image-tags.ts';
 import { Images } from './images.ts';
 import { Imports } from './imports.ts';
@@ -27,6 +30,7 @@ import { StreamStatus } from './stream-status.ts';
 import { StreamTags } from './stream-tags.ts';
 import { Streams } from './streams.ts';
 import { sealedTable } from './tables.ts';
+import { TagChanges } from './tag-changes.ts';
 import { Tags } from './tags.ts';
 
 const resealing = {
@@ -36,6 +40,7 @@ const resealing = {
 };
 
 const nouns = [
+  Clock,
   Changes,
   Tags,
   Mappings,
@@ -44,6 +49,9 @@ const nouns = [
   StreamStatus,
   StreamTags,
   ImageTags,
+  TagChanges,
+  DueTags,
+  Explanations,
   StreamImages,
   Layers,
   Images,

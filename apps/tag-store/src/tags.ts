@@ -1,5 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { type MoveCause, PullSpecChanged, type TagMoved } from '@millrace/contracts/events';
+import type { ChangeDecision, Verdict } from '@millrace/domain/change-control';
 import type { ImageStream, TagEvent } from '@millrace/domain/image-stream';
 import { pullSpecOf } from '@millrace/domain/pull-spec';
 import type { Log } from '@millrace/platform/log';
@@ -7,6 +8,8 @@ import { CONFIG, LOG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
 import type { TagStoreConfig } from './config.ts';
+import { Clock } from './clock.ts';
+import { decided } from './controlled-tag.ts';
 import { labelsOf } from './image-rows.ts';
 import { lockStreams, type LockedStream, repositoryOf, type StreamKey } from './stream-rows.ts';
 import { TagMoves } from './tag-moves.ts';
@@ -36,16 +39,31 @@ export interface TagChange {
   traceparent?: string;
 }
 
-/** `moved`: a tag.moved was told. `changed`: the history is another, but the tag means what it meant. */
-export type TagOutcome = 'moved' | 'changed' | 'unchanged';
+/**
+ * `moved`: a tag.moved was told. `changed`: the history is another, but the tag means what it meant. `waits`, `refused`: the tag's control holds the
+ * change back, or does not take it.
+ */
+export type TagOutcome = 'moved' | 'changed' | 'unchanged' | 'waits' | 'refused';
+
+/** What makes what waits for tags be decided about. */
+export interface Settling {
+  tags: readonly Pick<TagChange, 'stream' | 'tag'>[];
+  /** Who brought it about. */
+  by?: string;
+  /** Of the controls only what people mean is heard: hold, pause and deny. */
+  force?: boolean;
+  /** Said about the newest change of each, where that is still the image that was meant. */
+  verdict?: Verdict & { image: string };
+}
 
 @Injectable()
 export class Tags {
   constructor(
     private readonly store: Store,
     private readonly changes: Changes,
-    @Inject(CONFIG) private readonly config: Pick<TagStoreConfig, 'INTERNAL_REGISTRY_HOST'>,
+    @Inject(CONFIG) private readonly config: Pick<TagStoreConfig, 'INTERNAL_REGISTRY_HOST' | 'CDEVENTS'>,
     @Inject(LOG) private readonly log: Log,
+    private readonly clock: Clock,
   ) {}
 
   /** Locks the rows of the streams that exist; the keys of the answer are {@link streamKey}. */
@@ -54,9 +72,13 @@ export class Tags {
   }
 
   /** Looks up the tags that are about to change, for a caller who has other questions to ask meanwhile. */
-  async load(tx: Tx, changes: readonly Pick<TagChange, 'stream' | 'tag' | 'cause'>[]): Promise<TagMoves> {
-    const work = new TagMoves(tx, this.config.INTERNAL_REGISTRY_HOST);
-    await work.load(changes);
+  async load(
+    tx: Tx,
+    changes: readonly Pick<TagChange, 'stream' | 'tag' | 'cause'>[],
+    settling: readonly Pick<TagChange, 'stream' | 'tag'>[] = [],
+  ): Promise<TagMoves> {
+    const work = new TagMoves(tx, this.config, this.clock.now());
+    await work.load(changes, settling);
     return work;
   }
 
@@ -65,13 +87,25 @@ export class Tags {
    * image or pull spec. Answers in the order of `changes`; `loaded` is what {@link load} gave for them.
    */
   async move(tx: Tx, changes: readonly TagChange[], loaded?: TagMoves): Promise<TagOutcome[]> {
-    if (!changes.length) return [];
-    const work = loaded ?? (await this.load(tx, changes));
+    return changes.length ? this.perform(tx, loaded ?? (await this.load(tx, changes)), changes) : [];
+  }
+
+  /** {@link move}, and decides anew about what waits for tags: because their control is another, time has come, or somebody says so. */
+  async settle(tx: Tx, settling: Settling, changes: readonly TagChange[] = []): Promise<TagOutcome[]> {
+    if (!settling.tags.length) return this.move(tx, changes);
+    return this.perform(tx, await this.load(tx, changes, settling.tags), changes, settling);
+  }
+
+  private async perform(tx: Tx, work: TagMoves, changes: readonly TagChange[], settling?: Settling): Promise<TagOutcome[]> {
     const outcomes: TagOutcome[] = [];
     for (const change of changes) outcomes.push(await work.apply(change));
+    for (const tag of settling?.tags ?? []) {
+      await work.decideAnew(tag, settling);
+      if (settling?.verdict && work.say(tag, settling.verdict)) await work.decideAnew(tag, settling);
+    }
     work.write();
     await work.tell();
-    tx.afterCommit(() => this.logMoves(work.told));
+    tx.afterCommit(() => this.logMoves(work));
     for (const stream of work.shown)
       this.changes.record(tx, {
         resource: 'imagestreams',
@@ -83,9 +117,14 @@ export class Tags {
     return outcomes;
   }
 
-  private logMoves(moves: readonly TagMoved[]): void {
-    for (const { namespace, stream, tag, generation, previous, current, cause } of moves)
-      this.log.info({ namespace, stream, tag, generation, image: current.image, previous: previous?.image, cause }, 'tag.moved');
+  private logMoves({ told, reasons }: TagMoves): void {
+    for (const { namespace, stream, tag, generation, previous, current, cause, superseded } of told)
+      this.log.info(
+        { namespace, stream, tag, generation, image: current.image, previous: previous?.image, cause, superseded },
+        'tag.moved',
+      );
+    for (const [{ stream, tag, event, cause }, reason] of reasons)
+      this.log.info({ namespace: stream.namespace, stream: stream.name, tag, image: event.image, cause, reason }, 'tag.held');
   }
 
   /**
@@ -94,11 +133,13 @@ export class Tags {
    */
   async remove(tx: Tx, stream: LockedStream, tag: string): Promise<boolean> {
     const cleared = await tx.run(
-      `UPDATE tag SET items = 0, top_position = NULL, image = NULL, reference = NULL, created = NULL, generation = NULL, conditions = NULL, last_move = NULL
-        WHERE stream_uid = $1 AND name = $2 AND (items > 0 OR conditions IS NOT NULL)`,
+      `UPDATE tag SET items = 0, top_position = NULL, image = NULL, reference = NULL, created = NULL, generation = NULL, conditions = NULL, last_move = NULL,
+              control = NULL, look_at = NULL, looked_at = NULL
+        WHERE stream_uid = $1 AND name = $2 AND (items > 0 OR conditions IS NOT NULL OR control IS NOT NULL)`,
       [stream.uid, tag],
     );
     if (!cleared) return false;
+    await this.forgetWaiting(tx, stream, tag);
     await tx.run('DELETE FROM tag_item WHERE stream_uid = $1 AND tag = $2', [stream.uid, tag]);
     this.changes.record(tx, {
       resource: 'imagestreams',
@@ -108,6 +149,27 @@ export class Tags {
       uid: stream.uid,
     });
     return true;
+  }
+
+  /** Nothing comes of what waits for a tag. What led to it stays known, so that a repeat does not bring it back. */
+  async forgetWaiting(tx: Tx, { uid }: Pick<LockedStream, 'uid'>, tag: string): Promise<void> {
+    await tx.run("UPDATE tag_change SET outcome = 'dropped', decided = $3 WHERE stream_uid = $1 AND tag = $2 AND outcome IS NULL", [
+      ...[uid, tag, this.clock.now()],
+    ]);
+    await tx.run('UPDATE tag SET control = NULL, look_at = NULL, looked_at = NULL WHERE stream_uid = $1 AND name = $2', [uid, tag]);
+  }
+
+  /** What a tag's control says about an image that it is given now; undefined where it has none, or the image is what it has. */
+  fate(
+    stream: Pick<ImageStream, 'spec' | 'status'>,
+    tag: string,
+    { image, pullSpec }: { image: string; pullSpec: string },
+  ): ChangeDecision | undefined {
+    const control = stream.spec.tags?.find(({ name }) => name === tag)?.control;
+    const top = stream.status.tags?.find((list) => list.tag === tag)?.items?.[0];
+    if (!control || (top?.image === image && top.dockerImageReference === pullSpec)) return undefined;
+    const now = this.clock.now();
+    return decided(control, { image, since: now.toISOString(), verdicts: [] }, now);
   }
 
   /** The last tag.moved of a tag, with what to pull now, or null where it has never moved or is deleted. */

@@ -2,6 +2,8 @@ import { type ObjectAnswer, ObjectQuestion, TagStoreObjects } from '@millrace/co
 import { Bus } from '@millrace/platform/bus';
 import { startService } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
+import { Clock } from './clock.ts';
+import { DueTags } from './due-tags.ts';
 import { service } from './main.ts';
 import { aSecretsKey } from './testbed.ts';
 
@@ -31,6 +33,10 @@ export interface TagStoreObjectsBed {
   /** Posts a mapping of an image, which may say more of itself. */
   push: (namespace: string, stream: string, tag: string, image: object & { metadata: { name: string } }) => Promise<Reply>;
   sql: (text: string, parameters?: unknown[]) => Promise<Json[]>;
+  /** From now on the service takes the time from there. */
+  setClock: (clock: Clock) => void;
+  /** Decides about what is due, without waiting for the service to do it. */
+  lookAtDue: () => Promise<number>;
   stop: () => Promise<void>;
 }
 
@@ -74,6 +80,8 @@ export async function aTagStore(
         image: { dockerImageReference: `e.io/a/b@${image.metadata.name}`, ...image },
       }),
     sql: (text, parameters) => running.app.get(Store).query<Json>(text, parameters),
+    setClock: (clock) => Object.assign(running.app.get(Clock), { now: () => clock.now() }),
+    lookAtDue: () => running.app.get(DueTags).look(),
     stop: async () => {
       await running.stop();
       await nats.stop();

@@ -1,5 +1,6 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { pino } from 'pino';
+import { Registry } from 'prom-client';
 import type { EventData } from '@millrace/contracts/define';
 import type { MappingPublished, TagMoved } from '@millrace/contracts/events';
 import type { TagReference } from '@millrace/domain/image-stream';
@@ -8,6 +9,8 @@ import type { Fact } from '@millrace/platform/facts';
 import { createLog } from '@millrace/platform/log';
 import { Store } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
+import { Clock } from './clock.ts';
+import { DueTags } from './due-tags.ts';
 import { Mappings } from './mappings.ts';
 import { database } from './tables.ts';
 import { Tags } from './tags.ts';
@@ -19,6 +22,8 @@ export interface Instance {
   changes: Changes;
   tags: Tags;
   mappings: Mappings;
+  /** Looks at what is due only when it is told to. */
+  due: DueTags;
   /** Acts on facts as one batch; answers the reasons of those that were refused. */
   apply: (...facts: MappingFact[]) => Promise<string[]>;
   /** Every tag.moved that was told, in order. */
@@ -30,21 +35,27 @@ export interface Instance {
 
 export type MappingFact = EventData<typeof MappingPublished>;
 
-export async function anInstance(urls: { database: string; nats: string }, host = ''): Promise<Instance> {
+export async function anInstance(
+  urls: { database: string; nats: string },
+  host = '',
+  { clock = new Clock(), ...given }: { clock?: Clock; CDEVENTS?: boolean } = {},
+): Promise<Instance> {
   const log = pino({ level: 'silent' });
   const bus = new Bus({ url: urls.nats, name: 'tag-store spec', retentionHours: 1, stopTimeoutMs: 500 }, log);
   const store = new Store({ ...database, url: urls.database, poolSize: 16 });
   await Promise.all([bus.open(), store.open()]);
-  const config = { INTERNAL_REGISTRY_HOST: host, CHANGE_RETENTION_MINUTES: 60 };
+  const config = { INTERNAL_REGISTRY_HOST: host, CHANGE_RETENTION_MINUTES: 60, CDEVENTS: false, ...given };
   const changes = new Changes(store, bus, config, log);
-  const tags = new Tags(store, changes, config, createLog('silent'));
+  const tags = new Tags(store, changes, config, createLog('silent'), clock);
   const mappings = new Mappings(store, tags, changes, config);
+  const due = new DueTags(store, tags, clock, { EVENT_RETENTION_HOURS: 168 }, log, new Registry());
   changes.start();
   return {
     store,
     changes,
     tags,
     mappings,
+    due,
     apply: async (...data) => {
       const reasons: string[] = [];
       await mappings.apply({
@@ -71,6 +82,21 @@ export async function anInstance(urls: { database: string; nats: string }, host 
       await bus.close();
     },
   };
+}
+
+/** A clock that stands still until it is set. */
+export class SetClock extends Clock {
+  constructor(private time: string) {
+    super();
+  }
+
+  set(time: string): void {
+    this.time = time;
+  }
+
+  override now(): Date {
+    return new Date(this.time);
+  }
 }
 
 /** A key under which an instance seals secrets. */

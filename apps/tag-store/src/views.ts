@@ -13,6 +13,8 @@ import { PROJECT_GROUP } from '@millrace/domain/namespace';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
 import { pullSpecOf } from '@millrace/domain/pull-spec';
 import { formatStreamTag } from '@millrace/domain/stream-names';
+import type { TagChange } from '@millrace/domain/tag-change';
+import { CONTROL_GROUP, type PendingChange } from '@millrace/domain/tag-control';
 import { inSeconds, repositoryOf } from './stream-rows.ts';
 import type { ImageRow, StreamRow } from './tables.ts';
 
@@ -46,6 +48,10 @@ const OTHER_VERSIONS = {
   ServiceAccount: 'v1',
   Project: `${PROJECT_GROUP}/v1`,
   ProjectRequest: `${PROJECT_GROUP}/v1`,
+  TagChange: `${CONTROL_GROUP}/v1`,
+  TagApproval: `${CONTROL_GROUP}/v1`,
+  TagRelease: `${CONTROL_GROUP}/v1`,
+  TagRollback: `${CONTROL_GROUP}/v1`,
 } as const;
 
 export const apiVersionOf = (kind: Kind): string =>
@@ -79,10 +85,11 @@ export function streamView(row: StreamRow, lists: readonly NamedTagEventList[], 
   };
 }
 
-const listView = ({ tag, items, conditions }: NamedTagEventList): NamedTagEventList => ({
+const listView = ({ tag, items, conditions, control }: NamedTagEventList): NamedTagEventList => ({
   tag,
   items: items?.length ? items : null,
   ...(conditions?.length ? { conditions } : {}),
+  ...(control ? { control } : {}),
 });
 
 /** An image; `document` holds what its columns do not. */
@@ -143,6 +150,27 @@ export function imageTagView(stream: ImageStream, tag: string, image?: Image): I
     spec: spec ?? null,
     status: list ?? null,
     image: image && top ? withoutTexts({ ...image, dockerImageReference: pullSpecOf(top, by) }) : null,
+  };
+}
+
+/** A tag with what is held back of it; undefined where nothing is. `changes` are those that wait, where they are wanted. */
+export function tagChangeView(stream: ImageStream, tag: string, changes?: readonly PendingChange[]): TagChange | undefined {
+  const list = stream.status.tags?.find((candidate) => candidate.tag === tag);
+  if (!list?.control) return undefined;
+  const { namespace, uid, resourceVersion, creationTimestamp } = stream.metadata;
+  const control = stream.spec.tags?.find((candidate) => candidate.name === tag)?.control ?? {};
+  const { decision, pending, newest, ...rest } = list.control;
+  return {
+    metadata: metadataView({ name: formatStreamTag(stream.metadata.name ?? '', tag), namespace, uid, resourceVersion, creationTimestamp }),
+    spec: { control },
+    status: {
+      decision,
+      pending,
+      current: list.items?.[0] ?? null,
+      ...(newest ? { newest } : {}),
+      ...(changes?.length ? { changes: [...changes] } : {}),
+      ...rest,
+    },
   };
 }
 

@@ -12,6 +12,11 @@ export interface WriteOptions {
   dryRun: boolean;
 }
 
+/** How a PATCH writes: it sends back the whole object that it read. */
+export interface PutOptions extends WriteOptions {
+  patched?: boolean;
+}
+
 /** What must hold for an object to be deleted. */
 export interface Preconditions {
   uid?: string;

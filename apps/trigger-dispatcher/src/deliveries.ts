@@ -6,15 +6,14 @@ import { Bus } from '@millrace/platform/bus';
 import { METRICS } from '@millrace/platform/health';
 import { aliveSql, Lease } from '@millrace/platform/lease';
 import type { Log } from '@millrace/platform/log';
-import { Sealing } from '@millrace/platform/sealing';
 import { CONFIG, LOG, type Worker } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
 import { withTrace } from '@millrace/platform/trace';
 import type { DispatcherConfig } from './config.ts';
 import { Outcomes, type Claimed } from './outcomes.ts';
 import { Slots } from './slots.ts';
-import { webhookKey, type WebhookSecrets } from './webhook-secrets.ts';
-import { Webhooks, type Called } from './webhook.ts';
+import { WebhookRequests } from './webhook-requests.ts';
+import { Webhooks, type Called, withoutQuery } from './webhook.ts';
 
 const NUDGE = 'trigger-dispatcher.deliveries';
 const POLL_MS = 500;
@@ -49,7 +48,7 @@ export class Deliveries implements Worker {
     private readonly bus: Bus,
     private readonly lease: Lease,
     private readonly outcomes: Outcomes,
-    private readonly sealing: Sealing,
+    private readonly requests: WebhookRequests,
     private readonly webhooks: Webhooks,
     @Inject(CONFIG) private readonly config: DispatcherConfig,
     @Inject(LOG) private readonly log: Log,
@@ -206,14 +205,11 @@ export class Deliveries implements Worker {
   /** Undefined when the service stops before the receiver has answered. */
   private async call(delivery: Claimed): Promise<Called | undefined> {
     try {
-      const key = webhookKey({ triggerUid: delivery.triggerUid, name: delivery.webhook });
-      const secrets = this.sealing.open(delivery.sealed, key) as WebhookSecrets;
-      const { url, event, traceparent, firingId, timeoutSeconds } = delivery;
-      const call = { ...secrets, url, event, traceparent, id: firingId, timeoutMs: timeoutSeconds * 1_000 };
+      const call = await this.requests.of(delivery);
       return await this.webhooks.call(call, this.cutShort.signal);
     } catch (error) {
       if (this.cutShort.signal.aborted) return undefined;
-      return { outcome: { kind: 'failed', error: (error as Error).message }, answer: '', ms: 0 };
+      return { outcome: { kind: 'failed', error: (error as Error).message }, headers: {}, answer: '', ms: 0 };
     }
   }
 
@@ -248,10 +244,4 @@ export class Deliveries implements Worker {
       'delivery.attempted',
     );
   }
-}
-
-/** As it may be logged: what identifies the caller is often in the query. */
-export function withoutQuery(url: string): string {
-  const { origin, pathname } = new URL(url);
-  return `${origin}${pathname}`;
 }

@@ -4,10 +4,11 @@ import { TRIGGER_API_VERSION, TRIGGER_GROUP } from '@millrace/domain/image-trigg
 import { conflict, methodNotAllowed, notFound, StatusError, success } from '@millrace/domain/status';
 import { Store, type Tx } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
-import { Deliveries, withoutQuery } from './deliveries.ts';
+import { Deliveries } from './deliveries.ts';
 import { readContinue, Where, writeContinue } from './selection.ts';
 import type { DeliveryRow } from './tables.ts';
 import { wholeSeconds } from './trigger-record.ts';
+import { withoutQuery } from './webhook.ts';
 
 type Ask<V extends ObjectQuestion['verb']> = Extract<ObjectQuestion, { verb: V }>;
 

@@ -232,7 +232,7 @@ describe('a move that many triggers follow', () => {
     await middle.letGo();
     await arrived();
 
-    expect((await get(paused)).status).toMatchObject({ held: { generation: 1 } });
+    expect((await get(paused)).status).toMatchObject({ pending: { generation: 1 } });
     await change(paused, { paused: false });
     await push();
     await arrived();

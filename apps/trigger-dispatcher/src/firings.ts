@@ -2,6 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { Counter, type Registry } from 'prom-client';
 import { BuildTriggered, DeployTriggered, type TagMoved, type Triggered } from '@millrace/contracts/events';
 import type { TriggerKind } from '@millrace/domain/image-trigger';
+import type { Skipped, Waited } from '@millrace/domain/pending-change';
 import { firingId, type Missed } from '@millrace/domain/trigger-matching';
 import { METRICS } from '@millrace/platform/health';
 import type { Log } from '@millrace/platform/log';
@@ -17,6 +18,9 @@ export interface Firing {
   trigger: TriggerRecord;
   move: TagMoved;
   missed?: Missed;
+  /** What it has skipped, and why it did not fire at once. */
+  between?: readonly Skipped[];
+  waited?: Waited;
   traceparent: string;
 }
 
@@ -103,7 +107,7 @@ export class Firings {
         written.filter((row) => row.name !== null).length,
         fresh.flatMap((row) => (deliveries.get(row.id) ?? []).flatMap((made) => claimedOf(row, made) ?? [])),
       );
-      for (const { id, trigger, move, missed, traceparent } of fresh) {
+      for (const { id, trigger, move, missed, waited, traceparent } of fresh) {
         this.fired.inc({ kind: trigger.spec.kind });
         this.log.info(
           {
@@ -114,6 +118,7 @@ export class Firings {
             generation: move.generation,
             image: move.current.image,
             ...(missed ? { missed } : {}),
+            ...(waited ? { waited: waited.for } : {}),
             deliveries: deliveries.get(id)?.filter((row) => row.name !== null).length,
             traceparent,
           },
@@ -138,12 +143,20 @@ function claimedOf({ trigger, event, traceparent }: Firing & { event: string }, 
   return { ...row, ...of, firingId, claimedBy, event, traceparent, attempts: 0, gone: false };
 }
 
-function triggered({ trigger, move, missed }: Pick<Firing, 'move' | 'missed'> & Pick<Triggered, 'trigger'>): Triggered {
+function triggered({
+  trigger,
+  move,
+  missed,
+  between,
+  waited,
+}: Pick<Firing, 'move' | 'missed' | 'between' | 'waited'> & Pick<Triggered, 'trigger'>): Triggered {
   const { namespace, stream, tag, generation, previous, current, pullSpec, labels, cause, movedAt } = move;
   return {
     trigger: { namespace: trigger.namespace, name: trigger.name, uid: trigger.uid },
     ...{ namespace, stream, tag, generation, previous, current, pullSpec, labels, cause, movedAt },
     ...(missed ? { missed } : {}),
+    ...(between ? { between: [...between] } : {}),
+    ...(waited ? { waited } : {}),
   };
 }
 
@@ -155,8 +168,8 @@ function restOf(move: TagMoved): string {
 
 /** {@link triggered} as JSON. */
 function dataOf(firing: Firing, rest: string): string {
-  const { trigger, missed } = triggered(firing);
-  return `{"trigger":${JSON.stringify(trigger)},${missed ? `"missed":${JSON.stringify(missed)},` : ''}${rest}`;
+  const { trigger, missed, between, waited } = triggered(firing);
+  return `${JSON.stringify({ trigger, missed, between, waited }).slice(0, -1)},${rest}`;
 }
 
 /** CloudEvents 1.0 structured JSON: what webhooks get. Id and source are those of the event on NATS. */

@@ -2,22 +2,36 @@ import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { Inject, Injectable } from '@nestjs/common';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
-import { completeSpec, ImageTrigger, TRIGGER_GROUP, validateTrigger, type TriggerSpec } from '@millrace/domain/image-trigger';
-import { alreadyExists, badRequest, type FieldError, invalid, invalidValue, notFound, StatusError, success } from '@millrace/domain/status';
+import { completeSpec, ImageTrigger, validateTrigger, type TriggerSpec } from '@millrace/domain/image-trigger';
+import { recounted } from '@millrace/domain/pending-change';
+import { signingOf } from '@millrace/domain/signing-key';
+import { alreadyExists, badRequest, type FieldError, invalid, invalidValue, StatusError, success } from '@millrace/domain/status';
+import { isControlled } from '@millrace/domain/trigger-control';
 import { splitStreamTag } from '@millrace/domain/stream-names';
-import { maskHeaders } from '@millrace/domain/trigger-webhook';
+import { isCredentialHeader, isSecretParameter, maskWebhook } from '@millrace/domain/trigger-webhook';
+import { exampleEvent } from '@millrace/domain/webhook-variables';
 import { CONFIG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
+import { scheduleProblem } from '@millrace/platform/windows';
 import { Changes } from './changes.ts';
 import type { DispatcherConfig } from './config.ts';
 import { answerChanges, answerList, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
 import { Where } from './selection.ts';
-import { TRIGGER_COLUMNS, triggerChange, triggerObject, type TriggerObject, type TriggerRecord, withoutSecrets } from './trigger-record.ts';
+import {
+  TRIGGER_COLUMNS,
+  triggerChange,
+  triggerNamed,
+  TRIGGERS,
+  triggerObject,
+  type TriggerObject,
+  type TriggerRecord,
+  withoutSecrets,
+} from './trigger-record.ts';
 import { Triggers } from './triggers.ts';
-import { type Kept, WebhookTable } from './webhook-table.ts';
+import { WebhookRequests } from './webhook-requests.ts';
+import { type Kept, targetOf, WebhookTable } from './webhook-table.ts';
 import { Webhooks } from './webhook.ts';
 
-const RESOURCE = { group: TRIGGER_GROUP, resource: 'imagetriggers' };
 /** Triggers as objects of the API: create, read, change, delete, watch. */
 @Injectable()
 export class ImageTriggers {
@@ -27,6 +41,7 @@ export class ImageTriggers {
     private readonly triggers: Triggers,
     private readonly webhookTable: WebhookTable,
     private readonly webhooks: Webhooks,
+    private readonly requests: WebhookRequests,
     @Inject(CONFIG) private readonly config: DispatcherConfig,
   ) {}
 
@@ -66,7 +81,7 @@ export class ImageTriggers {
       ...labelsOf(trigger),
       ...fromOf(spec),
       ...{ uid, namespace, name: metadata.name ?? '', created: new Date(), generation: '1', resourceVersion: '', spec },
-      ...{ baseline: null, lastTriggered: null, held: null, planned: null, gone: null },
+      ...{ baseline: null, lastTriggered: null, held: null, control: null, lookAt: null, planned: null, gone: null, findings: null },
     };
     // Asked before anything is locked too, so that a tag-store that is away costs nobody else time.
     await this.triggers.currentMove(record);
@@ -80,13 +95,14 @@ export class ImageTriggers {
           ...[record.fromNamespace, record.fromStream, record.fromTag],
         ],
       );
-      if (!inserted) throw new StatusError(alreadyExists(RESOURCE, record.name));
-      await this.webhookTable.write(tx, uid, spec.webhooks, kept);
+      if (!inserted) throw new StatusError(alreadyExists(TRIGGERS, record.name));
+      Object.assign(record, await this.webhookTable.write(tx, uid, spec.webhooks, kept));
       const recorded = this.changes.record(tx, triggerChange(record, 'ADDED'));
       await this.triggers.begin(tx, record);
       return recorded;
     });
-    return { kind: 'object', code: 201, object: withFreshSecrets(triggerObject(record, resourceVersion), question.dryRun ? [] : kept) };
+    const object = withFreshSecrets(triggerObject(record, resourceVersion), question.dryRun ? [] : kept);
+    return { kind: 'object', code: 201, object, ...warningsOf(kept) };
   }
 
   private async update(question: Ask<'update'>): Promise<ObjectAnswer> {
@@ -97,18 +113,12 @@ export class ImageTriggers {
       throw new StatusError(badRequest(`the name of the object (${metadata.name ?? ''}) does not match the name on the URL (${name})`));
     if (!metadata.resourceVersion)
       throw new StatusError(
-        invalid(RESOURCE.group, 'ImageTrigger', name, [invalidValue('metadata.resourceVersion', 0, 'must be specified for an update')]),
+        invalid(TRIGGERS.group, 'ImageTrigger', name, [invalidValue('metadata.resourceVersion', 0, 'must be specified for an update')]),
       );
     const before = await this.read(namespace, name);
     const expected = { uid: metadata.uid, resourceVersion: metadata.resourceVersion };
-    meets(RESOURCE, before, expected);
-    const { spec, kept } = await this.accept(
-      trigger,
-      namespace,
-      before.uid,
-      before.spec.webhooks.map(({ url }) => url),
-      before.spec,
-    );
+    meets(TRIGGERS, before, expected);
+    const { spec, kept } = await this.accept(trigger, namespace, before.uid, before.spec.webhooks.map(targetOf), before.spec);
     const from = fromOf(spec);
     const elsewhere = !isDeepStrictEqual(from, fromOf(before.spec));
     if (elsewhere) await this.triggers.currentMove({ ...before, ...from });
@@ -119,7 +129,7 @@ export class ImageTriggers {
     const { resourceVersion } = await attempt(this.store, question.dryRun, async (tx) => {
       if (elsewhere) await this.triggers.holdFacts(tx);
       // Nothing has happened to it since it was read, so what was found out above still holds.
-      meets(RESOURCE, await this.read(namespace, name, tx), { ...expected, uid: before.uid });
+      meets(TRIGGERS, await this.read(namespace, name, tx), { ...expected, uid: before.uid });
       record.generation = String(Number(before.generation) + (respecified ? 1 : 0));
       await tx.run(
         `UPDATE trigger SET labels = $2, annotations = $3, spec = $4, generation = $5, from_namespace = $6, from_stream = $7, from_tag = $8 WHERE uid = $1`,
@@ -128,25 +138,29 @@ export class ImageTriggers {
           ...[record.fromNamespace, record.fromStream, record.fromTag],
         ],
       );
-      record.gone = await this.webhookTable.write(tx, record.uid, spec.webhooks, kept);
+      Object.assign(record, await this.webhookTable.write(tx, record.uid, spec.webhooks, kept));
       const recorded = this.changes.record(tx, triggerChange(record, 'MODIFIED', before.labels));
       if (elsewhere) await this.triggers.begin(tx, record);
-      else if (!spec.paused && record.held) await this.triggers.release(tx, record);
+      else if (respecified && remembers(before, spec)) {
+        // What a rehearsal has counted is none of what then happens, and the other way round.
+        if (spec.dryRun !== before.spec.dryRun) record.control = recounted(record.control ?? {});
+        await this.triggers.decideAgain(tx, [record], { said: true });
+      }
       return recorded;
     });
     const object = triggerObject(record, resourceVersion || before.resourceVersion);
-    return { kind: 'object', code: 200, object: withFreshSecrets(object, question.dryRun ? [] : kept) };
+    return { kind: 'object', code: 200, object: withFreshSecrets(object, question.dryRun ? [] : kept), ...warningsOf(kept) };
   }
 
   private async delete(question: Ask<'delete'>): Promise<ObjectAnswer> {
     const { namespace = '', name, preconditions = {} } = question;
     const deleted = await attempt(this.store, question.dryRun, async (tx) => {
       const trigger = await this.read(namespace, name, tx);
-      meets(RESOURCE, trigger, preconditions);
+      meets(TRIGGERS, trigger, preconditions);
       await this.remove(tx, trigger);
       return trigger;
     });
-    return { kind: 'object', code: 200, object: success({ name, group: RESOURCE.group, kind: RESOURCE.resource, uid: deleted.uid }) };
+    return { kind: 'object', code: 200, object: success({ name, group: TRIGGERS.group, kind: TRIGGERS.resource, uid: deleted.uid }) };
   }
 
   private async deleteAll(question: Ask<'deletecollection'>): Promise<ObjectAnswer> {
@@ -179,13 +193,8 @@ export class ImageTriggers {
   }
 
   /** Throws StatusError 404. In a transaction the trigger is locked. */
-  private async read(namespace: string, name: string, tx?: Tx): Promise<TriggerRecord> {
-    const sql = `SELECT ${TRIGGER_COLUMNS} FROM trigger t WHERE t.namespace = $1 AND t.name = $2`;
-    const [row] = tx
-      ? await tx.query<TriggerRecord>(`${sql} FOR UPDATE OF t`, [namespace, name])
-      : await this.store.query<TriggerRecord>(sql, [namespace, name]);
-    if (!row) throw new StatusError(notFound(RESOURCE, name));
-    return row;
+  private read(namespace: string, name: string, tx?: Tx): Promise<TriggerRecord> {
+    return triggerNamed(tx ?? this.store, { namespace, name }, { lock: tx !== undefined });
   }
 
   /** The spec to keep and the secrets beside it; throws StatusError 422 with everything that is wrong. */
@@ -198,22 +207,45 @@ export class ImageTriggers {
   ): Promise<{ spec: TriggerSpec; kept: Kept[] }> {
     const { WEBHOOK_ALLOW_ADDRESSES: allow } = this.config;
     const refuse = (errors: FieldError[]): void => {
-      if (errors.length) throw new StatusError(invalid(RESOURCE.group, 'ImageTrigger', trigger.metadata.name ?? '', errors));
+      if (errors.length) throw new StatusError(invalid(TRIGGERS.group, 'ImageTrigger', trigger.metadata.name ?? '', errors));
     };
-    refuse(validateTrigger(trigger, { namespace, allow }));
+    refuse(validateTrigger(trigger, { namespace, allow, scheduleProblem }));
     const spec = completeSpec(trigger, namespace);
     const refused = await Promise.all(
-      spec.webhooks.map(async ({ url }) => (knownUrls.includes(url) ? undefined : await this.webhooks.refusedHost(url))),
+      spec.webhooks.map(targetOf).map(async (target) => (knownUrls.includes(target) ? undefined : await this.webhooks.refusedHost(target))),
     );
     refuse(refused.flatMap((why, i) => (why === undefined ? [] : [invalidValue(`spec.webhooks[${i}].url`, '***', why)])));
     const given = (trigger.spec?.webhooks ?? []).map(({ secret }) => secret);
     const { kept, errors } = await this.webhookTable.keep(uid, spec.webhooks, given, before !== undefined);
     refuse(errors);
-    const secrets = kept.map((one) => one.secrets.secret);
-    if (trigger.metadata.annotations) trigger.metadata.annotations = withoutSecrets(trigger.metadata.annotations, secrets);
-    spec.webhooks = spec.webhooks.map((webhook) => (webhook.headers ? { ...webhook, headers: maskHeaders(webhook.headers) } : webhook));
+    const event = exampleEvent(spec.kind, { namespace, name: trigger.metadata.name ?? '' });
+    const checked = await Promise.all(
+      kept.map(({ secrets }, i) => {
+        const webhook = secrets.send ?? spec.webhooks[i];
+        return webhook && this.requests.check(namespace, webhook, secrets, { path: `spec.webhooks[${i}]`, event });
+      }),
+    );
+    refuse(checked.flatMap((one) => one?.errors ?? []));
+    for (const [i, one] of kept.entries()) one.findings = checked[i]?.findings ?? null;
+    const { annotations } = trigger.metadata;
+    if (annotations) trigger.metadata.annotations = withoutSecrets(annotations, kept.flatMap(credentialsOf));
+    spec.webhooks = spec.webhooks.map(maskWebhook);
     return { spec, kept };
   }
+}
+
+/** What of a webhook was written in the clear and may be read nowhere. */
+function credentialsOf({ secrets: { secret, previousSecret = '', headers, send } }: Kept): string[] {
+  const values = (map: Record<string, string> = {}, isSecret: (name: string) => boolean) =>
+    Object.entries(map).flatMap(([name, value]) => (isSecret(name) ? [value] : []));
+  const parameters = values(send?.parameters, (name) => isSecretParameter(send?.preset, name));
+  return [secret, previousSecret, ...values(headers, isCredentialHeader), ...parameters].filter((one) => one !== '');
+}
+
+/** A webhook that cannot be called as things stand is taken, and whoever writes it is told. */
+function warningsOf(kept: readonly Kept[]): { warnings?: string[] } {
+  const warnings = kept.flatMap(({ findings }, i) => (findings?.problem ? [`spec.webhooks[${i}].${findings.problem}`] : []));
+  return warnings.length ? { warnings } : {};
 }
 
 /** Throws StatusError 400. */
@@ -237,6 +269,10 @@ function labelsOf({ metadata: { labels, annotations } }: ImageTrigger): Pick<Tri
   return { labels: orNull(labels), annotations: orNull(annotations) };
 }
 
+/** Whether a new spec may let something fire, or hold it back. */
+const remembers = ({ spec, control, held }: TriggerRecord, next: TriggerSpec): boolean =>
+  isControlled(spec) || isControlled(next) || control !== null || held !== null;
+
 function fromOf({ from }: TriggerSpec): Pick<TriggerRecord, 'fromNamespace' | 'fromStream' | 'fromTag'> {
   const { name, tag } = splitStreamTag(from.name);
   return { fromNamespace: from.namespace, fromStream: name, fromTag: tag };
@@ -250,7 +286,9 @@ function selected(question: Ask<'list'> | Ask<'deletecollection'>): Where {
 
 /** The one answer in which a secret that the server has made can be read. */
 function withFreshSecrets(object: TriggerObject, kept: readonly Kept[]): TriggerObject {
-  const made = new Map(kept.filter((one) => one.made).map((one) => [one.name, one.secrets.secret]));
+  const made = new Map(
+    kept.filter((one) => one.made && signingOf(one.secrets.secret) === 'HMAC').map((one) => [one.name, one.secrets.secret]),
+  );
   const spec = object.spec as { webhooks: { name: string }[] };
   return {
     ...object,

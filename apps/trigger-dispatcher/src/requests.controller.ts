@@ -1,12 +1,16 @@
 import { Controller } from '@nestjs/common';
 import type { Question } from '@millrace/contracts/define';
 import { type ObjectAnswer, type ObjectQuestion, TriggerObjects, type Touched, TriggersTouched } from '@millrace/contracts/requests';
+import { WebhookPresets } from '@millrace/contracts/resources';
 import { noSuchPath } from '@millrace/domain/status';
 import { OnRequest } from '@millrace/platform/doors';
 import { answerOf } from '@millrace/platform/refusals';
 import { Changes } from './changes.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
+import { Explanations } from './explanations.ts';
 import { ImageTriggers } from './image-triggers.ts';
+import { PresetObjects } from './preset-objects.ts';
+import { TriggerActs } from './trigger-acts.ts';
 import { isWorkload, Workloads } from './workloads.ts';
 
 /** The door for questions about triggers, deliveries and workloads. */
@@ -17,6 +21,9 @@ export class RequestsController {
     private readonly deliveries: DeliveryObjects,
     private readonly changes: Changes,
     private readonly workloads: Workloads,
+    private readonly acts: TriggerActs,
+    private readonly explanations: Explanations,
+    private readonly presets: PresetObjects,
   ) {}
 
   @OnRequest(TriggersTouched)
@@ -27,8 +34,10 @@ export class RequestsController {
   @OnRequest(TriggerObjects)
   async objects(question: ObjectQuestion): Promise<ObjectAnswer> {
     return answerOf(async () => {
-      if (question.resource === 'imagetriggers' && !question.subresource) return this.triggers.answer(question);
+      if (question.resource === 'imagetriggers') return (question.subresource ? this.acts : this.triggers).answer(question);
+      if (question.resource === 'explanations') return this.explanations.answer(question);
       if (question.resource === 'deliveries') return this.deliveries.answer(question);
+      if (question.resource === WebhookPresets.resource) return this.presets.answer(question);
       if (isWorkload(question.resource)) return this.workloads.answer(question);
       return { kind: 'refused', status: noSuchPath() };
     });

@@ -119,6 +119,13 @@ CREATE TABLE outbox_stream (
   created text NOT NULL
 );
 
+CREATE TABLE paused_tag (
+  workload_uid uuid NOT NULL,
+  namespace text NOT NULL,
+  stream text NOT NULL,
+  tag text NOT NULL
+);
+
 CREATE TABLE revision (
   single boolean NOT NULL DEFAULT true,
   value bigint NOT NULL,
@@ -141,6 +148,8 @@ CREATE TABLE trigger (
   baseline jsonb,
   last_triggered jsonb,
   held text,
+  control jsonb,
+  look_at timestamp with time zone,
   begun_after bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor=70);
 
@@ -158,7 +167,8 @@ CREATE TABLE webhook (
   host text NOT NULL,
   timeout_seconds integer NOT NULL,
   sealed bytea NOT NULL,
-  gone_at timestamp with time zone
+  gone_at timestamp with time zone,
+  findings jsonb
 );
 
 CREATE TABLE workload (
@@ -199,6 +209,8 @@ ALTER TABLE followed_tag ADD CONSTRAINT followed_tag_pkey PRIMARY KEY (namespace
 ALTER TABLE migrations ADD CONSTRAINT "PK_8c82d7f526340ab734260ea46be" PRIMARY KEY (id);
 ALTER TABLE outbox ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
 ALTER TABLE outbox_stream ADD CONSTRAINT outbox_stream_pkey PRIMARY KEY (stream);
+ALTER TABLE paused_tag ADD CONSTRAINT paused_tag_pkey PRIMARY KEY (workload_uid, namespace, stream, tag);
+ALTER TABLE paused_tag ADD CONSTRAINT paused_tag_of_workload FOREIGN KEY (workload_uid) REFERENCES workload(uid) ON DELETE CASCADE;
 ALTER TABLE revision ADD CONSTRAINT revision_pkey PRIMARY KEY (single);
 ALTER TABLE revision ADD CONSTRAINT revision_single CHECK (single);
 ALTER TABLE trigger ADD CONSTRAINT trigger_name UNIQUE (namespace, name);
@@ -222,5 +234,8 @@ CREATE INDEX fan_out_of_tag ON fan_out USING btree (followers, namespace, stream
 CREATE INDEX firing_created ON firing USING btree (created);
 CREATE INDEX outbox_sent ON outbox USING btree (stream, sequence) WHERE (sequence IS NOT NULL);
 CREATE INDEX outbox_waiting ON outbox USING btree (id) WHERE (sequence IS NULL);
+CREATE INDEX paused_tag_of ON paused_tag USING btree (namespace, stream, tag);
+CREATE INDEX trigger_due ON trigger USING btree (look_at) WHERE (look_at IS NOT NULL);
 CREATE INDEX trigger_from ON trigger USING btree (from_namespace, from_stream, from_tag, uid);
+CREATE INDEX webhook_problem ON webhook USING btree (trigger_uid, name) WHERE ((findings -> 'problem'::text) IS NOT NULL);
 CREATE INDEX workload_tag_followers ON workload_tag USING btree (namespace, stream, tag, workload_uid);

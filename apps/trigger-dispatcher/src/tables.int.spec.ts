@@ -10,4 +10,5 @@ describeTables(database, new URL('./schema.sql', import.meta.url), [
   'delivery_state',
   'fan_out_followers',
   'workload_tag_of_workload',
+  'paused_tag_of_workload',
 ]);

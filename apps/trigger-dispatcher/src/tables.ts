@@ -1,7 +1,10 @@
 import { Check, Column, Entity, Index, PrimaryColumn, Unique } from 'typeorm';
 import type { TriggerSpec } from '@millrace/domain/image-trigger';
+import type { ControlMemory } from '@millrace/domain/pending-change';
 import { TriggersDeliveries1763700000000 } from './migrations/1763700000000-triggers-deliveries.ts';
 import { Workloads1763790000000 } from './migrations/1763790000000-workloads.ts';
+import { WebhookFindings1763800000000 } from './migrations/1763800000000-webhook-findings.ts';
+import { ChangeControl1763820000000 } from './migrations/1763820000000-change-control.ts';
 import { FanOuts1763830000000 } from './migrations/1763830000000-fan-outs.ts';
 import { webhookKey } from './webhook-secrets.ts';
 
@@ -55,6 +58,7 @@ export interface Standing {
 @Entity('trigger')
 @Unique('trigger_name', ['namespace', 'name'])
 @Index('trigger_from', ['fromNamespace', 'fromStream', 'fromTag', 'uid'])
+@Index('trigger_due', ['lookAt'], { where: 'look_at IS NOT NULL' })
 export class TriggerRow {
   @PrimaryColumn({ type: 'uuid', primaryKeyConstraintName: 'trigger_pkey' })
   uid!: string;
@@ -84,8 +88,17 @@ export class TriggerRow {
   baseline!: Standing | null;
   @Column({ name: 'last_triggered', type: 'jsonb', nullable: true })
   lastTriggered!: Standing | null;
-  @Column({ type: 'text', nullable: true, comment: 'The newest tag.moved that came while it was paused, as JSON' })
+  @Column({ type: 'text', nullable: true, comment: 'The newest tag.moved that may not fire yet, as JSON' })
   held!: string | null;
+  @Column({ type: 'jsonb', nullable: true, comment: 'ControlMemory; null while nothing has ever held a change back' })
+  control!: ControlMemory | null;
+  @Column({
+    name: 'look_at',
+    type: 'timestamptz',
+    nullable: true,
+    comment: 'When it is decided about again; null where nothing changes by time',
+  })
+  lookAt!: Date | null;
   @Column({
     name: 'begun_after',
     type: 'bigint',
@@ -138,8 +151,17 @@ export class TriggerTagRow {
   movedAt!: string;
 }
 
+/** What is known of a webhook beside what was written. */
+export interface Findings {
+  /** Why it cannot be called: a Secret that is not there, or does not hold what it should. */
+  problem?: string;
+  /** What receivers verify with, the present one first. */
+  publicKeys?: string[];
+}
+
 /** Where a trigger's webhook is sent. */
 @Entity('webhook')
+@Index('webhook_problem', ['triggerUid', 'name'], { where: "(findings -> 'problem') IS NOT NULL" })
 export class WebhookRow {
   @PrimaryColumn({ name: 'trigger_uid', type: 'uuid', primaryKeyConstraintName: 'webhook_pkey' })
   triggerUid!: string;
@@ -160,6 +182,8 @@ export class WebhookRow {
     comment: 'When it answered 410: no more deliveries are made for it until it is changed',
   })
   goneAt!: Date | null;
+  @Column({ type: 'jsonb', nullable: true, comment: 'What its Secrets lack, and its public keys' })
+  findings!: Findings | null;
 }
 
 /** One move of a tag that fired one trigger. */
@@ -316,6 +340,20 @@ export class WorkloadTagRow {
   tag!: string;
 }
 
+/** Which workload would follow which tag were its trigger not paused: for explanations, so that no move has to look at it. */
+@Entity('paused_tag')
+@Index('paused_tag_of', ['namespace', 'stream', 'tag'])
+export class PausedTagRow {
+  @PrimaryColumn({ name: 'workload_uid', type: 'uuid', primaryKeyConstraintName: 'paused_tag_pkey' })
+  workloadUid!: string;
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'paused_tag_pkey' })
+  namespace!: string;
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'paused_tag_pkey' })
+  stream!: string;
+  @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'paused_tag_pkey' })
+  tag!: string;
+}
+
 /** The webhooks, for who brings what is secret of them under another key. */
 export const sealedTable = {
   table: 'webhook',
@@ -338,6 +376,13 @@ export const database = {
     WorkloadRow,
     FollowedTagRow,
     WorkloadTagRow,
+    PausedTagRow,
   ],
-  migrations: [TriggersDeliveries1763700000000, Workloads1763790000000, FanOuts1763830000000],
+  migrations: [
+    TriggersDeliveries1763700000000,
+    Workloads1763790000000,
+    WebhookFindings1763800000000,
+    ChangeControl1763820000000,
+    FanOuts1763830000000,
+  ],
 };

@@ -281,14 +281,17 @@ describe('a paused trigger', () => {
     const newest = await tags.push(`${namespace}/web:latest`);
     await actedOn();
     expect(fired('deploy')).toEqual([1]);
-    expect((await get('deploy')).status).toMatchObject({ phase: 'Paused', held: { generation: 4, image: newest.current.image } });
+    expect((await get('deploy')).status).toMatchObject({
+      phase: 'Paused',
+      pending: { generation: 4, image: newest.current.image, count: 3 },
+    });
 
     const released = await change('deploy', { paused: false });
     await tags.tell(newest);
     await actedOn();
 
     expect(released.object.status).toMatchObject({ phase: 'Active', lastTriggered: { generation: 4 } });
-    expect(released.object.status['held']).toBeUndefined();
+    expect(released.object.status['pending']).toBeUndefined();
     expect(fired('deploy')).toEqual([1, 4]);
     expect(deploys.find(({ data }) => data.trigger.namespace === namespace && data.generation === 4)?.data.missed).toEqual({
       first: 2,

@@ -2,7 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { PullSpecChanged, TagMoved } from '@millrace/contracts/events';
 import { CurrentTag } from '@millrace/contracts/requests';
 import { StatusError, unavailable } from '@millrace/domain/status';
-import { decideBaseline, decideFiring } from '@millrace/domain/trigger-matching';
+import { decideBaseline } from '@millrace/domain/trigger-matching';
 import { AskError, Bus } from '@millrace/platform/bus';
 import type { FactBatch } from '@millrace/platform/facts';
 import { packed, unpacked } from '@millrace/platform/rows';
@@ -13,7 +13,8 @@ import { Changes } from './changes.ts';
 import type { DispatcherConfig } from './config.ts';
 import { type FanOut, FanOuts, type Part, type Told } from './fan-outs.ts';
 import { Firings, type Firing } from './firings.ts';
-import { heldBy, positionOf, standingOf, TRIGGER_COLUMNS, triggerChange, type TriggerRecord } from './trigger-record.ts';
+import { type Outcome, TriggerDecisions } from './trigger-decisions.ts';
+import { positionOf, standingOf, TRIGGER_COLUMNS, triggerChange, type TriggerRecord } from './trigger-record.ts';
 import { WorkloadTriggers } from './workload-triggers.ts';
 
 const ASK_MS = 2_000;
@@ -28,6 +29,7 @@ export class Triggers {
     private readonly bus: Bus,
     private readonly changes: Changes,
     private readonly firings: Firings,
+    private readonly decisions: TriggerDecisions,
     private readonly workloads: WorkloadTriggers,
     private readonly fanOuts: FanOuts,
     @Inject(CONFIG) private readonly config: Pick<DispatcherConfig, 'FAN_OUT_PART'>,
@@ -42,8 +44,7 @@ export class Triggers {
       await batch.settle(tx);
       const [{ few, many }, workloads] = await Promise.all([this.followersOf(tx, moved), this.workloads.find(tx, moved)]);
       const round = new Round();
-      for (const { move, traceparent } of told)
-        for (const trigger of few.get(tagOf(move)) ?? []) round.consider(trigger, move, traceparent);
+      for (const held of told) for (const trigger of few.get(tagOf(held.move)) ?? []) round.take(this.decisions.arrived(trigger, held));
       this.fanOuts.put(
         tx,
         'triggers',
@@ -74,7 +75,7 @@ export class Triggers {
       [...nextOf(move, after, id), size],
     );
     const round = new Round();
-    for (const trigger of triggers) round.consider(trigger, move, traceparent);
+    for (const trigger of triggers) round.take(this.decisions.arrived(trigger, { move, traceparent }));
     await this.write(tx, round);
     return { brought: triggers.length, last: triggers.at(-1)?.uid ?? null, more: triggers.length === size };
   }
@@ -112,29 +113,43 @@ export class Triggers {
     Object.assign(trigger, {
       planned: [],
       held: null,
+      control: null,
+      lookAt: null,
       baseline: current ? standingOf(current) : { generation: 0, at: new Date().toISOString() },
     });
     const round = new Round();
     round.touched.add(trigger);
-    const traceparent = currentTrace() ?? freshTrace();
-    const decision = decideBaseline(trigger.spec, current && positionOf(current));
-    if (current && decision.kind === 'fire') round.fire({ trigger, move: current, traceparent });
-    else if (current && decision.kind === 'hold') {
-      // What came before the held move is not missed: the trigger was not there.
+    if (current && decideBaseline(trigger.spec, positionOf(current)) === 'decide') {
+      // What came before it is not missed: the trigger was not there.
       trigger.planned = [{ ...positionOf(current), generation: current.generation - 1 }];
-      round.hold(trigger, current, traceparent);
-    } else if (current) trigger.planned = [positionOf(current)];
+      round.take(this.decisions.arrived(trigger, { move: current, traceparent: currentTrace() ?? freshTrace() }));
+    } else {
+      if (current) trigger.planned = [positionOf(current)];
+      this.decisions.again(trigger);
+    }
     await this.write(tx, round);
   }
 
-  /** After a trigger is no longer paused: the newest move that it held back fires, once. */
-  async release(tx: Tx, trigger: TriggerRecord): Promise<void> {
-    const held = heldBy(trigger);
+  /** Decides about triggers again, which must be locked: it is time, or something was said about them, which is to be written too. */
+  async decideAgain(tx: Tx, triggers: readonly TriggerRecord[], { said = false } = {}): Promise<Outcome[]> {
     const round = new Round();
-    round.touched.add(trigger);
-    trigger.held = null;
-    if (held) round.consider(trigger, held.move, held.traceparent);
+    const outcomes: Outcome[] = [];
+    for (const trigger of triggers) {
+      const outcome = this.decisions.again(trigger);
+      if (outcome) outcomes.push(outcome);
+      if (outcome) round.take(outcome);
+      // Without a change that waits it was a hold that ends.
+      if (said || (!outcome && !trigger.lookAt)) round.touched.add(trigger);
+    }
+    // Most looks find that there is still to be waited: nobody has to be told.
+    const looks = triggers.filter((trigger) => !round.touched.has(trigger));
+    if (looks.length)
+      tx.send(
+        'UPDATE trigger t SET look_at = one.look_at FROM unnest($1::uuid[], $2::timestamptz[]) AS one (uid, look_at) WHERE t.uid = one.uid',
+        [looks.map(({ uid }) => uid), looks.map(({ lookAt }) => lookAt)],
+      );
     await this.write(tx, round);
+    return outcomes;
   }
 
   /** Where the tag stands. Throws StatusError 503. */
@@ -189,7 +204,7 @@ export class Triggers {
     };
   }
 
-  private async write(tx: Tx, { firings, touched }: Round): Promise<void> {
+  private async write(tx: Tx, { firings, touched, outcomes }: Round): Promise<void> {
     if (!touched.size) return;
     const triggers = [...touched];
     const planned = triggers.flatMap((trigger) => (trigger.planned ?? []).map((one) => ({ ...one, uid: trigger.uid })));
@@ -199,8 +214,10 @@ export class Triggers {
          SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[])
          ON CONFLICT (trigger_uid, stream_uid) DO UPDATE SET generation = excluded.generation, moved_at = excluded.moved_at
       )
-      UPDATE trigger t SET last_triggered = one.last_triggered::jsonb, held = one.held, baseline = one.baseline::jsonb
-        FROM unnest($5::uuid[], ${unpacked('$6')}, ${unpacked('$7')}, ${unpacked('$8')}) AS one (uid, last_triggered, held, baseline) WHERE t.uid = one.uid`,
+      UPDATE trigger t SET last_triggered = one.last_triggered::jsonb, held = one.held, baseline = one.baseline::jsonb, control = one.control::jsonb,
+             look_at = one.look_at
+        FROM unnest($5::uuid[], ${unpacked('$6')}, ${unpacked('$7')}, ${unpacked('$8')}, ${unpacked('$9')}, $10::timestamptz[])
+             AS one (uid, last_triggered, held, baseline, control, look_at) WHERE t.uid = one.uid`,
       [
         planned.map((one) => one.uid),
         planned.map((one) => one.streamUid),
@@ -210,10 +227,13 @@ export class Triggers {
         packed(triggers.map((trigger) => trigger.lastTriggered && JSON.stringify(trigger.lastTriggered))),
         packed(triggers.map((trigger) => trigger.held)),
         packed(triggers.map((trigger) => trigger.baseline && JSON.stringify(trigger.baseline))),
+        packed(triggers.map((trigger) => trigger.control && JSON.stringify(trigger.control))),
+        triggers.map((trigger) => trigger.lookAt),
       ],
     );
     await this.firings.write(tx, firings);
     for (const trigger of triggers) this.changes.record(tx, triggerChange(trigger, 'MODIFIED'));
+    this.decisions.report(tx, outcomes);
   }
 }
 
@@ -221,37 +241,19 @@ export class Triggers {
 class Round {
   readonly firings: Firing[] = [];
   readonly touched = new Set<TriggerRecord>();
+  readonly outcomes: Outcome[] = [];
 
-  consider(trigger: TriggerRecord, move: TagMoved, traceparent: string): void {
-    const held = heldBy(trigger);
-    const state = { paused: trigger.spec.paused, planned: trigger.planned ?? [], ...(held ? { held: positionOf(held.move) } : {}) };
-    const decision = decideFiring(state, positionOf(move));
-    switch (decision.kind) {
-      case 'fire':
-        return this.fire({ trigger, move, traceparent, ...(decision.missed ? { missed: decision.missed } : {}) });
-      case 'hold':
-        return this.hold(trigger, move, traceparent);
-      case 'ignore':
-        return;
-      default:
-        decision satisfies never;
+  take(outcome: Outcome): void {
+    const { trigger, firing, isNews } = outcome;
+    if (firing) {
+      const { move } = firing;
+      const others = (trigger.planned ?? []).filter((one) => one.streamUid !== move.streamUid);
+      trigger.planned = [...others, positionOf(move)];
+      trigger.lastTriggered = { ...standingOf(move), at: new Date().toISOString() };
+      this.firings.push(firing);
     }
-  }
-
-  fire(firing: Firing): void {
-    const { trigger, move } = firing;
-    const others = (trigger.planned ?? []).filter((one) => one.streamUid !== move.streamUid);
-    trigger.planned = [...others, positionOf(move)];
-    trigger.lastTriggered = { ...standingOf(move), at: new Date().toISOString() };
-    // What was held is the same move, or one before it.
-    trigger.held = null;
-    this.firings.push(firing);
-    this.touched.add(trigger);
-  }
-
-  hold(trigger: TriggerRecord, move: TagMoved, traceparent: string): void {
-    trigger.held = JSON.stringify({ move, traceparent });
-    this.touched.add(trigger);
+    if (isNews) this.touched.add(trigger);
+    this.outcomes.push(outcome);
   }
 }
 

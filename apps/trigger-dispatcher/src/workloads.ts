@@ -9,7 +9,7 @@ import { ObjectMeta } from '@millrace/domain/object-meta';
 import { type Fields, isObject, listIn, metadataOf, textIn, withPullPolicies } from '@millrace/domain/pod-template';
 import { alreadyExists, badRequest, conflict, invalid, methodNotAllowed, notFound, StatusError, success } from '@millrace/domain/status';
 import { distinct, indexTriggers, takesAnnotation, type TagName } from '@millrace/domain/trigger-annotation';
-import { askedTags, followedTags, respecified, TAGS_MAX, validateWorkload } from '@millrace/domain/workload';
+import { askedTags, followedTags, pausedTags, respecified, TAGS_MAX, validateWorkload } from '@millrace/domain/workload';
 import { Store, type Tx } from '@millrace/platform/store';
 import { Builds } from './builds.ts';
 import { Changes, type Recorded } from './changes.ts';
@@ -167,14 +167,18 @@ export class Workloads {
     return round;
   }
 
-  private follow(tx: Tx, { uid, object }: WorkloadRecord, before: Fields | undefined): void {
-    const tags = followedTags(String(object['kind']), object);
-    if (before ? same(tags, followedTags(String(object['kind']), before)) : !tags.length) return;
-    if (before) tx.send('DELETE FROM workload_tag WHERE workload_uid = $1', [uid]);
-    tx.send(
-      'INSERT INTO workload_tag (workload_uid, namespace, stream, tag) SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[])',
-      [uid, tags.map((tag) => tag.namespace), tags.map((tag) => tag.stream), tags.map((tag) => tag.tag)],
-    );
+  private follow(tx: Tx, record: WorkloadRecord, before: Fields | undefined): void {
+    this.index(tx, 'workload_tag', followedTags, record, before);
+    this.index(tx, 'paused_tag', pausedTags, record, before);
+  }
+
+  private index(tx: Tx, table: string, tagsOf: typeof followedTags, { uid, object }: WorkloadRecord, before: Fields | undefined): void {
+    const tags = tagsOf(String(object['kind']), object);
+    if (before ? same(tags, tagsOf(String(object['kind']), before)) : !tags.length) return;
+    if (before) tx.send(`DELETE FROM ${table} WHERE workload_uid = $1`, [uid]);
+    tx.send(`INSERT INTO ${table} (workload_uid, namespace, stream, tag) SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[])`, [
+      ...[uid, tags.map((tag) => tag.namespace), tags.map((tag) => tag.stream), tags.map((tag) => tag.tag)],
+    ]);
   }
 
   /** A build that somebody asks for, or a controller of the reference's kind; answered with the Build. */

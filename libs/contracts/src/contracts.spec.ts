@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { namedSchemas } from './async-document.ts';
 import { fromToken, toToken, type EventContract } from './define.ts';
 import { events } from './events.ts';
-import { PullSecrets, requests } from './requests.ts';
+import { ExplainTag, PullSecrets, requests, SecretValues } from './requests.ts';
 import { resources } from './resources.ts';
 
 interface Shape {
@@ -62,7 +62,7 @@ describe('tokens of subjects', () => {
 });
 
 describe('requests and resources', () => {
-  it.each([PullSecrets])('$name has an example whose question and answer parse', (request) => {
+  it.each([PullSecrets, SecretValues, ExplainTag])('$name has an example whose question and answer parse', (request) => {
     const { question, answer } = JSON.parse(
       readFileSync(new URL(`../examples/${request.name}.v1.json`, import.meta.url), 'utf8'),
     ) as Record<string, unknown>;

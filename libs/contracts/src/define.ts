@@ -27,6 +27,8 @@ export interface EventContract<S extends z.ZodType = z.ZodType> {
   readonly parameters: readonly string[];
   /** Full subject of one event. */
   readonly subjectOf: (data: z.output<S>) => string;
+  /** What CloudEvents' `subject` says of one event, where it says anything. */
+  readonly about?: (data: z.output<S>) => string;
 }
 
 /** A question to the owner of a noun, answered over NATS request/reply. */
@@ -74,6 +76,9 @@ export function defineEvent<S extends z.ZodType>(definition: {
   data: S;
   parameters: readonly string[];
   address: (data: z.output<S>) => readonly string[];
+  /** CloudEvents type, where it is not ours to choose. */
+  type?: string;
+  about?: (data: z.output<S>) => string;
 }): EventContract<S> {
   const { address, ...rest } = definition;
   const subject = `${SUBJECT_PREFIX}.${definition.name}`;
@@ -82,7 +87,7 @@ export function defineEvent<S extends z.ZodType>(definition: {
     ...rest,
     subject,
     wildcard: `${subject}.>`,
-    type: `${TYPE_PREFIX}.${definition.name}.v1`,
+    type: definition.type ?? `${TYPE_PREFIX}.${definition.name}.v1`,
     subjectOf: (data) => [subject, ...address(data).map(toToken)].join('.'),
   };
 }

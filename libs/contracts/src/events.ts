@@ -1,6 +1,7 @@
 import { Image } from '@millrace/domain/image';
 import { ImageStreamMapping } from '@millrace/domain/image-stream';
 import { z } from 'zod';
+import { ArtifactPublished } from './cdevents.ts';
 import { defineEvent } from './define.ts';
 import { ImportCompleted, ImportWanted } from './imports.ts';
 
@@ -144,7 +145,13 @@ export const TagMoved = defineEvent({
   from: 'tag-store',
   to: ['trigger-dispatcher'],
   summary: 'A tag now points at another image.',
-  data: Moved.meta({ id: 'TagMoved' }),
+  data: Moved.extend({
+    superseded: z
+      .int()
+      .positive()
+      .optional()
+      .describe('How many newer images than the previous one were skipped: they waited for the tag, and the current one came after them'),
+  }).meta({ id: 'TagMoved' }),
   parameters: ['namespace', 'stream', 'tag'],
   address: (move) => [move.namespace, move.stream, move.tag],
 });
@@ -161,6 +168,69 @@ export const PullSpecChanged = defineEvent({
   parameters: ['namespace', 'stream', 'tag'],
   address: (move) => [move.namespace, move.stream, move.tag],
 });
+
+/**
+ * By the tag that it came in through: as many subjects as there are tags, so that the last message of each is the newest image of that tag's
+ * own, whatever the tag has been moved to since. With the digest in the subject there would be as many as images.
+ */
+export const ImageCreated = defineEvent({
+  name: 'image.created',
+  stream: 'MILLRACE_EVENTS',
+  from: 'tag-store',
+  to: [],
+  summary: 'An image that was not known is stored: by the mapping or import that put it on a tag for the first time.',
+  data: z
+    .object({
+      namespace: z.string(),
+      stream: z.string(),
+      tag: z.string().describe('The tag that brought it'),
+      image: z.string().describe('Image name, a digest'),
+      uid: z.string().describe('Of the stored image: one that was deleted and comes again has another'),
+      dockerImageReference: z.string().describe('Pull spec under which it is recorded'),
+      mediaType: z.string().optional().describe('Of its manifest'),
+      size: z.int().optional().describe('Bytes of its layers and config, compressed, where that is known'),
+      platforms: z
+        .array(z.object({ digest: z.string(), os: z.string(), architecture: z.string(), variant: z.string().optional() }))
+        .describe('What it runs on: of an index one for each of its images, which tell no event of their own'),
+      labels: z.record(z.string(), z.string()).describe('Labels of the image config, such as commit and source URL'),
+      cause: MoveCause,
+      createdAt: Instant,
+    })
+    .meta({ id: 'ImageCreated' }),
+  parameters: ['namespace', 'stream', 'tag'],
+  address: (created) => [created.namespace, created.stream, created.tag],
+});
+export type ImageCreated = z.infer<typeof ImageCreated.data>;
+
+/** The last message of a tag is what its import last failed by: it holds until a later `tag.moved` of it, or until its conditions say so. */
+export const ImportFailed = defineEvent({
+  name: 'import.failed',
+  stream: 'MILLRACE_EVENTS',
+  from: 'tag-store',
+  to: [],
+  summary: 'What a tag should point at cannot be imported, or now for another reason. Told when that changes, not with every try.',
+  data: z
+    .object({
+      namespace: z.string(),
+      stream: z.string(),
+      streamUid: z.string(),
+      tag: z.string(),
+      from: z.string().describe('Pull spec for which it was looked'),
+      reason: z.string().describe('In one word: NotFound, Unauthorized, …'),
+      message: z.string().describe('For people'),
+      previous: z
+        .object({ reason: z.string(), message: z.string() })
+        .nullable()
+        .describe('What it failed by before; null where it had not'),
+      image: z.string().describe('Image that the tag goes on pointing at; empty where it has none'),
+      generation: z.int().describe('Generation of the spec that the condition of the tag names'),
+      failedAt: Instant,
+    })
+    .meta({ id: 'ImportFailed' }),
+  parameters: ['namespace', 'stream', 'tag'],
+  address: (failure) => [failure.namespace, failure.stream, failure.tag],
+});
+export type ImportFailed = z.infer<typeof ImportFailed.data>;
 
 /** A workload, DeploymentConfig or BuildConfig that a tag's image was put into. */
 export const TriggeredObject = z
@@ -204,7 +274,20 @@ const Triggered = z.object({
   missed: z
     .object({ first: z.int().positive(), last: z.int().positive() })
     .optional()
-    .describe('Moves of the tag before this one that did not fire: while the trigger was paused, or because they were never heard of'),
+    .describe('Moves of the tag before this one that did not fire: something held them back, or they were never heard of'),
+  between: z
+    .array(z.object({ generation: z.int().positive(), image: z.string(), movedAt: Instant }))
+    .optional()
+    .describe('What the wait or the burst has skipped, oldest first; of many the newest. `missed` counts them all'),
+  waited: z
+    .object({
+      since: Instant.describe('When the change came'),
+      for: z.array(z.string()).describe('What it waited for: Held, Paused, AwaitingApproval, TooYoung, OutsideWindow, Coalescing, Storm'),
+      approvedBy: z.array(z.string()).optional(),
+      releasedBy: z.string().optional(),
+    })
+    .optional()
+    .describe('Where it did not fire at once'),
   object: TriggeredObject.optional().describe('Where no ImageTrigger fired: the object that follows the tag. `trigger` names it too'),
 });
 
@@ -241,6 +324,9 @@ export const events = [
   ImportCompleted,
   TagMoved,
   PullSpecChanged,
+  ImageCreated,
+  ImportFailed,
   BuildTriggered,
   DeployTriggered,
+  ArtifactPublished,
 ] as const;

@@ -2,8 +2,10 @@ import { Identity } from '@millrace/domain/access';
 import { Image } from '@millrace/domain/image';
 import { ImageStream } from '@millrace/domain/image-stream';
 import { Status } from '@millrace/domain/status';
+import { Blocker } from '@millrace/domain/tag-control';
 import { z } from 'zod';
 import { defineRequest, type Owner, type RequestContract } from './define.ts';
+import { TagTarget } from './events.ts';
 import { ImportedTag } from './imports.ts';
 
 /** `table: true` asks for rows that the owner prints (see Table below) beside the objects. */
@@ -209,6 +211,33 @@ export const PullSecrets = defineRequest({
 /** A bell, best effort: a secret of some namespace has changed, so who keeps some asks again. */
 export const PULL_SECRETS_BELL = 'tag-store.pull-secrets';
 
+const SecretKeyName = z.object({ name: z.string(), key: z.string() });
+
+/**
+ * Single values of a namespace's secrets, for what is sent in its name. Each is sealed by itself, bound to {@link sealedValueOf}, so that who has the
+ * key reads these and no others. Rung when any of them changes: {@link PULL_SECRETS_BELL}.
+ */
+export const SecretValues = defineRequest({
+  name: 'secret-values',
+  to: 'tag-store',
+  summary: 'Named keys of the secrets of a namespace, sealed.',
+  question: z.object({ namespace: z.string(), keys: z.array(SecretKeyName).max(200) }),
+  answer: z.object({
+    values: z
+      .array(
+        z.discriminatedUnion('kind', [
+          z.object({ kind: z.literal('sealed'), sealed: z.base64().describe('Of {"value": base64}') }),
+          z.object({ kind: z.literal('missing'), reason: z.string() }),
+          z.object({ kind: z.literal('unreadable'), reason: z.string() }),
+        ]),
+      )
+      .describe('In the order of the question'),
+  }),
+});
+
+/** What the sealed value of a key is bound to. */
+export const sealedValueOf = (namespace: string, { name, key }: z.infer<typeof SecretKeyName>): string => `${namespace}/${name}/${key}`;
+
 /** Asked once for all tags of an object that is written: those that it follows, and those by which it names images. */
 export const KnownTags = defineRequest({
   name: 'known-tags',
@@ -233,6 +262,31 @@ export const KnownTags = defineRequest({
   }),
 });
 
+/** What would become of an image that a push gave a tag now: asked by who explains what would happen. */
+export const ExplainTag = defineRequest({
+  name: 'explain-tag',
+  to: 'tag-store',
+  summary: 'What would become of a tag that is given an image now: whether it moves, waits, or does not take it, and why.',
+  question: z.object({ namespace: z.string(), stream: z.string(), tag: z.string(), image: z.string().describe('Digest') }),
+  answer: z
+    .object({
+      outcome: z.enum(['moves', 'waits', 'refused', 'unchanged']),
+      reason: z
+        .string()
+        .describe(
+          'In one word: Allowed, Current, Held, Paused, AwaitingApproval, TooYoung, OutsideWindow, Denied, Rejected or ApprovalExpired',
+        ),
+      message: z.string(),
+      blockers: z.array(Blocker).optional().describe('Everything that it would wait for'),
+      lookAt: z.string().optional().describe('When that would be decided again; absent where only a person can change anything'),
+      current: TagTarget.nullable().describe('What the tag points at; null where it points at nothing'),
+      pending: z.int().nonnegative().describe('How many changes wait for it now'),
+      followers: z.array(z.string()).describe('Tags of the stream that would be given the image too, when the tag moves'),
+    })
+    .nullable()
+    .describe('null where there is no such stream'),
+});
+
 /** Every request of the system. */
 export const requests: readonly RequestContract[] = [
   TagStoreObjects,
@@ -244,7 +298,9 @@ export const requests: readonly RequestContract[] = [
   ApplyImport,
   CurrentTag,
   PullSecrets,
+  SecretValues,
   KnownTags,
+  ExplainTag,
 ];
 
 /** The request that answers for a resource's owner. */

@@ -1,3 +1,5 @@
+import { Approval, Release } from '@millrace/domain/change-acts';
+import { Explanation } from '@millrace/domain/explanation';
 import { Image } from '@millrace/domain/image';
 import { ImageSignature } from '@millrace/domain/image-signature';
 import { ImageTrigger } from '@millrace/domain/image-trigger';
@@ -7,6 +9,7 @@ import { NamespaceObject, PROJECT_GROUP, ProjectRequest } from '@millrace/domain
 import { Secret, SecretList } from '@millrace/domain/secret';
 import { ServiceAccount } from '@millrace/domain/service-account';
 import { ImageStreamLayers } from '@millrace/domain/stream-layers';
+import { TAG_CHANGES, TagApproval, TagChange, TagRelease, TagRollback } from '@millrace/domain/tag-change';
 import {
   Build,
   BuildConfig,
@@ -21,6 +24,7 @@ import {
   ReplicationController,
   StatefulSet,
 } from '@millrace/domain/workload-shapes';
+import { WebhookPresetObject } from '@millrace/domain/webhook-presets';
 import type { z } from 'zod';
 import type { Owner } from './define.ts';
 
@@ -238,6 +242,21 @@ export const ImageTriggers: Resource = {
   namespaced: true,
   verbs: all,
   madeOf: { of: 'imagetriggers' },
+  subresources: [
+    { name: 'approve', kind: 'Approval', verbs: ['create'], schema: Approval },
+    { name: 'release', kind: 'Release', verbs: ['create'], schema: Release },
+  ],
+};
+/** What would become of an image of a tag; answered, and kept nowhere. */
+export const Explanations: Resource = {
+  ...TRIGGERS,
+  answersWithinMs: 30_000,
+  resource: 'explanations',
+  singular: 'explanation',
+  kind: 'Explanation',
+  namespaced: true,
+  schema: Explanation,
+  verbs: ['create'],
 };
 /** One webhook call to be made: state, attempts, and its replay. */
 export const Deliveries: Resource = {
@@ -248,6 +267,17 @@ export const Deliveries: Resource = {
   namespaced: true,
   verbs: ['get', 'list', 'delete'],
   subresources: [{ name: 'replay', kind: 'Delivery', verbs: ['create'] }],
+};
+
+/** Receivers of webhooks that are known; they come with the release. */
+export const WebhookPresets: Resource = {
+  ...TRIGGERS,
+  resource: 'webhookpresets',
+  singular: 'webhookpreset',
+  kind: 'WebhookPreset',
+  namespaced: false,
+  verbs: ['get', 'list'],
+  schema: WebhookPresetObject,
 };
 
 /*
@@ -346,6 +376,25 @@ export const ScheduledImports: Resource = {
   subresources: [{ name: 'check', kind: 'ScheduledImport', verbs: ['create'] }],
 };
 
+/** Tags whose spec holds changes back: what waits, why and until when, and what people do about it. */
+export const TagChanges: Resource = {
+  ...TAG_CHANGES,
+  version: 'v1',
+  singular: 'tagchange',
+  shortNames: ['tch'],
+  kind: 'TagChange',
+  namespaced: true,
+  verbs: ['get', 'list'],
+  owner: 'tag-store',
+  schema: TagChange,
+  madeOf: { of: 'imagestreams', separator: ':' },
+  subresources: [
+    { name: 'approve', kind: 'TagApproval', verbs: ['create'], schema: TagApproval },
+    { name: 'release', kind: 'TagRelease', verbs: ['create'], schema: TagRelease },
+    { name: 'rollback', kind: 'TagRollback', verbs: ['create'], schema: TagRollback },
+  ],
+};
+
 /** Every resource of the API. */
 export const resources: readonly Resource[] = [
   Images,
@@ -362,9 +411,12 @@ export const resources: readonly Resource[] = [
   Projects,
   ProjectRequests,
   ImageTriggers,
+  Explanations,
   Deliveries,
+  WebhookPresets,
   ...workloads,
   RegistryNotifications,
   DeadFacts,
   ScheduledImports,
+  TagChanges,
 ];

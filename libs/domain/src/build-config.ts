@@ -58,6 +58,10 @@ const tagOf = (from: Fields, namespace: string) =>
 export const followedByBuildConfig = (object: Fields): TagName[] =>
   distinct(imageTriggers(object).flatMap(({ tag, paused }) => (paused ? [] : [tag])));
 
+/** The tags that it would follow were its triggers not paused, each once. */
+export const pausedByBuildConfig = (object: Fields): TagName[] =>
+  distinct(imageTriggers(object).flatMap(({ tag, paused }) => (paused ? [tag] : [])));
+
 /** What a build is to be made for: one build with all causes, each tag once; empty where nothing is new. */
 export function buildCauses(object: Fields, resolve: Resolve): BuildCause[] {
   const causes = new Map<string, BuildCause>();

@@ -1,5 +1,7 @@
 /** What one attempt to call a webhook came to. */
-export type AttemptOutcome = { kind: 'answered'; status: number; retryAfter?: string } | { kind: 'failed'; error: string };
+export type AttemptOutcome =
+  /** `accepted` where not every 2xx is success, `meaning` where more is known than the status. */
+  { kind: 'answered'; status: number; retryAfter?: string; accepted?: boolean; meaning?: string } | { kind: 'failed'; error: string };
 
 /** What the attempt was about. `attempts` counts this one too; `random` is in [0, 1). */
 export interface AttemptContext {
@@ -41,8 +43,8 @@ const RETRY_AFTER_MS = { min: SECOND, max: 6 * HOUR };
  * `Retry-After` of a 429 or 503 is obeyed within bounds. The last attempt falls at the end of the day; after it comes `dead`.
  */
 export function nextStep(outcome: AttemptOutcome, context: AttemptContext): NextStep {
-  if (outcome.kind === 'answered' && outcome.status >= 200 && outcome.status < 300) return { kind: 'delivered' };
-  const reason = outcome.kind === 'failed' ? outcome.error : reasonOf(outcome.status);
+  if (outcome.kind === 'answered' && (outcome.accepted ?? (outcome.status >= 200 && outcome.status < 300))) return { kind: 'delivered' };
+  const reason = outcome.kind === 'failed' ? outcome.error : (outcome.meaning ?? reasonOf(outcome.status));
   if (outcome.kind === 'answered' && outcome.status === 410) return { kind: 'gone', reason };
   const deadline = context.firstAttemptAt.getTime() + GIVE_UP_AFTER_MS;
   if (context.now.getTime() >= deadline) return { kind: 'dead', reason };

@@ -14,12 +14,14 @@ interface Trigger {
   last: string;
 }
 
-function automaticTriggers(object: Fields): Trigger[] {
+const automaticTriggers = (object: Fields): Trigger[] => imageTriggers(object).filter(({ params }) => params['automatic'] === true);
+
+function imageTriggers(object: Fields): Trigger[] {
   const namespace = textIn(metadataOf(object), 'namespace');
   return listIn(object['spec'], 'triggers').flatMap((trigger, index): Trigger[] => {
     const params = fieldsIn(trigger, 'imageChangeParams');
     const from = fieldsIn(params, 'from');
-    if (textIn(trigger, 'type') !== 'ImageChange' || params['automatic'] !== true || textIn(from, 'kind') !== 'ImageStreamTag') return [];
+    if (textIn(trigger, 'type') !== 'ImageChange' || textIn(from, 'kind') !== 'ImageStreamTag') return [];
     const tag = tagOfReference({ name: textIn(from, 'name'), namespace: textIn(from, 'namespace') }, namespace);
     const containers = listIn(params, 'containerNames').filter((name) => typeof name === 'string');
     return tag ? [{ index, params, tag, containers, last: textIn(params, 'lastTriggeredImage') }] : [];
@@ -28,6 +30,10 @@ function automaticTriggers(object: Fields): Trigger[] {
 
 /** The tags whose moves concern a DeploymentConfig, each once. */
 export const followedByDeploymentConfig = (object: Fields): TagName[] => distinct(automaticTriggers(object).map(({ tag }) => tag));
+
+/** The tags that it would follow were its triggers automatic, each once. */
+export const pausedByDeploymentConfig = (object: Fields): TagName[] =>
+  distinct(imageTriggers(object).flatMap(({ params, tag }) => (params['automatic'] === true ? [] : [tag])));
 
 export type DeploymentConfigOutcome<T extends Fields = Fields> =
   | { kind: 'unchanged' }

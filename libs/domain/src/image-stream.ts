@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { Image } from './image.ts';
 import { ObjectMeta, ObjectReference, optional } from './object-meta.ts';
+import { TagControl, TagControlStatus } from './tag-control.ts';
 
 export const IMAGE_GROUP = 'image.openshift.io';
 export const IMAGE_API_VERSION = 'image.openshift.io/v1';
@@ -33,6 +34,7 @@ export const TagReference = z
     generation: z.int().nullish().describe('Generation of the spec at which the tag last changed. 0 asks for an import.'),
     importPolicy: optional(TagImportPolicy).describe('How the image is imported.'),
     referencePolicy: optional(TagReferencePolicy).describe('Which pull spec is given out.'),
+    control: optional(TagControl).describe('What holds back the images that come for the tag.'),
   })
   .meta({ id: 'TagReference', description: 'One tag of the spec: where it comes from and how it is imported.' });
 export type TagReference = z.infer<typeof TagReference>;
@@ -71,6 +73,7 @@ export const NamedTagEventList = z
     tag: z.string().describe('The tag.'),
     items: z.array(TagEvent).nullable().default(null).describe('Where it has been, newest first.'),
     conditions: optional(z.array(TagEventCondition)).describe('What is the matter with it.'),
+    control: optional(TagControlStatus).describe('What waits for it; there where its spec has a control.'),
   })
   .meta({ id: 'NamedTagEventList', description: 'The history of one tag.' });
 export type NamedTagEventList = z.infer<typeof NamedTagEventList>;

@@ -6,6 +6,7 @@ import { formatStreamTag, splitStreamTag, type StreamTagName } from './stream-na
 import { defaultTag, type StreamDefaults } from './stream-spec.ts';
 import { newTagMetadataErrors, withoutTag } from './stream-tag.ts';
 import { validateTag } from './stream-validation.ts';
+import { keepControls, withSentControl } from './tag-control.ts';
 
 /*
  * What a write of an ImageTag means for the stream. It shows the same tag as an ImageStreamTag does, as the stream has it: `spec` is
@@ -19,7 +20,8 @@ const SPEC_ONLY = 'may not update fields other than spec';
 
 /** The submitted object in stored form: its spec has the defaults. */
 export function defaultImageTag(submitted: ImageTag, defaults?: StreamDefaults): ImageTag {
-  return { ...submitted, spec: submitted.spec ? defaultTag(submitted.spec, defaults) : null };
+  const { spec } = submitted;
+  return { ...submitted, spec: spec ? withSentControl(defaultTag(spec, defaults), spec) : null };
 }
 
 /** Refuses an ImageTag that cannot be created. Answers it with the name of its tag where it gives none. */
@@ -66,7 +68,9 @@ export function withPutImageTag(
   const before = stream.spec.tags?.find((tag) => tag.name === name.tag);
   refuse(submitted, updateErrors(stream, name.tag, submitted, patched));
   const { spec } = withoutTag(stream.spec, name.tag);
-  return { spec: submitted.spec ? { ...spec, tags: [...(spec.tags ?? []), submitted.spec] } : spec, created: !before };
+  const put = submitted.spec ? [submitted.spec] : [];
+  const kept = patched ? put : (keepControls(before && [before], put) ?? put);
+  return { spec: kept.length ? { ...spec, tags: [...(spec.tags ?? []), ...kept] } : spec, created: !before };
 }
 
 function updateErrors(stream: ImageStream, tag: string, submitted: ImageTag, patched: boolean): FieldError[] {

@@ -1,10 +1,13 @@
 import { z } from 'zod';
 import type { AddressPolicy } from './address.ts';
+import type { ScheduleProblem } from './change-control.ts';
 import { validateLabels } from './labels.ts';
 import { ObjectMeta, ObjectReference, optional } from './object-meta.ts';
 import { type FieldError, forbiddenField, invalidValue, required } from './status.ts';
 import { formatStreamTag, namespaceProblems, splitStreamTag, streamNameProblems } from './stream-names.ts';
-import { completeWebhook, TriggerWebhook, validateWebhook, type WebhookSpec } from './trigger-webhook.ts';
+import { controlOf, type TriggerControl, triggerControl, validateTriggerControl } from './trigger-control.ts';
+import { completeWebhook, TriggerWebhook, type WebhookSpec } from './trigger-webhook.ts';
+import { validateWebhook } from './webhook-validation.ts';
 
 export const TRIGGER_GROUP = 'triggers.millrace.dev';
 export const TRIGGER_API_VERSION = 'triggers.millrace.dev/v1';
@@ -21,7 +24,7 @@ export const ImageTrigger = z
       z.object({
         kind: optional(z.string()).describe('Build or Deploy: which event is told'),
         from: optional(ObjectReference).describe('The ImageStreamTag that is followed'),
-        paused: optional(z.boolean()).describe('Holds the newest move back until it is false again'),
+        ...triggerControl,
         fireOnCreate: optional(z.boolean()).describe('Whether the image that the tag already points at fires'),
         webhooks: optional(z.array(TriggerWebhook)),
       }),
@@ -34,7 +37,7 @@ export type ImageTrigger = z.infer<typeof ImageTrigger>;
 export type TriggerKind = 'Build' | 'Deploy';
 
 /** A spec as it is kept: valid, with its defaults. */
-export interface TriggerSpec {
+export interface TriggerSpec extends TriggerControl {
   kind: TriggerKind;
   from: { kind: 'ImageStreamTag'; namespace: string; name: string };
   paused: boolean;
@@ -49,6 +52,7 @@ export function completeSpec(trigger: ImageTrigger, namespace: string): TriggerS
   return {
     kind: spec.kind === 'Build' ? 'Build' : 'Deploy',
     from: { kind: 'ImageStreamTag', namespace: spec.from?.namespace || namespace, name: formatStreamTag(name, tag) },
+    ...controlOf(spec),
     paused: spec.paused ?? false,
     fireOnCreate: spec.fireOnCreate ?? false,
     webhooks: (spec.webhooks ?? []).map(completeWebhook),
@@ -56,14 +60,17 @@ export function completeSpec(trigger: ImageTrigger, namespace: string): TriggerS
 }
 
 /** Everything that is wrong with a trigger as a client wrote it; `allow` says which addresses a webhook may name. */
-export function validateTrigger(trigger: ImageTrigger, { namespace, allow }: { namespace: string; allow: AddressPolicy }): FieldError[] {
+export function validateTrigger(
+  trigger: ImageTrigger,
+  { namespace, allow, scheduleProblem }: { namespace: string; allow: AddressPolicy; scheduleProblem: ScheduleProblem },
+): FieldError[] {
   const { metadata, spec = {} } = trigger;
   const errors = [...validateMetadata(metadata, namespace), ...validateLabels(metadata)];
   for (const [key, value] of Object.entries(metadata.annotations ?? {}))
     if (value.includes('\0')) errors.push(invalidValue('metadata.annotations', key, 'its value may not hold a NUL character'));
   if (!spec.kind) errors.push(required('spec.kind', 'Build or Deploy'));
   else if (spec.kind !== 'Build' && spec.kind !== 'Deploy') errors.push(notSupported('spec.kind', spec.kind, ['Build', 'Deploy']));
-  errors.push(...validateFrom(spec.from));
+  errors.push(...validateFrom(spec.from), ...validateTriggerControl(spec, 'spec', scheduleProblem));
   const webhooks = spec.webhooks ?? [];
   if (webhooks.length > WEBHOOKS_MAX)
     errors.push(forbiddenField('spec.webhooks', `${webhooks.length} webhooks; a trigger has at most ${WEBHOOKS_MAX}`));
@@ -92,7 +99,7 @@ function validateMetadata({ name = '', generateName = '' }: ObjectMeta, namespac
   return errors;
 }
 
-function validateFrom(from: ObjectReference | undefined): FieldError[] {
+export function validateFrom(from: ObjectReference | undefined): FieldError[] {
   if (!from) return [required('spec.from', 'the ImageStreamTag to follow')];
   const errors: FieldError[] = [];
   if (from.kind !== 'ImageStreamTag')

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ImageManifest } from './image.ts';
 import { ImageStream } from './image-stream.ts';
-import { decideImport, type Imported } from './import-outcome.ts';
+import { decideImport, heldBack, type Imported } from './import-outcome.ts';
 import { CHECKED_ANNOTATION } from './import-plan.ts';
 
 const NOW = '2026-01-02T03:04:05Z';
@@ -181,6 +181,35 @@ describe('an image that was not found', () => {
   });
 });
 
+describe('a failure is news', () => {
+  const known = (given: object = {}) => aStream({ conditions: [{ ...condition('gone'), ...given }] });
+  const otherReason = failed('no', { result: { kind: 'failed', reason: 'Unauthorized', message: 'no' } });
+
+  it.each([
+    ['the first of a tag', aStream(), failed('gone'), true],
+    ['the first of a tag that it makes', undefined, failed('gone'), true],
+    ['the same again', known(), failed('gone'), false],
+    ['the same in other words', known(), failed('gone, ask again in 13 s'), false],
+    ['for another reason', known(), otherReason, true],
+    ['for the same reason, of a spec that has changed since', known({ generation: 2 }), failed('gone too'), true],
+    ['after one that is over', known({ status: 'True' }), failed('gone'), true],
+  ])('%s: %s', (_what, stream, imported, news) => {
+    expect(decide(stream, imported).failures).toHaveLength(news ? 1 : 0);
+  });
+
+  it('with what failed before and what the tag goes on pointing at', () => {
+    expect(decide(known(), otherReason).failures).toEqual([
+      {
+        tag: 't',
+        from: 'e.io/a/b:1',
+        image: 'A',
+        condition: expect.objectContaining({ reason: 'Unauthorized' }) as object,
+        previous: expect.objectContaining({ message: 'gone' }) as object,
+      },
+    ]);
+  });
+});
+
 describe('an import in the background', () => {
   it.each([
     ['a tag that is no longer in the spec', { tag: null }, 'tag-gone'],
@@ -213,5 +242,54 @@ describe('an import in the background', () => {
 
     expect(outcome.events.map(({ event }) => event.generation)).toEqual([1, 1]);
     expect(outcome.conditions).toMatchObject([{ condition: { generation: 1 } }]);
+  });
+});
+
+describe('an image that waits because the tag holds it back', () => {
+  const waits = (image: string, given: Partial<Imported> = {}) => found(image, { waits: true, ...given });
+  /** The tag of {@link aStream}, and what waits for it. */
+  const waiting = (image: string, generation: number, given: Parameters<typeof aStream>[0] = {}): ImageStream => {
+    const stream = aStream(given);
+    const newest = { image, dockerImageReference: `e.io/a/b@${image}`, generation, since: BEFORE };
+    const control = { decision: { kind: 'Waiting', reason: 'Held', message: 'frozen', at: BEFORE }, pending: 1, newest };
+    return { ...stream, status: { ...stream.status, tags: stream.status.tags?.map((list) => ({ ...list, control })) } };
+  };
+
+  it.each<[string, ImageStream, Imported, { event?: number; spec?: number }]>([
+    ['leaves the spec as it is', aStream(), waits('B'), { event: 3, spec: 3 }],
+    ['by a spec that is newer than the image has been looked for', aStream({ tag: { generation: 4 } }), waits('B'), { event: 4, spec: 4 }],
+    [
+      'from another source makes that the source of the next generation',
+      aStream(),
+      waits('B', { from: 'e.io/a/b:2' }),
+      { event: 4, spec: 0 },
+    ],
+    ['for a tag without a generation gives it one', aStream({ tag: { generation: null } }), waits('B'), { event: 4, spec: 0 }],
+    ['and waits already changes nothing', waiting('B', 3), waits('B'), { spec: 3 }],
+    [
+      'and waits already is the one that a newer spec asked for',
+      waiting('B', 3, { tag: { generation: 5 } }),
+      waits('B'),
+      { event: 5, spec: 5 },
+    ],
+    ['after another one comes behind it', waiting('B', 3), waits('C'), { event: 3, spec: 3 }],
+    ['is called off by what the tag has', waiting('B', 3), found('A'), { event: 4, spec: 0 }],
+  ])('%s', (_, stream, imported, { event, spec }) => {
+    const outcome = decide(stream, imported);
+
+    expect(outcome.events.map((one) => one.event.generation)).toEqual(event === undefined ? [] : [event]);
+    expect(outcome.spec.tags).toMatchObject([{ name: 't', generation: spec }]);
+  });
+
+  it('is told to who asked, with why the tag stays; so is one that is denied', () => {
+    const denied = aStream({ conditions: [{ ...condition('D is denied: CVE'), reason: 'Denied' }] });
+
+    expect(heldBack(waiting('B', 3), [{ tag: 't', image: 'B' }])).toEqual(['B is stored, and s:t stays where it is for now: frozen']);
+    expect(heldBack(denied, [{ tag: 't', image: 'D' }])).toEqual(['s:t does not take D: D is denied: CVE']);
+    expect(heldBack(waiting('B', 3), [{ tag: 't', image: 'A' }])).toEqual([]);
+  });
+
+  it('ends the failure of an import: it was found', () => {
+    expect(decide(aStream({ conditions: [condition('gone')] }), waits('B')).conditions).toEqual([{ tag: 't', condition: null }]);
   });
 });

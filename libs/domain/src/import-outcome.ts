@@ -22,6 +22,8 @@ export interface Imported {
   referencePolicy: TagReference['referencePolicy'];
   /** What a failure does to a tag that is not in the spec: make it, as for an image that was asked for by itself, or leave it. */
   makesTag: boolean;
+  /** The tag's control lets what was found wait: the image is put aside, and a spec that asked for no other source stays as it is. */
+  waits?: boolean;
   result:
     | { kind: 'found'; image: string; pullSpec: string; manifests?: readonly ImageManifest[] }
     | { kind: 'failed'; reason: string; message: string };
@@ -37,9 +39,23 @@ export interface Outcome {
   events: { tag: string; event: TagEvent; counterpart: boolean }[];
   /** Conditions of tags: those that fail have one, those that were found none. */
   conditions: { tag: string; condition: TagEventCondition | null }[];
+  /** Failures that are news; see {@link isNews}. */
+  failures: Failure[];
   ignored: { tag: string; reason: Ignored }[];
   /** Of the stream; undefined where nothing is to be written at all. */
   annotations: Record<string, string> | undefined;
+}
+
+/** That a tag cannot be imported, to be told to whoever follows it. */
+export interface Failure {
+  tag: string;
+  /** Pull spec for which it was looked. */
+  from: string;
+  condition: TagEventCondition;
+  /** What it failed by before. */
+  previous: TagEventCondition | undefined;
+  /** What the tag goes on pointing at; empty where it has no image. */
+  image: string;
 }
 
 export interface OutcomeOptions {
@@ -62,6 +78,7 @@ export function decideImport(
     spec: stream?.spec ?? { lookupPolicy: { local: false } },
     events: [],
     conditions: [],
+    failures: [],
     ignored: [],
     annotations: undefined,
   };
@@ -81,25 +98,30 @@ export function decideImport(
       const condition = failed(result, { generation, now });
       if (!hasCondition(list, condition)) {
         outcome.conditions.push({ tag, condition });
+        const previous = list?.conditions?.find(isFailure);
+        if (isNews(previous, condition, specTag))
+          outcome.failures.push({ tag, from: one.from, condition, previous, image: list?.items?.[0]?.image ?? '' });
         lists.set(tag, { tag, items: list?.items ?? null, conditions: [condition] });
         if (specTag) specTags.set(tag, { ...specTag, generation: 0 });
       }
       if (!specTag && one.makesTag) specTags.set(tag, specTagFor(undefined, made));
       continue;
     }
-    const top = list?.items?.[0];
+    const top = newestOf(list);
     const counterpart = isCounterpart(top, result, manifestsOf);
     const isSame = counterpart || (top?.image === result.image && top.dockerImageReference === result.pullSpec);
     const changed = !isSame || specTag?.generation == null || specTag.generation > (top?.generation ?? 0);
+    // A spec that is newer than the tag's image means that an import is to come: it has come where its image waits.
+    const stamped = changed && !(one.waits && specTag?.generation != null && isFrom(specTag, one.from));
     if (changed || counterpart) {
       // Where the spec stays as it is, so does the stream's generation.
-      const at = changed ? generation : (top?.generation ?? generation);
+      const at = stamped ? generation : ((changed ? specTag?.generation : top?.generation) ?? generation);
       const event = { created: now, dockerImageReference: result.pullSpec, image: result.image, generation: at };
       outcome.events.push({ tag, event, counterpart });
       lists.set(tag, { tag, items: [event] });
     }
     if (list?.conditions?.length) outcome.conditions.push({ tag, condition: null });
-    const next = changed ? specTagFor(specTag, made) : (specTag as TagReference);
+    const next = stamped ? specTagFor(specTag, made) : (specTag as TagReference);
     specTags.set(tag, { ...next, importPolicy });
   }
   outcome.spec = { ...outcome.spec, tags: [...specTags.values()] };
@@ -109,6 +131,26 @@ export function decideImport(
   return outcome;
 }
 
+/** What whoever asked for an import is told of images that were found and did not move their tags. */
+export function heldBack(
+  { metadata, status }: Pick<ImageStream, 'metadata'> & Partial<Pick<ImageStream, 'status'>>,
+  found: readonly { tag: string; image: string }[],
+): string[] {
+  return found.flatMap(({ tag, image }) => {
+    const list = status?.tags?.find((one) => one.tag === tag);
+    const denied = list?.conditions?.find(({ reason, message }) => reason === 'Denied' && message?.includes(image));
+    if (denied) return [`${metadata.name}:${tag} does not take ${image}: ${denied.message}`];
+    if (!image || list?.control?.newest?.image !== image) return [];
+    return [`${image} is stored, and ${metadata.name}:${tag} stays where it is for now: ${list.control.decision.message}`];
+  });
+}
+
+/** What the tag was given last: it may wait. */
+const newestOf = (list: NamedTagEventList | undefined): Pick<TagEvent, 'image' | 'dockerImageReference' | 'generation'> | undefined =>
+  list?.control?.newest ?? list?.items?.[0];
+
+const isFrom = ({ from }: TagReference, pullSpec: string): boolean => from?.kind === 'DockerImage' && from.name === pullSpec;
+
 function whyIgnored(
   { generation, from, importPolicy }: Imported,
   specTag: TagReference | undefined,
@@ -116,7 +158,7 @@ function whyIgnored(
 ): Ignored | undefined {
   if (generation === null) return undefined;
   if (!specTag) return 'tag-gone';
-  if (specTag.from?.kind !== 'DockerImage' || specTag.from.name !== from || specTag.reference) return 'source-changed';
+  if (!isFrom(specTag, from) || specTag.reference) return 'source-changed';
   if ((specTag.importPolicy?.importMode ?? '') !== (importPolicy?.importMode ?? '')) return 'source-changed';
   const current = specTag.generation ?? 0;
   // It was a failure that raised the generation: who tries again need not have heard of it.
@@ -147,6 +189,16 @@ function failed({ reason, message }: { reason: string; message: string }, at: { 
   };
 }
 
+const isFailure = ({ type, status }: TagEventCondition): boolean => type === 'ImportSuccess' && status === 'False';
+
+/**
+ * Whether a failure is worth an event: the first, one for another reason, or one of another wish. Messages alone may differ with every try, such
+ * as by how long a registry wants to be left alone.
+ */
+function isNews(previous: TagEventCondition | undefined, { reason }: TagEventCondition, specTag: TagReference | undefined): boolean {
+  return !previous || previous.reason !== reason || (specTag?.generation ?? 0) > previous.generation;
+}
+
 function hasCondition(list: NamedTagEventList | undefined, { type, status, reason, message }: TagEventCondition): boolean {
   return (list?.conditions ?? []).some(
     (known) => known.type === type && known.status === status && known.reason === reason && known.message === message,
@@ -155,7 +207,7 @@ function hasCondition(list: NamedTagEventList | undefined, { type, status, reaso
 
 /** Another digest of the index that the tag has: one that was built anew around the same images, or got attestations. */
 function isCounterpart(
-  top: TagEvent | undefined,
+  top: Pick<TagEvent, 'image' | 'dockerImageReference'> | undefined,
   { image, pullSpec, manifests = [] }: Extract<Imported['result'], { kind: 'found' }>,
   manifestsOf: OutcomeOptions['manifestsOf'],
 ): boolean {

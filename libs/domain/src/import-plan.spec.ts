@@ -111,6 +111,11 @@ const item = (generation: number) => ({
   items: [{ created: '2026-01-01T00:00:00Z', dockerImageReference: 'e.io/a/b@x', image: 'x', generation }],
 });
 const failed = (generation: number) => ({ tag: 'a', items: null, conditions: [{ type: 'ImportSuccess', status: 'False', generation }] });
+const observed = (observedGeneration: number) => ({
+  decision: { kind: 'Waiting', reason: 'Held', message: '', at: '' },
+  pending: 1,
+  observedGeneration,
+});
 
 describe('a stream', () => {
   it.each([
@@ -142,6 +147,18 @@ describe('a stream', () => {
     ['leaves a tag that was imported', { annotations: checked, spec: { tags: [tag(2)] }, status: { tags: [item(2)] } }, false, []],
     ['leaves a tag whose failure is known', { annotations: checked, spec: { tags: [tag(2)] }, status: { tags: [failed(2)] } }, false, []],
     ['leaves a tag that was pushed to since', { annotations: checked, spec: { tags: [tag(2)] }, status: { tags: [item(5)] } }, false, []],
+    [
+      'leaves a tag whose image was found and waits',
+      { annotations: checked, spec: { tags: [tag(6)] }, status: { tags: [{ ...item(2), control: observed(6) }] } },
+      false,
+      [],
+    ],
+    [
+      'brings a tag whose spec is newer than the image that waits',
+      { annotations: checked, spec: { tags: [tag(7)] }, status: { tags: [{ ...item(2), control: observed(6) }] } },
+      false,
+      ['a'],
+    ],
     ['leaves a tag without a generation by itself', { annotations: checked, spec: { tags: [tag(null)] } }, false, []],
     [
       'takes it along where another tag is due',

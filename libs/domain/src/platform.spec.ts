@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { bringsTheSame, choosePlatform, goPlatform, isAttestation, type PlatformEntry } from './platform.ts';
+import { bringsTheSame, choosePlatform, goPlatform, isAttestation, type PlatformEntry, platformsOf } from './platform.ts';
 
 const entry = (text: string, annotations?: Record<string, string>): PlatformEntry => {
   const [os = '', architecture = ''] = text.split('/');
@@ -78,5 +78,30 @@ describe('two indexes bring the same image to every platform', () => {
     ['but not when neither has an image', [ATTESTATION], [ATTESTATION], false],
   ])('%s', (_title, one, other, same) => {
     expect(bringsTheSame(one, other)).toBe(same);
+  });
+});
+
+describe('what an image runs on', () => {
+  const image = (given: object) => ({ metadata: { name: 'sha256:own' }, ...given }) as Parameters<typeof platformsOf>[0];
+  const manifest = (digest: string, os: string, architecture: string, variant?: string) => ({
+    ...{ digest, os, architecture, variant, mediaType: 'm', manifestSize: 1 },
+  });
+
+  it.each([
+    ['an image', image({ dockerImageMetadata: { Os: 'linux', Architecture: 'arm64', Variant: 'v8' } }), ['sha256:own linux arm64 v8']],
+    ['an image that leaves Linux out', image({ dockerImageMetadata: { Architecture: 'amd64' } }), ['sha256:own linux amd64']],
+    ['an image whose config says nothing', image({ dockerImageMetadata: { Architecture: 7 } }), []],
+    ['an image without config', image({}), []],
+    [
+      'an index, without its attestations',
+      image({
+        dockerImageManifests: [manifest('a', 'linux', 'arm', 'v7'), manifest('b', 'unknown', 'unknown'), manifest('c', 'windows', 'amd64')],
+      }),
+      ['a linux arm v7', 'c windows amd64'],
+    ],
+  ])('%s', (_what, given, expected) => {
+    expect(
+      platformsOf(given).map(({ digest, os, architecture, variant }) => [digest, os, architecture, variant].filter(Boolean).join(' ')),
+    ).toEqual(expected);
   });
 });

@@ -1,4 +1,4 @@
-import type { ImageManifest } from './image.ts';
+import type { Image, ImageManifest } from './image.ts';
 
 /*
  * What an index (or manifest list) means: one image a platform. Of two indexes that name the same images only the wrapping differs: what anybody
@@ -39,6 +39,26 @@ export function isAttestation({ platform, annotations }: PlatformEntry): boolean
   const about = annotations?.['vnd.docker.reference.type'];
   return about === 'attestation-manifest' || (platform?.architecture === NONE && platform.os === NONE);
 }
+
+/** An image for one platform. */
+export interface PlatformImage extends Platform {
+  digest: string;
+  variant?: string;
+}
+
+/** What an image runs on: of an index each of its images, of any other itself, where its config says. */
+export function platformsOf({ metadata, dockerImageManifests, dockerImageMetadata }: Image): PlatformImage[] {
+  if (dockerImageManifests?.length)
+    return dockerImageManifests
+      .filter(({ os, architecture }) => !isAttestation({ platform: { os, architecture } }))
+      .map(({ digest, os, architecture, variant }) => ({ digest, os, architecture, ...(variant ? { variant } : {}) }));
+  const [os, architecture, variant] = ['Os', 'Architecture', 'Variant'].map((key) => textOf(dockerImageMetadata?.[key]));
+  if (!architecture) return [];
+  // Configs of Docker's own format leave Linux out.
+  return [{ digest: metadata.name ?? '', os: os || LINUX_AMD64.os, architecture, ...(variant ? { variant } : {}) }];
+}
+
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
 
 type Listed = Pick<ImageManifest, 'digest' | 'architecture' | 'os' | 'variant'>;
 

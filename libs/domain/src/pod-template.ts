@@ -6,7 +6,7 @@ import { tryParseReference } from './image-reference.ts';
 export type Fields = Record<string, unknown>;
 
 /** Kinds that hold a pod template, and where; a Pod is one itself. */
-const TEMPLATE_PATHS: Record<string, readonly string[]> = {
+export const TEMPLATE_PATHS: Readonly<Record<string, readonly string[]>> = {
   Pod: [],
   ReplicationController: ['spec', 'template'],
   Deployment: ['spec', 'template'],

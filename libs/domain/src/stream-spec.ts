@@ -1,5 +1,6 @@
 import type { ImageStream, ImageStreamSpec, ImageStreamStatus, NamedTagEventList, TagEvent, TagReference } from './image-stream.ts';
 import type { ObjectReference } from './object-meta.ts';
+import { sameControl, storedControl } from './tag-control.ts';
 
 /*
  * What a server makes of a stream that a client sends: defaults, the order of tags, and generations. `metadata.generation`
@@ -31,6 +32,7 @@ export function defaultSpec(spec: ImageStreamSpec, defaults: StreamDefaults = {}
 
 /** One spec tag with its defaults; `annotations` and `generation` are always there, what is false or empty is left out. */
 export function defaultTag(tag: TagReference, { importMode = 'Legacy' }: StreamDefaults = {}): TagReference {
+  const control = storedControl(tag.control);
   return {
     name: tag.name,
     annotations: tag.annotations && Object.keys(tag.annotations).length ? tag.annotations : null,
@@ -43,6 +45,7 @@ export function defaultTag(tag: TagReference, { importMode = 'Legacy' }: StreamD
       importMode: tag.importPolicy?.importMode || importMode,
     },
     referencePolicy: { type: tag.referencePolicy?.type || 'Source' },
+    ...(control ? { control } : {}),
   };
 }
 
@@ -113,10 +116,12 @@ export function nextStatus(old: ImageStream, submitted: ImageStreamStatus): Imag
   };
 }
 
-/** The generation up to which a tag's source has been looked at, successfully or not; 0 where it never was. */
-export function observedGeneration(list: Pick<NamedTagEventList, 'items' | 'conditions'> | undefined): number {
+type Observed = Pick<NamedTagEventList, 'items' | 'conditions' | 'control'>;
+
+/** The generation up to which a tag's source has been looked at, successfully or not; 0 where it never was. What was found may wait. */
+export function observedGeneration(list: Observed | undefined): number {
   const condition = list?.conditions?.find((candidate) => candidate.type === 'ImportSuccess');
-  return Math.max(list?.items?.[0]?.generation ?? 0, condition?.generation ?? 0);
+  return Math.max(list?.items?.[0]?.generation ?? 0, condition?.generation ?? 0, list?.control?.observedGeneration ?? 0);
 }
 
 /** Whether a tag can be imported at all: it names an image in a registry, and not just as a reference. */
@@ -125,7 +130,7 @@ export function isImportable(tag: TagReference): boolean {
 }
 
 /** Whether a tag's source is newer than what was last imported, or tried. A tag without a generation never was. */
-export function needsImport(tag: TagReference, list: Pick<NamedTagEventList, 'items' | 'conditions'> | undefined): boolean {
+export function needsImport(tag: TagReference, list: Observed | undefined): boolean {
   return isImportable(tag) && (tag.generation == null || tag.generation > observedGeneration(list));
 }
 
@@ -164,9 +169,13 @@ function sameSpec(a: ImageStreamSpec, b: ImageStreamSpec): boolean {
     a.lookupPolicy.local === b.lookupPolicy.local &&
     (a.dockerImageRepository ?? '') === (b.dockerImageRepository ?? '') &&
     aTags.length === bTags.length &&
-    aTags.every((tag, i) => same(tag, bTags[i]))
+    aTags.every((tag, i) => sameTag(tag, bTags[i]))
   );
 }
+
+/** Of a control an empty part says something. */
+const sameTag = ({ control: a, ...tag }: TagReference, { control: b, ...other }: Partial<TagReference> = {}): boolean =>
+  same(tag, other) && sameControl(a, b);
 
 /** Equal as JSON, where an absent, null, false or empty value is the same as none: Go's JSON does not tell them apart. */
 function same(a: unknown, b: unknown): boolean {

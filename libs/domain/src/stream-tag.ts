@@ -4,6 +4,7 @@ import type { ObjectMeta } from './object-meta.ts';
 import { defaultTag, type StreamDefaults } from './stream-spec.ts';
 import { formatStreamTag, pathSegmentProblems, splitStreamTag, type StreamTagName } from './stream-names.ts';
 import { type Admission, validateTag } from './stream-validation.ts';
+import { keepControls, withSentControl } from './tag-control.ts';
 import { StatusError, alreadyExists, badRequest, conflict, type FieldError, invalid, invalidValue, notFound, required } from './status.ts';
 
 /*
@@ -27,7 +28,7 @@ export function targetOfNewTag(name: string): StreamTagName {
 /** The submitted object in stored form: its tag carries the tag's name and the defaults. */
 export function defaultStreamTag(submitted: ImageStreamTag, tagName: string, defaults?: StreamDefaults): ImageStreamTag {
   const { tag } = submitted;
-  return { ...submitted, tag: tag ? defaultTag({ ...tag, name: tagName }, defaults) : null };
+  return { ...submitted, tag: tag ? withSentControl(defaultTag({ ...tag, name: tagName }, defaults), tag) : null };
 }
 
 /** Refuses an ImageStreamTag that cannot be created; `submitted` has its defaults. */
@@ -45,11 +46,12 @@ export function withNewTag(stream: Pick<ImageStream, 'spec'> | undefined, submit
 
 /**
  * PUT: the stream's spec with the tag as submitted. Without a resourceVersion the write happens no matter what; with one, the
- * stream must be there and unchanged. `created`: the spec tag was not there before, whatever the history says.
+ * stream must be there and unchanged. `created`: the spec tag was not there before, whatever the history says. `patched`: the object was read,
+ * changed and sent back by a PATCH, so that what it does not say is not wanted.
  */
 export function withPutTag(
   stream: ImageStream | undefined,
-  { namespace, name }: { namespace: string; name: StreamTagName },
+  { namespace, name, patched = false }: { namespace: string; name: StreamTagName; patched?: boolean },
   submitted: ImageStreamTag,
   admission?: Admission,
 ): { spec: ImageStreamSpec; created: boolean } {
@@ -70,7 +72,8 @@ export function withPutTag(
     throw new StatusError(
       badRequest(`imagestreamtag ${name.tag} is not a spec tag in imagestream ${namespace}/${name.name}, cannot be updated`),
     );
-  const tag: TagReference = { ...source, name: name.tag, annotations: annotationsOf(submitted.metadata) };
+  const put: TagReference = { ...source, name: name.tag, annotations: annotationsOf(submitted.metadata) };
+  const [tag = put] = patched ? [put] : (keepControls(before && [before], [put]) ?? []);
   return { spec: { ...spec, tags: [...(spec.tags ?? []).filter((other) => other !== before), tag] }, created: !before };
 }
 

@@ -1,3 +1,4 @@
+import { type ScheduleProblem, validateControl } from './change-control.ts';
 import { NAME_LENGTH_MAX, InvalidReference, parseReference } from './image-reference.ts';
 import type { ImageStream, ImageStreamStatus, TagReference } from './image-stream.ts';
 import type { ObjectMeta } from './object-meta.ts';
@@ -12,16 +13,25 @@ import { namespaceProblems, streamNameProblems } from './stream-names.ts';
 /** Why images may not come from where a pull spec says; undefined where they may. */
 export type Admission = (pullSpec: string, insecure: boolean) => string | undefined;
 const EVERYTHING: Admission = () => undefined;
+const ANY_SCHEDULE: ScheduleProblem = () => undefined;
 
 /** Everything that is wrong with a stream's metadata and spec, as it is about to be stored (with its defaults). */
 export function validateStream(
   stream: ImageStream,
-  { namespace, admission = EVERYTHING }: { namespace: string; admission?: Admission },
+  {
+    namespace,
+    admission = EVERYTHING,
+    scheduleProblem = ANY_SCHEDULE,
+  }: { namespace: string; admission?: Admission; scheduleProblem?: ScheduleProblem },
 ): FieldError[] {
   const errors = validateStreamName(stream.metadata, namespace);
   const repository = stream.spec.dockerImageRepository;
   if (repository) errors.push(...validateRepository(repository, admission));
-  for (const tag of stream.spec.tags ?? []) errors.push(...validateTag(tag, `spec.tags[${tag.name}]`, admission));
+  for (const tag of stream.spec.tags ?? []) {
+    const path = `spec.tags[${tag.name}]`;
+    errors.push(...validateTag(tag, path, admission));
+    if (tag.control) errors.push(...validateControl(tag.control, `${path}.control`, scheduleProblem));
+  }
   return errors;
 }
 

@@ -101,6 +101,14 @@ export function followedByAnnotation(kind: string, object: unknown): TagName[] {
   return distinct(active.map(({ from }) => tagOfReference(from, namespaceOf(object))));
 }
 
+/** The tags that an object would follow were its triggers not paused, each once. */
+export function pausedByAnnotation(kind: string, object: unknown): TagName[] {
+  const read = takesAnnotation(kind) ? triggersOf(object) : undefined;
+  if (read?.kind !== 'triggers') return [];
+  const paused = read.triggers.filter((trigger) => trigger.from.kind === 'ImageStreamTag' && !trigger.from.apiVersion && trigger.paused);
+  return distinct(paused.map(({ from }) => tagOfReference(from, namespaceOf(object))));
+}
+
 /** The tags that have to be known to process an object, each once: also those whose moves do not concern it. */
 export function askedByAnnotation(kind: string, object: unknown): TagName[] {
   const read = takesAnnotation(kind) ? triggersOf(object) : undefined;

@@ -1,66 +1,67 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decideBaseline, decideFiring, firingId, type Decision, type Move, type TriggerState } from './trigger-matching.ts';
+import { decideBaseline, decideFiring, type Decision, firingId, missedBefore, type Move, type TriggerState } from './trigger-matching.ts';
 
 const at = (second: number): string => new Date(Date.UTC(2026, 10, 20, 9, 0, second)).toISOString();
 const move = (generation: number, streamUid = 'a', second = generation): Move => ({ streamUid, generation, movedAt: at(second) });
-const state = (over: Partial<TriggerState> = {}): TriggerState => ({ paused: false, planned: [], ...over });
+const state = (over: Partial<TriggerState> = {}): TriggerState => ({ planned: [], ...over });
+const isNew = (given: TriggerState, moved: Move): boolean => decideFiring(given, moved).kind === 'new';
 
-describe('whether a move fires', () => {
+describe('whether a move is news', () => {
   it.each<[string, TriggerState, Move, Decision]>([
-    ['the first move of a tag that had never moved fires', state(), move(1), { kind: 'fire' }],
-    ['the next move fires', state({ planned: [move(4)] }), move(5), { kind: 'fire' }],
-    ['a repeat does nothing', state({ planned: [move(5)] }), move(5), { kind: 'ignore', reason: 'already-planned' }],
-    ['a late one does nothing', state({ planned: [move(5)] }), move(3), { kind: 'ignore', reason: 'already-planned' }],
+    ['the first move of a tag that had never moved is', state(), move(1), { kind: 'new' }],
+    ['the next move is', state({ planned: [move(4)] }), move(5), { kind: 'new' }],
+    ['a repeat is not', state({ planned: [move(5)] }), move(5), { kind: 'ignore', reason: 'already-planned' }],
+    ['a late one is not', state({ planned: [move(5)] }), move(3), { kind: 'ignore', reason: 'already-planned' }],
+    ['after a gap the newest is', state({ planned: [move(2)] }), move(6), { kind: 'new' }],
     [
-      'after a gap the newest fires and says what was missed',
-      state({ planned: [move(2)] }),
-      move(6),
-      { kind: 'fire', missed: { first: 3, last: 5 } },
+      'of two positions of a stream the newer counts',
+      state({ planned: [move(2), move(5)] }),
+      move(4),
+      { kind: 'ignore', reason: 'already-planned' },
     ],
-    ['one missed move is first and last', state({ planned: [move(2)] }), move(4), { kind: 'fire', missed: { first: 3, last: 3 } }],
-    ['a gap at the start counts from 1', state(), move(3), { kind: 'fire', missed: { first: 1, last: 2 } }],
-    ['a stream that was made again counts anew', state({ planned: [move(9, 'a', 9)] }), move(1, 'b', 10), { kind: 'fire' }],
+    ['a stream that was made again counts anew', state({ planned: [move(9, 'a', 9)] }), move(1, 'b', 10), { kind: 'new' }],
     [
-      'a repeat from the stream before it does nothing',
+      'a repeat from the stream before it is not',
       state({ planned: [move(1, 'b', 10)] }),
       move(9, 'a', 9),
       { kind: 'ignore', reason: 'of-an-older-stream' },
     ],
     [
-      'a known repeat from the stream before it does nothing either',
+      'a known repeat from the stream before it is not either',
       state({ planned: [move(9, 'a', 9), move(1, 'b', 10)] }),
       move(9, 'a', 9),
       { kind: 'ignore', reason: 'already-planned' },
     ],
-    ['a paused trigger holds the move', state({ paused: true, planned: [move(4)] }), move(5), { kind: 'hold', reason: 'paused' }],
-    ['a newer move takes the place of the held one', state({ paused: true, held: move(5) }), move(6), { kind: 'hold', reason: 'paused' }],
+    ['a move takes the place of the one that waits', state({ pending: move(5) }), move(6), { kind: 'new' }],
+    ['a repeat of the one that waits is not', state({ pending: move(5) }), move(5), { kind: 'ignore', reason: 'already-pending' }],
+    ['a move before the one that waits is not', state({ pending: move(5) }), move(4), { kind: 'ignore', reason: 'already-pending' }],
     [
-      'a repeat of the held move changes nothing',
-      state({ paused: true, held: move(5) }),
-      move(5),
-      { kind: 'ignore', reason: 'already-held' },
-    ],
-    [
-      'a move before the held one changes nothing',
-      state({ paused: true, held: move(5) }),
-      move(4),
-      { kind: 'ignore', reason: 'already-held' },
-    ],
-    [
-      'a held move of the stream made again is not replaced by one of the older',
-      state({ paused: true, held: move(1, 'b', 10) }),
+      'a move that waits, of the stream made again, is not replaced by one of the older',
+      state({ planned: [move(8, 'a', 8)], pending: move(1, 'b', 10) }),
       move(9, 'a', 9),
       { kind: 'ignore', reason: 'of-an-older-stream' },
     ],
+    ['what was refused is not', state({ planned: [move(3)], settled: move(5) }), move(5), { kind: 'ignore', reason: 'already-settled' }],
+    ['what comes after it is', state({ planned: [move(3)], settled: move(5) }), move(6), { kind: 'new' }],
     [
-      'a paused trigger does not hold what has fired',
-      state({ paused: true, planned: [move(5)] }),
+      'what has fired is not, also where something waits',
+      state({ planned: [move(5)], pending: move(6) }),
       move(5),
       { kind: 'ignore', reason: 'already-planned' },
     ],
   ])('%s', (_title, given, moved, decision) => {
     expect(decideFiring(given, moved)).toEqual(decision);
+  });
+
+  it.each<[string, Move[], Move, ReturnType<typeof missedBefore>]>([
+    ['the next has missed nothing', [move(4)], move(5), undefined],
+    ['after a gap it tells what was missed', [move(2)], move(6), { first: 3, last: 5 }],
+    ['one missed move is first and last', [move(2)], move(4), { first: 3, last: 3 }],
+    ['a gap at the start counts from 1', [], move(3), { first: 1, last: 2 }],
+    ['another stream counts for itself', [move(9, 'a')], move(1, 'b', 10), undefined],
+  ])('of a move that fires: %s', (_title, planned, moved, missed) => {
+    expect(missedBefore(planned, moved)).toEqual(missed);
   });
 
   it('fires each generation at most once and never backwards, whatever order and repeats the moves come in', () => {
@@ -69,8 +70,7 @@ describe('whether a move fires', () => {
         let planned: Move[] = [];
         const fired: number[] = [];
         for (const generation of generations) {
-          const decision = decideFiring(state({ planned }), move(generation));
-          if (decision.kind !== 'fire') continue;
+          if (!isNew(state({ planned }), move(generation))) continue;
           fired.push(generation);
           planned = [move(generation)];
         }
@@ -87,9 +87,8 @@ describe('whether a move fires', () => {
         let planned: Move[] = [];
         const told: number[] = [];
         for (const generation of heard.toSorted((a, b) => a - b)) {
-          const decision = decideFiring(state({ planned }), move(generation));
-          if (decision.kind !== 'fire') continue;
-          for (let n = decision.missed?.first ?? generation; n <= generation; n++) told.push(n);
+          if (!isNew(state({ planned }), move(generation))) continue;
+          for (let n = missedBefore(planned, move(generation))?.first ?? generation; n <= generation; n++) told.push(n);
           planned = [move(generation)];
         }
 
@@ -101,14 +100,12 @@ describe('whether a move fires', () => {
 
 describe('where a trigger begins', () => {
   it.each([
-    [{ paused: false, fireOnCreate: false }, move(3), 'wait'],
-    [{ paused: false, fireOnCreate: true }, move(3), 'fire'],
-    [{ paused: true, fireOnCreate: true }, move(3), 'hold'],
-    [{ paused: true, fireOnCreate: false }, move(3), 'wait'],
-    [{ paused: false, fireOnCreate: true }, null, 'wait'],
-    [{ paused: false, fireOnCreate: false }, null, 'wait'],
+    [{ fireOnCreate: false }, move(3), 'wait'],
+    [{ fireOnCreate: true }, move(3), 'decide'],
+    [{ fireOnCreate: true }, null, 'wait'],
+    [{ fireOnCreate: false }, null, 'wait'],
   ])('%j at %j: %s', (trigger, current, kind) => {
-    expect(decideBaseline(trigger, current).kind).toBe(kind);
+    expect(decideBaseline(trigger, current)).toBe(kind);
   });
 });
 

@@ -1,6 +1,6 @@
 /*
- * Whether a move of a tag fires a trigger that follows the tag. Moves of a tag are counted per stream object (uid): a stream
- * that was deleted and made again counts from 1 anew.
+ * Whether a move of a tag is news to a trigger that follows the tag; what then becomes of it is pending-change's. Moves of a tag are counted per
+ * stream object (uid): a stream that was deleted and made again counts from 1 anew.
  */
 
 /** What the rule needs of a move of the tag. */
@@ -15,11 +15,12 @@ export interface Move {
 export type Planned = Move;
 
 export interface TriggerState {
-  paused: boolean;
   /** One per stream object that the name has meant; empty where the tag had never moved. */
   planned: readonly Planned[];
-  /** The newest move that came while it was paused. */
-  held?: Move;
+  /** The newest move that waits. */
+  pending?: Move;
+  /** The newest move that was decided about for good without firing. */
+  settled?: Move;
 }
 
 /** Moves between the last that fired and this one, both ends included. */
@@ -28,31 +29,39 @@ export interface Missed {
   last: number;
 }
 
-export type Decision =
-  | { kind: 'fire'; missed?: Missed }
-  | { kind: 'hold'; reason: 'paused' }
-  | { kind: 'ignore'; reason: 'already-planned' | 'already-held' | 'of-an-older-stream' };
+export interface Ignored {
+  kind: 'ignore';
+  reason: 'already-planned' | 'already-pending' | 'already-settled' | 'of-an-older-stream';
+}
+export type Decision = { kind: 'new' } | Ignored;
 
-/** A repeat, or a move below the newest that is known, does nothing; a gap fires the newest and says what was missed. */
-export function decideFiring({ paused, planned, held }: TriggerState, move: Move): Decision {
-  const last = planned.find((one) => one.streamUid === move.streamUid)?.generation;
+/** Whether a move is to be decided about: a repeat, or a move below the newest that is known, is not. */
+export function decideFiring({ planned, pending, settled }: TriggerState, move: Move): Decision {
+  const last = lastOf(planned, move);
   if (last !== undefined && move.generation <= last) return { kind: 'ignore', reason: 'already-planned' };
-  const others = [...planned, ...(held ? [held] : [])].filter((one) => one.streamUid !== move.streamUid);
-  if (last === undefined && others.some((one) => Date.parse(one.movedAt) > Date.parse(move.movedAt)))
+  const isNewer = (one: Move | undefined) =>
+    one !== undefined && one.streamUid !== move.streamUid && Date.parse(one.movedAt) > Date.parse(move.movedAt);
+  if ((last === undefined && planned.some(isNewer)) || isNewer(pending) || isNewer(settled))
     return { kind: 'ignore', reason: 'of-an-older-stream' };
-  if (paused && held?.streamUid === move.streamUid && held.generation >= move.generation) return { kind: 'ignore', reason: 'already-held' };
-  if (paused) return { kind: 'hold', reason: 'paused' };
-  const expected = (last ?? 0) + 1;
-  return move.generation > expected ? { kind: 'fire', missed: { first: expected, last: move.generation - 1 } } : { kind: 'fire' };
+  const covers = (one: Move | undefined) => one?.streamUid === move.streamUid && one.generation >= move.generation;
+  if (covers(settled)) return { kind: 'ignore', reason: 'already-settled' };
+  return covers(pending) ? { kind: 'ignore', reason: 'already-pending' } : { kind: 'new' };
 }
 
-/** What a new trigger, or one that now follows another tag, does about where the tag already stands. */
-export type Baseline = { kind: 'wait' } | { kind: 'fire' } | { kind: 'hold'; reason: 'paused' };
-
-export function decideBaseline(trigger: { paused: boolean; fireOnCreate: boolean }, current: Move | null): Baseline {
-  if (!current || !trigger.fireOnCreate) return { kind: 'wait' };
-  return trigger.paused ? { kind: 'hold', reason: 'paused' } : { kind: 'fire' };
+/** The moves that a move which fires leaves behind without firing: they were never heard of, or something else came of them. */
+export function missedBefore(planned: readonly Planned[], move: Pick<Move, 'streamUid' | 'generation'>): Missed | undefined {
+  const expected = (lastOf(planned, move) ?? 0) + 1;
+  return move.generation > expected ? { first: expected, last: move.generation - 1 } : undefined;
 }
+
+function lastOf(planned: readonly Planned[], { streamUid }: Pick<Move, 'streamUid'>): number | undefined {
+  const known = planned.filter((one) => one.streamUid === streamUid).map(({ generation }) => generation);
+  return known.length ? Math.max(...known) : undefined;
+}
+
+/** What a new trigger, or one that now follows another tag, does about where the tag already stands: decides about it as about a move, or waits for one. */
+export const decideBaseline = (trigger: { fireOnCreate: boolean }, current: Move | null): 'wait' | 'decide' =>
+  current && trigger.fireOnCreate ? 'decide' : 'wait';
 
 /** Identifies a firing for ever: the id of the event, of the NATS message and of every webhook call of it. */
 export function firingId(triggerUid: string, tag: string, move: Pick<Move, 'streamUid' | 'generation'>): string {

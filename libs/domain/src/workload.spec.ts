@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { buildCauses, instantiate } from './build-config.ts';
 import { tagsNamedIn, withLocalNames } from './local-names.ts';
 import { withPullPolicies, type Fields } from './pod-template.ts';
-import { askedTags, followedTags, isNewer, respecified, type TagState, triggered, triggerProblems } from './workload.ts';
+import { askedTags, followedTags, isNewer, pausedTags, respecified, type TagState, triggered, triggerProblems } from './workload.ts';
 
 const state = (generation: number, streamUid = 'a', second = generation): TagState => ({
   streamUid,
@@ -41,6 +41,33 @@ describe('whether a write is another generation', () => {
     ['another label of a Deployment is not', 'Deployment', { metadata: { annotations: { a: '1' }, labels: { b: '1' } } }, false],
   ])('%s', (_title, kind, over, expected) => {
     expect(respecified(kind, object(), object(over))).toBe(expected);
+  });
+});
+
+describe('a tag that an object would follow', () => {
+  const from = { kind: 'ImageStreamTag', name: 'web:latest' };
+  const annotated = (paused: boolean) => ({
+    metadata: {
+      namespace: 'demo',
+      annotations: {
+        'image.openshift.io/triggers': JSON.stringify([{ from, fieldPath: 'spec.template.spec.containers[0].image', paused }]),
+      },
+    },
+  });
+  const triggers = (...given: object[]) => ({ metadata: { namespace: 'demo' }, spec: { triggers: given } });
+
+  it.each<[string, Fields, boolean]>([
+    ['Deployment', annotated(true), true],
+    ['Deployment', annotated(false), false],
+    ['DeploymentConfig', triggers({ type: 'ImageChange', imageChangeParams: { from } }), true],
+    ['DeploymentConfig', triggers({ type: 'ImageChange', imageChangeParams: { from, automatic: true } }), false],
+    ['BuildConfig', triggers({ type: 'ImageChange', imageChange: { from, paused: true } }), true],
+    ['BuildConfig', triggers({ type: 'ImageChange', imageChange: { from } }), false],
+  ])('is one of a %s %j: %s', (kind, object, isPaused) => {
+    const tags = [{ namespace: 'demo', stream: 'web', tag: 'latest' }];
+
+    expect(pausedTags(kind, object)).toEqual(isPaused ? tags : []);
+    expect(followedTags(kind, object)).toEqual(isPaused ? [] : tags);
   });
 });
 
@@ -103,6 +130,7 @@ describe('an object of which nothing is known', () => {
         const resolve = () => 'reg/app@1';
         followedTags(kind, one);
         askedTags(kind, one);
+        pausedTags(kind, one);
         triggerProblems(kind, one);
         triggered(kind, one, resolve);
         respecified(kind, one, other);

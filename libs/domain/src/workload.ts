@@ -1,5 +1,11 @@
-import { BUILD_CONFIG, buildConfigProblems, followedByBuildConfig } from './build-config.ts';
-import { DEPLOYMENT_CONFIG, deploymentConfigProblems, followedByDeploymentConfig, processDeploymentConfig } from './deployment-config.ts';
+import { BUILD_CONFIG, buildConfigProblems, followedByBuildConfig, pausedByBuildConfig } from './build-config.ts';
+import {
+  DEPLOYMENT_CONFIG,
+  deploymentConfigProblems,
+  followedByDeploymentConfig,
+  pausedByDeploymentConfig,
+  processDeploymentConfig,
+} from './deployment-config.ts';
 import { same } from './field-sets.ts';
 import { validateLabels } from './labels.ts';
 import type { ObjectMeta } from './object-meta.ts';
@@ -11,6 +17,7 @@ import {
   askedByAnnotation,
   followedByAnnotation,
   type ImageChange,
+  pausedByAnnotation,
   processAnnotation,
   type Resolve,
   type TagName,
@@ -26,6 +33,13 @@ export function followedTags(kind: string, object: Fields): TagName[] {
   if (kind === DEPLOYMENT_CONFIG) return followedByDeploymentConfig(object);
   if (kind === BUILD_CONFIG) return followedByBuildConfig(object);
   return followedByAnnotation(kind, object);
+}
+
+/** The tags that an object would follow were its triggers not paused, each once. */
+export function pausedTags(kind: string, object: Fields): TagName[] {
+  if (kind === DEPLOYMENT_CONFIG) return pausedByDeploymentConfig(object);
+  if (kind === BUILD_CONFIG) return pausedByBuildConfig(object);
+  return pausedByAnnotation(kind, object);
 }
 
 /** The tags that have to be known when an object is written; more than {@link followedTags} where a trigger is of an unknown kind. */

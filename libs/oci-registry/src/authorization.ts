@@ -58,11 +58,11 @@ export class Authorizer {
     const { credentials } = candidate;
     if (credentials?.registryToken) {
       if (isToken(credentials.registryToken)) return { header: `Bearer ${credentials.registryToken}`, fresh: true };
-      throw new RegistryError({ code: 'credentials-refused', message: `${subject}: the registry token is none` });
+      throw new RegistryError({ code: 'credentials-refused', subject, reason: `the registry token is none` });
     }
     if (challenge.scheme === 'basic') {
       if (!credentials || credentials.identityToken)
-        throw new RegistryError({ code: 'credentials-missing', message: `${subject}: 401, and there are no credentials`, status: 401 });
+        throw new RegistryError({ code: 'credentials-missing', subject, reason: `401, and there are no credentials`, status: 401 });
       return { header: basic(credentials), fresh: true };
     }
     const key = `${challenge.key} ${candidate.key}`;
@@ -72,27 +72,29 @@ export class Authorizer {
 
     const underWay = this.#underWay.get(key);
     if (underWay) return underWay;
-    const fetched = this.#fetchToken(key, challenge, candidate, subject).finally(() => this.#underWay.delete(key));
+    const fetched = this.#fetchToken(key, challenge, candidate, subject)
+      .catch((error: unknown) => Promise.reject(ofTokenServer(error, challenge.realm.host)))
+      .finally(() => this.#underWay.delete(key));
     this.#underWay.set(key, fetched);
     return fetched;
   }
 
   async #fetchToken(key: string, challenge: BearerChallenge, candidate: Candidate, subject: string): Promise<Authorization> {
     const { realm } = challenge;
-    const tokenSubject = `${subject}: token from ${realm.host}`;
     if (!this.#connection.mayReach(realm)) {
       throw new RegistryError({
         code: 'plain-http',
-        message: `${tokenSubject}: the token server is plain HTTP; allow the registry as insecure`,
+        subject,
+        reason: `the token server is plain HTTP; allow the registry as insecure`,
       });
     }
-    const answer = await this.#ask(challenge, candidate, tokenSubject);
-    if (answer.status !== 200) throw tokenError(tokenSubject, answer, candidate.credentials, this.#now());
+    const answer = await this.#ask(challenge, candidate, subject);
+    if (answer.status !== 200) throw tokenError(statusError(subject, answer, this.#now()), candidate.credentials);
 
     const parsed = Token.safeParse(parseObject(answer.body));
     const token = parsed.data?.token ?? parsed.data?.access_token;
     if (!parsed.data || !token || !isToken(token)) {
-      throw new RegistryError({ code: 'malformed', message: `${tokenSubject}: the answer holds no token` });
+      throw new RegistryError({ code: 'malformed', subject, reason: `the answer holds no token` });
     }
     const header = `Bearer ${token}`;
     // A tenth early: it must live until the registry has checked it.
@@ -106,7 +108,8 @@ export class Authorizer {
     if (waitMs > 0) {
       throw new RegistryError({
         code: 'rate-limited',
-        message: `${subject}: not sent, the token server asked to be left alone for another ${Math.ceil(waitMs / 1000)} s`,
+        subject,
+        reason: `not sent, the token server asked to be left alone for another ${Math.ceil(waitMs / 1000)} s`,
         retryAfterMs: waitMs,
       });
     }
@@ -152,18 +155,14 @@ function scopes({ scope }: BearerChallenge): string[] {
   return scope?.split(/\s+/).filter(Boolean) ?? [];
 }
 
-function tokenError(
-  subject: string,
-  answer: Parameters<typeof statusError>[1],
-  credentials: Credentials | undefined,
-  now: number,
-): RegistryError {
-  const error = statusError(subject, answer, now);
+const ofTokenServer = (error: unknown, host: string): unknown =>
+  error instanceof RegistryError ? error.with({ reason: `token from ${host}: ${error.reason}`, fromTokenServer: true }) : error;
+
+function tokenError(error: RegistryError, credentials: Credentials | undefined): RegistryError {
   // OAuth2 says 400 of a token that is expired or was taken back.
-  const refused = error.code === 'unauthorized' || error.code === 'forbidden' || (answer.status === 400 && credentials?.identityToken);
+  const refused = error.code === 'unauthorized' || error.code === 'forbidden' || (error.status === 400 && credentials?.identityToken);
   if (!refused) return error;
-  const code = credentials ? 'credentials-refused' : 'credentials-missing';
-  return new RegistryError({ code, message: error.message, status: error.status, registryCode: error.registryCode });
+  return error.with({ code: credentials ? 'credentials-refused' : 'credentials-missing', retryAfterMs: undefined });
 }
 
 function basic({ username, password }: Credentials): string {

@@ -83,7 +83,7 @@ export interface RegistryPlace {
 export function placeOf(registry: string): RegistryPlace {
   const [, scheme, host] = /^(?:(https?):\/\/)?([^/\s@?#\\]+)\/?$/i.exec(registry) ?? [];
   if (!host || !URL.canParse(`https://${host}`)) {
-    throw new RegistryError({ code: 'invalid-reference', message: `"${registry}" is no registry: give host[:port]` });
+    throw new RegistryError({ code: 'invalid-reference', reason: `"${registry}" is no registry: give host[:port]` });
   }
   // Docker Hub's API is not at the host that pull specs name, and has had other names.
   const apiHost = registryHost({ registry: host === 'registry.hub.docker.com' ? 'docker.io' : host });
@@ -136,7 +136,7 @@ export class Connection {
         if (!noConnection || index === bases.length - 1) throw error;
       }
     }
-    throw new RegistryError({ code: 'unreachable', message: `${request.subject}: ${this.host} has no address` });
+    throw new RegistryError({ code: 'unreachable', subject: request.subject, reason: `${this.host} has no address` });
   }
 
   /** Follows redirects to other origins without the authorization, and never from https to http unless insecure. */
@@ -154,7 +154,8 @@ export class Connection {
       }
       throw new RegistryError({
         code: 'redirect-loop',
-        message: `${request.subject}: more than ${maxRedirects} redirects, the last to ${url.origin}`,
+        subject: request.subject,
+        reason: `more than ${maxRedirects} redirects, the last to ${url.origin}`,
       });
     } finally {
       deadline.clear();
@@ -190,7 +191,8 @@ export class Connection {
       const where = target ? target.origin : 'something that is no URL';
       throw new RegistryError({
         code: 'malformed',
-        message: `${subject}: redirected by ${from.origin} to ${where}, which is not followed`,
+        subject,
+        reason: `redirected by ${from.origin} to ${where}, which is not followed`,
       });
     }
     return target;
@@ -203,7 +205,8 @@ export class Connection {
       const { failures, last } = circuit.state(this.#now());
       throw new RegistryError({
         code: 'circuit-open',
-        message: `${request.subject}: not sent, ${url.host} failed ${failures} times in a row and is asked again in ${Math.ceil(waitMs / 1000)} s; the last time: ${last}`,
+        subject: request.subject,
+        reason: `not sent, ${url.host} failed ${failures} times in a row and is asked again in ${Math.ceil(waitMs / 1000)} s; the last time: ${last}`,
         retryAfterMs: waitMs,
       });
     }
@@ -254,10 +257,10 @@ export class Connection {
     if (method !== 'HEAD' && isContent(status)) {
       const encoding = String(answered['content-encoding'] ?? 'identity').toLowerCase();
       if (encoding !== 'identity' && encoding !== '') {
-        const message = `${subject}: answered in the encoding "${encoding}", which was not asked for`;
-        throw new RegistryError({ code: 'malformed', message });
+        const reason = `answered in the encoding "${encoding}", which was not asked for`;
+        throw new RegistryError({ code: 'malformed', subject, reason });
       }
-      if (!body) throw new RegistryError({ code: 'too-large', message: `${subject}: the answer is longer than ${maxBytes} bytes` });
+      if (!body) throw new RegistryError({ code: 'too-large', subject, reason: `the answer is longer than ${maxBytes} bytes` });
     }
     return { status, headers: answered, body: body ?? nothing, url };
   }
@@ -270,7 +273,8 @@ export class Connection {
       const { code = 'unknown' } = error as { code?: string };
       throw new RegistryError({
         code: 'tls',
-        message: `${subject}: not sent, the authority, the client certificate or the proxy cannot be read (${code})`,
+        subject,
+        reason: `not sent, the authority, the client certificate or the proxy cannot be read (${code})`,
       });
     }
   }

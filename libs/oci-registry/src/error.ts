@@ -28,33 +28,55 @@ const retryableCodes = new Set<RegistryErrorCode>(['unreachable', 'timeout', 'ci
 
 interface RegistryErrorDetails {
   code: RegistryErrorCode;
-  message: string;
+  /** Method and pull spec; absent where nothing was to be asked. */
+  subject?: string;
+  reason: string;
   status?: number;
   registryCode?: string;
+  registryMessage?: string;
+  fromTokenServer?: boolean;
   retryAfterMs?: number;
   cause?: unknown;
 }
 
 /**
- * The one error of this room. The message begins with method and pull spec (`GET quay.io/team/app:latest: 404 ...`) and never
- * holds a credential, a token or the query of a signed URL.
+ * The one error of this room. The message is subject and reason (`GET quay.io/team/app:latest: 404 ...`) and never holds a credential, a token or
+ * the query of a signed URL.
  */
 export class RegistryError extends Error {
   override readonly name = 'RegistryError';
   readonly code: RegistryErrorCode;
+  /** The message without what it is about. */
+  readonly reason: string;
   /** HTTP status of the answer, where there was one. */
   readonly status?: number;
   /** The registry's own code (`NAME_UNKNOWN`, `TOOMANYREQUESTS`, ...), where it gave one. */
   readonly registryCode?: string;
+  /** What the registry said beside its code. */
+  readonly registryMessage?: string;
+  /** Whether it was the registry's token server that said so. */
+  readonly fromTokenServer: boolean;
   /** How long the registry asks to be left alone, or is left alone without being asked. */
   readonly retryAfterMs?: number;
 
-  constructor({ code, message, status, registryCode, retryAfterMs, cause }: RegistryErrorDetails) {
-    super(message, { cause });
-    this.code = code;
-    this.status = status;
-    this.registryCode = registryCode;
-    this.retryAfterMs = retryAfterMs;
+  private readonly details: RegistryErrorDetails;
+
+  constructor(details: RegistryErrorDetails) {
+    const { subject, reason } = details;
+    super(subject ? `${subject}: ${reason}` : reason, { cause: details.cause });
+    this.details = details;
+    this.code = details.code;
+    this.reason = reason;
+    this.status = details.status;
+    this.registryCode = details.registryCode;
+    this.registryMessage = details.registryMessage;
+    this.fromTokenServer = details.fromTokenServer ?? false;
+    this.retryAfterMs = details.retryAfterMs;
+  }
+
+  /** The same error, seen by somebody who knows more. */
+  with(known: Partial<RegistryErrorDetails>): RegistryError {
+    return new RegistryError({ ...this.details, ...known });
   }
 
   /** The same request may succeed later without anybody changing anything. */
@@ -78,9 +100,11 @@ export function statusError(subject: string, answer: FailedAnswer, now: number):
   const detail = [said.code, said.message].filter(Boolean).join(': ');
   return new RegistryError({
     code,
-    message: `${subject}: ${answer.status}${detail && ` ${detail}`}`,
+    subject,
+    reason: `${answer.status}${detail && ` ${detail}`}`,
     status: answer.status,
     registryCode: said.code,
+    registryMessage: said.message,
     retryAfterMs,
   });
 }
@@ -113,7 +137,7 @@ function registrySaid(body: Buffer): { code?: string; message?: string } {
 export function exchangeError(subject: string, cause: unknown): RegistryError {
   const causes = cause instanceof AggregateError ? [...(cause.errors as unknown[]), cause] : [cause];
   const code = exchangeCode(causes.flatMap((each) => [String(property(each, 'code') ?? ''), String(property(each, 'name') ?? '')]));
-  return new RegistryError({ code, message: `${subject}: ${advice[code] ?? describe(causes[0])}`, cause });
+  return new RegistryError({ code, subject, reason: advice[code] ?? describe(causes[0]), cause });
 }
 
 const advice: Partial<Record<RegistryErrorCode, string>> = {

@@ -101,8 +101,8 @@ async function ofOnePlatform(client: RegistryClient, repository: string, manifes
   for (let depth = 0; manifest.content.kind === 'index'; depth++) {
     const chosen = depth < maxIndexDepth ? choosePlatform(manifest.content.manifests, { architecture, os }) : undefined;
     if (!chosen) {
-      const message = `${client.host}/${repository}@${manifest.digest}: the index leads to no image`;
-      throw new RegistryError({ code: 'unsupported-manifest', message });
+      const subject = `${client.host}/${repository}@${manifest.digest}`;
+      throw new RegistryError({ code: 'unsupported-manifest', subject, reason: 'the index leads to no image' });
     }
     manifest = await client.getManifest(repository, chosen.digest, options.call);
   }
@@ -213,7 +213,7 @@ type ConfigMetadata = Omit<DockerImage, 'kind' | 'apiVersion' | 'Id' | 'Size'>;
 /** From the config blob, the fields that the API has; others (os, variant, Healthcheck, StopSignal, history) are dropped. */
 function configMetadata(bytes: Buffer, subject: string): ConfigMetadata {
   const json = parseObject(bytes);
-  if (!json) throw new RegistryError({ code: 'malformed', message: `${subject}: the image's config is not a JSON object` });
+  if (!json) throw new RegistryError({ code: 'malformed', subject, reason: `the image's config is not a JSON object` });
   const config = ImageConfig.parse(json);
   return {
     ...dropEmpty({ Parent: config.parent, Comment: config.comment }),

@@ -98,7 +98,8 @@ export function readManifest(subject: string, reference: string, body: Buffer, h
 export function mismatch(subject: string, expected: string, actual: string): RegistryError {
   return new RegistryError({
     code: 'digest-mismatch',
-    message: `${subject}: content integrity error: expected ${expected}, the content is ${actual}`,
+    subject,
+    reason: `content integrity error: expected ${expected}, the content is ${actual}`,
   });
 }
 
@@ -112,7 +113,7 @@ export function headerOf(headers: Headers, name: string): string {
  * other formats, `malformed` for what is no manifest, or one that could be read as two kinds.
  */
 export function parseManifest(subject: string, body: Buffer, contentType: string): Omit<Manifest, 'digest'> {
-  const malformed = (why: string, cause?: unknown) => new RegistryError({ code: 'malformed', message: `${subject}: ${why}`, cause });
+  const malformed = (why: string, cause?: unknown) => new RegistryError({ code: 'malformed', subject, reason: `${why}`, cause });
   const json = parseObject(body);
   if (!json) throw malformed(`the manifest (${contentType || 'no media type'}) is not a JSON object`);
 
@@ -139,7 +140,7 @@ export function parseManifest(subject: string, body: Buffer, contentType: string
 const schema1 = 'Docker schema 1, push the image again with a newer tool';
 
 function unsupported(subject: string, what: string): RegistryError {
-  return new RegistryError({ code: 'unsupported-manifest', message: `${subject}: unsupported image manifest type: ${what}` });
+  return new RegistryError({ code: 'unsupported-manifest', subject, reason: `unsupported image manifest type: ${what}` });
 }
 
 /** The bytes as a JSON object, or undefined. */

@@ -154,8 +154,8 @@ export class RegistryHost {
     const probe = await this.connection.toRegistry('/v2/', { method: 'GET', maxBytes: maxProbeBytes, subject: `${subject}: GET /v2/` });
     this.#hasApi = probe.status !== 404;
     if (this.#hasApi) return;
-    const message = `${subject}: registry "${this.connection.host}" does not support the v2 Registry API`;
-    throw new RegistryError({ code: 'no-registry', message, status: 404 });
+    const reason = `registry "${this.connection.host}" does not support the v2 Registry API`;
+    throw new RegistryError({ code: 'no-registry', subject, reason, status: 404 });
   }
 
   async #inTurn(
@@ -188,7 +188,7 @@ export class RegistryHost {
         await this.#turns.take(purpose, tenant, withinMs);
       } catch (error) {
         if (!(error instanceof NoTurn)) throw error;
-        throw new RegistryError({ code: 'timeout', message: `${subject}: not sent, ${error.message}`, cause: error });
+        throw new RegistryError({ code: 'timeout', subject, reason: `not sent, ${error.message}`, cause: error });
       }
       const waitMs = budget.waitMs(purpose, cost, this.#now());
       if (waitMs === 0) return budget.spend(cost, this.#now());
@@ -214,9 +214,7 @@ export class RegistryHost {
     if (!challenge || (sent?.fresh && sameScheme(sent, challenge))) {
       const error = statusError(subject, answer, this.#now());
       const refused = challenge?.scheme === 'basic';
-      throw refused
-        ? new RegistryError({ code: 'credentials-refused', message: error.message, status: 401, registryCode: error.registryCode })
-        : error;
+      throw refused ? error.with({ code: 'credentials-refused', retryAfterMs: undefined }) : error;
     }
     const complete = known(
       challenge.scheme === 'bearer' ? { ...challenge, scope: challenge.scope ?? `repository:${repository}:pull` } : challenge,
@@ -234,7 +232,7 @@ export class RegistryHost {
 }
 
 function closed(subject: string): RegistryError {
-  return new RegistryError({ code: 'closed', message: `${subject}: the registry client is closed` });
+  return new RegistryError({ code: 'closed', subject, reason: `the registry client is closed` });
 }
 
 function isRefusal(answer: Answer, now: number): boolean {
@@ -245,7 +243,8 @@ function tooEarly(subject: string, waitMs: number): RegistryError {
   const seconds = Math.ceil(waitMs / 1000);
   return new RegistryError({
     code: 'rate-limited',
-    message: `${subject}: not sent, the registry's limits allow the next request in ${seconds} s`,
+    subject,
+    reason: `not sent, the registry's limits allow the next request in ${seconds} s`,
     retryAfterMs: waitMs,
   });
 }

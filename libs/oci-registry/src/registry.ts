@@ -123,7 +123,7 @@ export class RegistryClient {
   /** A blob that fits in memory, such as an image's config, checked against its digest. */
   async getBlob(repository: string, digest: string, maxBytes = maxManifestBytes, call: CallOptions = {}): Promise<Buffer> {
     const subject = this.#subject('GET', repository, digest);
-    if (!isDigest(digest)) throw new RegistryError({ code: 'invalid-reference', message: `${subject}: "${digest}" is no digest` });
+    if (!isDigest(digest)) throw new RegistryError({ code: 'invalid-reference', subject, reason: `"${digest}" is no digest` });
     const answer = await this.#request({ method: 'GET', repository, path: `blobs/${digest}`, subject, maxBytes, cost: 'other' }, call);
     this.#ensureOk(subject, answer);
     const actual = digestOf(answer.body, digest);
@@ -165,7 +165,7 @@ export class RegistryClient {
       this.#ensureOk(subject, answer);
       const list = TagPage.safeParse(parseObject(answer.body));
       if (!list.success)
-        throw new RegistryError({ code: 'malformed', message: `${subject}: the answer is no list of tags`, cause: list.error });
+        throw new RegistryError({ code: 'malformed', subject, reason: `the answer is no list of tags`, cause: list.error });
       for (const tag of (list.data.tags ?? []).filter((each) => each === '' || isTag(each))) {
         if (tags.size >= maxTags && !tags.has(tag)) return { tags: [...tags], truncated: true };
         tags.add(tag);
@@ -184,7 +184,7 @@ export class RegistryClient {
   /** Sends as the candidate that the repository took last, and as the others while it is refused. Any other answer is the caller's. */
   async #request({ repository: named, subject, headers = {}, maxBytes = 0, ...rest }: ClientRequest, call: CallOptions): Promise<Answer> {
     if (!RepositoryName.safeParse(named).success) {
-      throw new RegistryError({ code: 'invalid-reference', message: `${subject}: "${named}" is no repository name` });
+      throw new RegistryError({ code: 'invalid-reference', subject, reason: `"${named}" is no repository name` });
     }
     const repository = this.#host.repositoryOf(named);
     const request = { ...rest, repository, subject, headers, maxBytes };
@@ -272,7 +272,8 @@ export class RegistryClient {
     if (isTag(reference) || isDigest(reference)) return subject;
     throw new RegistryError({
       code: 'invalid-reference',
-      message: `${subject}: "${reference}" is neither a tag nor a digest`,
+      subject,
+      reason: `"${reference}" is neither a tag nor a digest`,
     });
   }
 }

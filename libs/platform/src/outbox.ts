@@ -61,6 +61,7 @@ export class Outbox {
         'ce-id': meta.id,
         'ce-source': `/${contract.from}`,
         'ce-type': contract.type,
+        ...(contract.about ? { 'ce-subject': contract.about(data).replaceAll('%', '%25') } : {}),
         'ce-time': (meta.time ?? new Date()).toISOString(),
         'content-type': 'application/json',
         traceparent: meta.traceparent ?? currentTrace() ?? freshTrace(),

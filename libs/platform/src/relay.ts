@@ -13,6 +13,8 @@ import { isTransient, type Store, type Tx } from './store.ts';
 const BATCH_ROWS = 500;
 const BATCH_BYTES = 16 * 1024 * 1024;
 const POLL_MS = 1_000;
+/** Marks that come close to each other are written together: each time is a transaction, which pushes share the disk and the processor with. */
+const MARK_MS = 50;
 /** With more than this, marks are waited for. */
 const MARKS_MAX = 5_000;
 const CLEAN_EVERY_MS = 3_600_000;
@@ -42,6 +44,7 @@ export class Relay {
   private readonly fresh = new FreshFacts();
   private marks: Mark[] = [];
   private marking: Promise<void> | undefined;
+  private markTimer: NodeJS.Timeout | undefined;
   private lookedAt = -Infinity;
   /** Facts that have gone to NATS and are not known to be stored. */
   private underWay = 0;
@@ -135,10 +138,9 @@ export class Relay {
     }
     this.sent(stored);
     this.store.outbox.published();
-    // Written down beside the next batch. After a crash they are published again, and JetStream drops the repeats by their ids.
-    const marked = this.mark();
-    if (this.marks.length > MARKS_MAX) await marked;
-    else marked.catch(() => undefined);
+    // Written down a moment later. After a crash they are published again, and JetStream drops the repeats by their ids.
+    if (this.marks.length > MARKS_MAX) await this.mark();
+    else this.markTimer ??= setTimeout(() => void this.mark().catch(() => undefined), MARK_MS);
     const refused = sequences.find((outcome) => outcome.status === 'rejected');
     // Nothing after the first refusal counts as out of order: it is published again too, and dropped as a repeat.
     if (refused) throw refused.reason;
@@ -177,6 +179,8 @@ export class Relay {
 
   /** Writes down what JetStream has stored: one statement at a time, and all there is with each. */
   private async mark(): Promise<void> {
+    clearTimeout(this.markTimer);
+    this.markTimer = undefined;
     while (this.marking) await this.marking;
     if (!this.marks.length) return;
     const marks = this.marks.splice(0);

@@ -112,6 +112,7 @@ export class Store {
     try {
       const client = (await runner.connect()) as pg.PoolClient;
       // Not waited for: the first statement travels with it. Where it fails, so does the commit, or the connection is gone.
+      gather(client);
       const begun = settled(
         client.query(`BEGIN${options.isolation ? ` ISOLATION LEVEL ${options.isolation}` : ''}${options.readOnly ? ' READ ONLY' : ''}`),
       );
@@ -161,6 +162,15 @@ export class Store {
   }
 }
 
+/** What is sent to Postgres in this turn of the event loop goes with one call of the system: each wakes the server, which costs more than what it sends. */
+function gather(client: pg.PoolClient): void {
+  // pg's types have the connection for its clients, and not for those of a pool, which are the same.
+  const { stream } = (client as unknown as pg.Client).connection;
+  if (stream.writableCorked) return;
+  stream.cork();
+  process.nextTick(() => stream.uncork());
+}
+
 /** Waits later for what is under way; that it failed is told then, and not before. */
 function settled<T>(work: Promise<T>): () => Promise<T> {
   work.catch(() => undefined);
@@ -199,6 +209,7 @@ function nameOf(sql: string): string | undefined {
 /** Runs a statement; its error names the beginning of it, and none of the data, which may be megabytes and is not for a log. */
 async function runQuery(client: pg.PoolClient, sql: string, parameters: unknown[]): Promise<pg.QueryResult> {
   try {
+    gather(client);
     return await client.query({ name: nameOf(sql), text: sql, values: parameters });
   } catch (error) {
     Object.assign(error as Error, { where: undefined, detail: undefined });

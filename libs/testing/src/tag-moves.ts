@@ -1,5 +1,5 @@
 import { PullSpecChanged, TagMoved } from '@millrace/contracts/events';
-import { CurrentTag, KnownTags } from '@millrace/contracts/requests';
+import { CurrentTag, ExplainTag, KnownTags } from '@millrace/contracts/requests';
 import { aPeer } from './service.ts';
 
 type Peer = Awaited<ReturnType<typeof aPeer>>;
@@ -18,6 +18,15 @@ export class TagMoves {
 
   serve(): void {
     this.peer.answer(CurrentTag, async (question) => ({ move: this.answer(question) }));
+    // Its tags hold nothing back.
+    this.peer.answer(ExplainTag, async ({ image, ...tag }) => {
+      const current = this.answer(tag)?.current ?? null;
+      const becomes =
+        image === current?.image
+          ? ({ outcome: 'unchanged', reason: 'Current', message: 'it points there already' } as const)
+          : ({ outcome: 'moves', reason: 'Allowed', message: 'nothing holds it back' } as const);
+      return { ...becomes, current, pending: 0, followers: [] };
+    });
     this.peer.answer(KnownTags, async ({ tags }) => ({
       at: new Date().toISOString(),
       tags: tags.map((tag) => {
