@@ -3,7 +3,6 @@ import { jetstream } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
 import pg from 'pg';
 import { apiClient, type ApiClient } from '@millrace/testing/client';
-import { eventually } from '@millrace/testing/eventually';
 import { startProduct, type Product } from '@millrace/testing/product';
 import { percentile, type Figure } from './figures.ts';
 import { dial, makeStream, makeTrigger, mappingOf, residentOf } from './work.ts';
@@ -78,7 +77,7 @@ interface Bed {
 
 /** A product with one trigger on each of some tags. */
 async function bed(): Promise<Bed> {
-  const product = await startProduct({ args: ['--quiet', '--log-level', process.env['BENCH_LOG_LEVEL'] ?? 'warn'] });
+  const product = await startProduct({ args: ['--quiet', '--log-level', 'warn'] });
   const api = apiClient(product);
   const nats = await dial(product.nats);
   const told = await reader(nats);
@@ -182,7 +181,6 @@ async function crowded({ move }: Bed): Promise<{ took: number[]; busy: number[];
     // The first warms up.
     if (n) took.push(ms);
     else for (const times of [busy, quiet]) times.length = 0;
-    if (process.env['BENCH_LOG_LEVEL']) console.error(`fan-out ${n}: ${ms.toFixed(0)} ms`);
   }
   stopped = true;
   await others;
@@ -205,5 +203,5 @@ async function pages({ api, product }: Bed): Promise<{ pages: number[]; before: 
     next = page.metadata.continue || undefined;
   }
   if (items !== TRIGGERS) throw new Error(`${items} triggers were listed`);
-  return { pages, before, after: await eventually(() => residentOf(product.pid)) };
+  return { pages, before, after: residentOf(product.pid) };
 }

@@ -10,13 +10,14 @@ import { FanOuts, type FanOut, type Part } from './fan-outs.ts';
 import { Triggers } from './triggers.ts';
 import { WorkloadTriggers } from './workload-triggers.ts';
 
-const POLL_MS = 1_000;
+/** How soon another instance goes on when the one that publishes is gone. */
+const POLL_MS = 250;
 /** How often a follower is tried alone that the move cannot be brought to. */
 const TRIES = 3;
 /** Facts that may wait to be published when a part commits: what others tell meanwhile waits behind one part, and this thread has time for them. */
 const AHEAD = 20;
 
-/** Brings moves to their many followers, part by part; every instance takes part. */
+/** Brings moves to their many followers, part by part: in the instance that publishes what is told. */
 @Injectable()
 export class FanOutWorker implements Worker {
   private readonly stopping = new AbortController();
@@ -47,7 +48,8 @@ export class FanOutWorker implements Worker {
     const { signal } = this.stopping;
     for (let failures = 0; !signal.aborted;) {
       try {
-        const worked = await this.work();
+        // Where it is published from memory.
+        const worked = this.store.outbox.publishesHere && (await this.work());
         failures = 0;
         if (!worked) await this.fanOuts.wait(POLL_MS, signal);
       } catch (error) {
@@ -91,7 +93,7 @@ export class FanOutWorker implements Worker {
       const fanOut = await this.fanOuts.next(tx, id);
       if (!fanOut) return false;
       begun(fanOut);
-      tx.require(this.store.outbox.calm(this.store, AHEAD, this.stopping.signal));
+      tx.require(this.store.outbox.calm(AHEAD, this.stopping.signal));
       this.fanOuts.advance(tx, fanOut, await this.to(fanOut).bring(tx, fanOut, size));
       return true;
     });

@@ -309,7 +309,23 @@ describe('a move that many triggers follow', () => {
 });
 
 describe('several instances', () => {
-  it('share moves that many follow: each trigger has each once, in order', async () => {
+  it('take over from each other: each trigger has each move once, in order', async () => {
+    const names = await many();
+    const middle = await held(names[5] ?? '');
+    await push();
+    await middle.blocked();
+    await push();
+    await onTheWay(2);
+    const next = await another();
+    const stopped = dispatcher.stop();
+    await middle.letGo();
+    await stopped;
+    dispatcher = next;
+
+    await eventually(() => expect(names.map(fired)).toEqual(names.map(() => [1, 2])));
+  });
+
+  it('bring moves of several tags that many follow: each trigger has each once, in order', async () => {
     const second = await another();
     try {
       const streams = ['a', 'b', 'c'];

@@ -35,8 +35,6 @@ export interface Waiting {
 
 /** The longest list that one INSERT takes: seven parameters a row, 65,535 in all. */
 const ROWS_PER_INSERT = 1_000;
-/** How soon one looks again what another instance has published. */
-const CALM_MS = 5;
 
 /**
  * Facts are written here in the transaction that made them true, so a crash between commit and publish loses none; the
@@ -94,23 +92,17 @@ export class Outbox {
     if (this.crowded()) await this.emptied.wait(1_000, signal);
   }
 
-  /** Resolves when no more than `max` facts wait to be published, whoever does that: for who tells many, and would have what others tell wait behind them. */
-  async calm(store: Pick<Tx, 'query'>, max: number, signal: AbortSignal): Promise<void> {
-    while (!signal.aborted && (await this.waiting(store, max)) > max) await this.calmer.wait(CALM_MS, signal);
+  /** Whether this instance is the one that publishes. */
+  get publishesHere(): boolean {
+    return this.backlog() !== undefined;
   }
 
-  /** Where another instance publishes, as far as that has written down what it did. */
-  private async waiting(store: Pick<Tx, 'query'>, max: number): Promise<number> {
-    const known = this.backlog();
-    if (known !== undefined) return known;
-    const [row] = await store.query<{ n: string }>(
-      'SELECT count(*) AS n FROM (SELECT FROM outbox WHERE sequence IS NULL LIMIT $1 + 1) AS part',
-      [max],
-    );
-    return Number(row?.n ?? 0);
+  /** Resolves when no more than `max` facts wait to be published here: for who tells many, and would have what others tell wait behind them. */
+  async calm(max: number, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted && (this.backlog() ?? 0) > max) await this.calmer.wait(1_000, signal);
   }
 
-  /** Says how many facts wait, where this instance publishes them. */
+  /** Says how many facts wait where this instance publishes them; undefined where another does. */
   onBacklog(backlog: () => number | undefined): void {
     this.backlog = backlog;
   }
