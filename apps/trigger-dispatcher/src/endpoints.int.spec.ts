@@ -376,7 +376,7 @@ describe('a clock that jumps', () => {
 describe('a delivery that is made while its webhook is looked at', () => {
   it('is not forgotten, however often that happens', async () => {
     bed.sink.answer = () => ({ status: 204, delayMs: 2 });
-    await bed.trigger([bed.hook({ parallel: 4 })]);
+    await bed.trigger([bed.hook({ rate: { calls: 10_000, per: '1s' } })]);
     const second = await bed.start();
     try {
       // Each push makes one delivery wait, just when the others are claimed and done.
