@@ -16,6 +16,8 @@ const POLL_MS = 250;
 const TRIES = 3;
 /** Facts that may wait to be published when a part commits: what others tell meanwhile waits behind one part, and this thread has time for them. */
 const AHEAD = 20;
+/** Without NATS it waits no longer: the part holds its triggers meanwhile. */
+const AHEAD_MS = 500;
 
 /** Brings moves to their many followers, part by part: in the instance that publishes what is told. */
 @Injectable()
@@ -93,7 +95,7 @@ export class FanOutWorker implements Worker {
       const fanOut = await this.fanOuts.next(tx, id);
       if (!fanOut) return false;
       begun(fanOut);
-      tx.require(this.store.outbox.calm(AHEAD, this.stopping.signal));
+      tx.require(this.store.outbox.calm(AHEAD, AHEAD_MS, this.stopping.signal));
       this.fanOuts.advance(tx, fanOut, await this.to(fanOut).bring(tx, fanOut, size));
       return true;
     });

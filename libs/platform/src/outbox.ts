@@ -97,9 +97,14 @@ export class Outbox {
     return this.backlog() !== undefined;
   }
 
-  /** Resolves when no more than `max` facts wait to be published here: for who tells many, and would have what others tell wait behind them. */
-  async calm(max: number, signal: AbortSignal): Promise<void> {
-    while (!signal.aborted && (this.backlog() ?? 0) > max) await this.calmer.wait(1_000, signal);
+  /**
+   * Resolves when no more than `max` facts wait to be published here, after `waitMs` at the latest: for who tells many, and would have what others
+   * tell wait behind them.
+   */
+  async calm(max: number, waitMs: number, signal: AbortSignal): Promise<void> {
+    const deadline = performance.now() + waitMs;
+    for (let left = waitMs; left > 0 && !signal.aborted && (this.backlog() ?? 0) > max; left = deadline - performance.now())
+      await this.calmer.wait(left, signal);
   }
 
   /** Says how many facts wait where this instance publishes them; undefined where another does. */
