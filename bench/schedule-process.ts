@@ -1,7 +1,7 @@
 /** One scheduler in a process of its own, for the bench `schedule`: told by messages what to do, answers with what it took. */
 import { pino } from 'pino';
 import { PullSecrets } from '@millrace/contracts/requests';
-import { Clock } from '@millrace/import-scheduler/clock';
+import { Clock } from '@millrace/platform/clock';
 import { anInstance } from '@millrace/import-scheduler/schedule-testbed';
 import { Bus } from '@millrace/platform/bus';
 
@@ -36,13 +36,13 @@ class SkippingClock extends Clock {
   private base = Date.now();
   private since = performance.now();
 
-  override now(): number {
-    return this.base + (performance.now() - this.since);
+  override now(): Date {
+    return new Date(this.base + (performance.now() - this.since));
   }
 
   /** On to the next tick, unless that is over already. */
   tick(): void {
-    const now = this.now();
+    const now = this.now().getTime();
     this.base = Math.max(now, Math.ceil((now + 1) / POLL_MS) * POLL_MS);
     this.since = performance.now();
   }
@@ -78,12 +78,13 @@ async function follow({ registry, repositories, tags, digest }: Followed): Promi
   await one.store.query('ANALYZE');
 }
 
-const makeAllDue = () => one.store.query('UPDATE scheduled_import SET next_check_at = to_timestamp($1::float8 / 1000)', [clock.now()]);
+const makeAllDue = () =>
+  one.store.query('UPDATE scheduled_import SET next_check_at = to_timestamp($1::float8 / 1000)', [clock.now().getTime()]);
 
 async function measured(work: () => Promise<void>): Promise<Took> {
   const begun = performance.now();
   const before = process.cpuUsage();
-  const start = clock.now();
+  const start = clock.now().getTime();
   let resident = 0;
   const sampler = setInterval(() => (resident = Math.max(resident, process.memoryUsage.rss())), 100);
   await work();
@@ -104,8 +105,8 @@ async function measured(work: () => Promise<void>): Promise<Took> {
 }
 
 async function period(intervalMs: number): Promise<void> {
-  const end = clock.now() + intervalMs;
-  while (clock.now() < end) {
+  const end = clock.now().getTime() + intervalMs;
+  while (clock.now().getTime() < end) {
     clock.tick();
     await one.check();
   }

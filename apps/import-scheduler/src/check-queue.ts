@@ -1,8 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import { type AfterCheck, backlogShift } from '@millrace/domain/import-schedule';
+import { Clock } from '@millrace/platform/clock';
 import { aliveSql } from '@millrace/platform/lease';
 import { Store, type Tx } from '@millrace/platform/store';
-import { Clock } from './clock.ts';
 import type { Place } from './followers.ts';
 
 /** A check in hand, with what it needs to be made. */
@@ -64,7 +64,7 @@ export class CheckQueue {
          SELECT min(t.interval_ms)::float8 AS "intervalMs", min(t.namespace) AS namespace,
                 (array_agg(w.source ORDER BY t.namespace))[1] AS source
            FROM scheduled_tag t JOIN wanted_tag w USING (stream_uid, tag) WHERE t.import_id = c.id) f`,
-      [instance, this.clock.now(), limit],
+      [instance, this.clock.now().getTime(), limit],
     );
   }
 
@@ -98,7 +98,7 @@ export class CheckQueue {
         column(({ reason }) => reason?.slice(0, 1_000) ?? null),
         column(({ told }) => told),
         column(({ step }) => step.awaited),
-        this.clock.now(),
+        this.clock.now().getTime(),
         column(({ step }) => step.at),
       ],
     );
@@ -133,7 +133,7 @@ export class CheckQueue {
 
   /** After a time in which nothing was looked at: moves what is overdue back, so that it is worked off as it would have been. */
   async spreadBacklog(): Promise<number> {
-    const now = this.clock.now();
+    const now = this.clock.now().getTime();
     const [oldest] = await this.store.query<{ at: number }>(
       `SELECT extract(epoch FROM next_check_at)::float8 * 1000 AS at FROM scheduled_import WHERE NOT woken AND claimed_by IS NULL ORDER BY next_check_at LIMIT 1`,
     );
@@ -170,7 +170,7 @@ export class CheckQueue {
   async wake(tx: Tx, id: string): Promise<boolean> {
     const changed = await tx.run(
       'UPDATE scheduled_import SET woken = true, touched = touched + 1, next_check_at = to_timestamp($2::float8 / 1000) WHERE id = $1',
-      [id, this.clock.now()],
+      [id, this.clock.now().getTime()],
     );
     return changed > 0;
   }

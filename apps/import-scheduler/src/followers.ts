@@ -5,11 +5,11 @@ import { mostSpecific, parseReference, registryHost, repositoryName, withClientD
 import { intervalOf, isScheduled, nextPlace } from '@millrace/domain/import-schedule';
 import type { Candidate } from '@millrace/domain/keyring';
 import { Bell } from '@millrace/platform/backoff';
+import { Clock } from '@millrace/platform/clock';
 import type { Log } from '@millrace/platform/log';
 import { PullCredentials } from '@millrace/platform/pull-credentials';
 import { CONFIG, LOG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
-import { Clock } from './clock.ts';
 import type { ImportSchedulerConfig } from './config.ts';
 
 /** What a pull spec names, as it is asked for; `reference` is a tag or a digest. */
@@ -114,7 +114,7 @@ export class Followers {
     if (!waiting.length) return 0;
     const seats = (await Promise.all(waiting.map((one) => this.seatOf(one)))).filter((seat) => seat !== undefined);
     if (!seats.length) return 0;
-    const now = this.clock.now();
+    const now = this.clock.now().getTime();
     const column = <T>(of: (seat: (typeof seats)[number]) => T) => seats.map(of);
     // "IS NULL" would have an index of all that wait read through for each of them, where the statistics are old.
     return this.store.transaction((tx) =>

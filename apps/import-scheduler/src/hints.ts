@@ -3,9 +3,9 @@ import { RepositoryPushed } from '@millrace/contracts/events';
 import { isDockerHub, registryHost } from '@millrace/domain/image-reference';
 import { onHint } from '@millrace/domain/import-schedule';
 import { Bus } from '@millrace/platform/bus';
+import { Clock } from '@millrace/platform/clock';
 import type { FactBatch } from '@millrace/platform/facts';
 import { Store, type Tx } from '@millrace/platform/store';
-import { Clock } from './clock.ts';
 import { SCHEDULE_BELL, Schedule } from './schedule.ts';
 
 interface Hinted {
@@ -54,7 +54,7 @@ export class Hints {
         ORDER BY id LIMIT ${WOKEN_AT_ONCE} FOR UPDATE`,
       [contactedHost(host), repository, tags],
     );
-    const now = this.clock.now();
+    const now = this.clock.now().getTime();
     const looks = rows.flatMap((row) => {
       const known = {
         digest: row.digest ?? undefined,

@@ -1,8 +1,8 @@
 import { Module } from '@nestjs/common';
+import { Clock } from '@millrace/platform/clock';
 import { PullCredentials } from '@millrace/platform/pull-credentials';
 import { Sealing } from '@millrace/platform/sealing';
 import { CheckQueue } from './check-queue.ts';
-import { Clock } from './clock.ts';
 import { EventsController } from './events.controller.ts';
 import { Followers } from './followers.ts';
 import { Hints } from './hints.ts';

@@ -1,9 +1,9 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import type { AfterCheck } from '@millrace/domain/import-schedule';
+import { Clock } from '@millrace/platform/clock';
 import { METRICS } from '@millrace/platform/health';
 import { CheckQueue } from './check-queue.ts';
-import { Clock } from './clock.ts';
 
 /** What an operator sees of the schedule. */
 @Injectable()
@@ -47,7 +47,7 @@ export class ScheduleMeasures {
         const states = await queue.states().catch(() => []);
         for (const { state, count } of states) this.set({ state }, count);
         const due = await queue.nextDue().catch(() => undefined);
-        overdue.set(due === undefined ? 0 : Math.max(0, (clock.now() - due) / 1_000));
+        overdue.set(due === undefined ? 0 : Math.max(0, (clock.now().getTime() - due) / 1_000));
       },
     });
   }

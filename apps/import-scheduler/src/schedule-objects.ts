@@ -5,9 +5,9 @@ import { formatInterval } from '@millrace/domain/interval';
 import { type LabelRequirement, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
 import { badRequest, methodNotAllowed, notFound, StatusError } from '@millrace/domain/status';
 import { Bus } from '@millrace/platform/bus';
+import { Clock } from '@millrace/platform/clock';
 import { Store, type Tx } from '@millrace/platform/store';
 import { CheckQueue } from './check-queue.ts';
-import { Clock } from './clock.ts';
 import { SCHEDULE_BELL, Schedule } from './schedule.ts';
 
 type Ask<V extends ObjectQuestion['verb']> = Extract<ObjectQuestion, { verb: V }>;
@@ -78,7 +78,7 @@ export class ScheduleObjects {
 
   private async get(on: Pick<Tx, 'query'>, name: string): Promise<object> {
     const id = idOf(name);
-    const [row] = id === undefined ? [] : await on.query<Row>(`${SELECTED} WHERE s.id = $2`, [this.clock.now(), id]);
+    const [row] = id === undefined ? [] : await on.query<Row>(`${SELECTED} WHERE s.id = $2`, [this.clock.now().getTime(), id]);
     if (!row) throw new StatusError(notFound(Resource, name));
     const tags = await on.query<{ namespace: string; name: string; interval_ms: number; problem: string | null }>(
       `SELECT t.namespace, w.name || ':' || t.tag AS name, t.interval_ms::float8, t.problem FROM scheduled_tag t JOIN wanted_stream w USING (stream_uid)
@@ -99,7 +99,7 @@ export class ScheduleObjects {
     const limit = Math.min(question.limit ?? PAGE_MAX, PAGE_MAX);
     const after = question.continue === undefined ? '0' : idOf(question.continue);
     if (after === undefined) throw new StatusError(badRequest('continue key is not valid: begin the list again without it'));
-    const parameters: unknown[] = [this.clock.now(), limit + 1, after];
+    const parameters: unknown[] = [this.clock.now().getTime(), limit + 1, after];
     const given = (value: unknown) => `$${parameters.push(value)}`;
     const conditions = ['s.id > $3::bigint'];
     for (const requirement of parseLabelSelector(question.labelSelector ?? '')) conditions.push(conditionOf(requirement, given));

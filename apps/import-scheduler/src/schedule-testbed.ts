@@ -7,13 +7,13 @@ import type { EventData } from '@millrace/contracts/define';
 import type { RepositoryPushed } from '@millrace/contracts/events';
 import type { ImportCompleted, ImportWanted } from '@millrace/contracts/imports';
 import { Bus } from '@millrace/platform/bus';
+import { Clock } from '@millrace/platform/clock';
 import type { Fact, FactBatch } from '@millrace/platform/facts';
 import { Lease } from '@millrace/platform/lease';
 import { PullCredentials } from '@millrace/platform/pull-credentials';
 import { Sealing } from '@millrace/platform/sealing';
 import { Store } from '@millrace/platform/store';
 import { CheckQueue } from './check-queue.ts';
-import { Clock } from './clock.ts';
 import { Followers } from './followers.ts';
 import { Hints } from './hints.ts';
 import { ImageLookups } from './image-lookups.ts';
@@ -35,8 +35,8 @@ export class StandingClock extends Clock {
     super();
   }
 
-  override now(): number {
-    return this.at;
+  override now(): Date {
+    return new Date(this.at);
   }
 
   /** Milliseconds. */

@@ -5,6 +5,7 @@ import { afterCheck, type CheckContext } from '@millrace/domain/import-schedule'
 import type { Candidate } from '@millrace/domain/keyring';
 import { Bell, pause } from '@millrace/platform/backoff';
 import { Bus } from '@millrace/platform/bus';
+import { Clock } from '@millrace/platform/clock';
 import { Lease } from '@millrace/platform/lease';
 import type { Log } from '@millrace/platform/log';
 import { PullCredentials } from '@millrace/platform/pull-credentials';
@@ -12,7 +13,6 @@ import { CONFIG, LOG, type Worker } from '@millrace/platform/service';
 import { isTransient, Store, type Tx } from '@millrace/platform/store';
 import { freshTrace, withTrace } from '@millrace/platform/trace';
 import { CheckQueue, type ClaimedCheck, type MadeCheck } from './check-queue.ts';
-import { Clock } from './clock.ts';
 import type { ImportSchedulerConfig } from './config.ts';
 import { checkKey, fingerprintOf, Followers } from './followers.ts';
 import { parts } from './import-workers.ts';
@@ -206,7 +206,7 @@ export class Schedule implements Worker {
       failures: check.failures,
       announced: check.announced ? { digest: check.announcedDigest ?? undefined, looks: check.looks } : undefined,
       digest: check.digest ?? undefined,
-      now: this.clock.now(),
+      now: this.clock.now().getTime(),
     };
   }
 

@@ -1,11 +1,11 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Gauge, type Registry } from 'prom-client';
 import { pause } from '@millrace/platform/backoff';
+import { Clock } from '@millrace/platform/clock';
 import { METRICS } from '@millrace/platform/health';
 import type { Log } from '@millrace/platform/log';
 import { CONFIG, LOG, type Worker } from '@millrace/platform/service';
 import { isTransient, Store } from '@millrace/platform/store';
-import { Clock } from './clock.ts';
 import type { LockedStream } from './stream-rows.ts';
 import { Tags } from './tags.ts';
 

@@ -4,8 +4,8 @@ import type { ExplainTag } from '@millrace/contracts/requests';
 import type { ImageStreamSpec } from '@millrace/domain/image-stream';
 import type { TagControlStatus } from '@millrace/domain/tag-control';
 import { followers } from '@millrace/domain/tag-source';
+import { Clock } from '@millrace/platform/clock';
 import { Store } from '@millrace/platform/store';
-import { Clock } from './clock.ts';
 import { decided } from './controlled-tag.ts';
 import { inSeconds } from './stream-rows.ts';
 

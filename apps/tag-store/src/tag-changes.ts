@@ -20,10 +20,10 @@ import {
 } from '@millrace/domain/tag-change';
 import { CONTROL_GROUP, type PendingChange, type TagControl } from '@millrace/domain/tag-control';
 import { pickImage } from '@millrace/domain/tag-source';
+import { Clock } from '@millrace/platform/clock';
 import { Store, type Tx } from '@millrace/platform/store';
 import type { z } from 'zod';
 import { waitingChanges } from './change-rows.ts';
-import { Clock } from './clock.ts';
 import type { WaitingChange } from './controlled-tag.ts';
 import type { ListRequest } from './pages.ts';
 import { meansImage } from './sources.ts';

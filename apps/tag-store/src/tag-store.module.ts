@@ -1,4 +1,5 @@
 import { Module } from '@nestjs/common';
+import { Clock } from '@millrace/platform/clock';
 import { METRICS } from '@millrace/platform/health';
 import type { Log } from '@millrace/platform/log';
 import { Resealing } from '@millrace/platform/resealing';
@@ -7,7 +8,6 @@ import { LOG } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
 import type { Registry } from 'prom-client';
 import { Changes } from './changes.ts';
-import { Clock } from './clock.ts';
 import { DeadFactObjects } from './dead-facts.ts';
 import { DueTags } from './due-tags.ts';
 import { EventsController } from './events.controller.ts';

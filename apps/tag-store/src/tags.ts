@@ -3,12 +3,12 @@ import { type MoveCause, PullSpecChanged, type TagMoved } from '@millrace/contra
 import type { ChangeDecision, Verdict } from '@millrace/domain/change-control';
 import type { ImageStream, TagEvent } from '@millrace/domain/image-stream';
 import { pullSpecOf } from '@millrace/domain/pull-spec';
+import { Clock } from '@millrace/platform/clock';
 import type { Log } from '@millrace/platform/log';
 import { CONFIG, LOG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
 import type { TagStoreConfig } from './config.ts';
-import { Clock } from './clock.ts';
 import { decided } from './controlled-tag.ts';
 import { labelsOf } from './image-rows.ts';
 import { lockStreams, type LockedStream, repositoryOf, type StreamKey } from './stream-rows.ts';

@@ -1,8 +1,8 @@
 import { type ObjectAnswer, ObjectQuestion, TagStoreObjects } from '@millrace/contracts/requests';
 import { Bus } from '@millrace/platform/bus';
+import { Clock } from '@millrace/platform/clock';
 import { startService } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
-import { Clock } from './clock.ts';
 import { DueTags } from './due-tags.ts';
 import { service } from './main.ts';
 import { aSecretsKey } from './testbed.ts';

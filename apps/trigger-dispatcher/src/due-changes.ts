@@ -1,11 +1,11 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { pause } from '@millrace/platform/backoff';
 import { Bus } from '@millrace/platform/bus';
+import { Clock } from '@millrace/platform/clock';
 import type { Log } from '@millrace/platform/log';
 import { LOG, type Worker } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
 import { Alarm } from './alarm.ts';
-import { Clock } from './clock.ts';
 import { LOOK_MAX_MS } from './trigger-decisions.ts';
 import { TRIGGER_COLUMNS, type TriggerRecord } from './trigger-record.ts';
 import { Triggers } from './triggers.ts';

@@ -15,9 +15,9 @@ import { badRequest, invalid, methodNotAllowed, StatusError, unavailable } from 
 import { splitStreamTag } from '@millrace/domain/stream-names';
 import { tagKey, type TagName } from '@millrace/domain/trigger-annotation';
 import { AskError, Bus } from '@millrace/platform/bus';
+import { Clock } from '@millrace/platform/clock';
 import { Store, type Tx } from '@millrace/platform/store';
 import { windowAt } from '@millrace/platform/windows';
-import { Clock } from './clock.ts';
 import { FollowedTags, movesIn } from './followed-tags.ts';
 import type { Ask } from './object-writes.ts';
 import type { WorkloadRow } from './tables.ts';

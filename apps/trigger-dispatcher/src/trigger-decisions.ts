@@ -4,13 +4,13 @@ import { Counter, type Registry } from 'prom-client';
 import type { Moment } from '@millrace/domain/change-control';
 import { type ControlMemory, decideAgain, decideMove, type Step } from '@millrace/domain/pending-change';
 import { isControlled } from '@millrace/domain/trigger-control';
+import { Clock } from '@millrace/platform/clock';
 import { METRICS } from '@millrace/platform/health';
 import type { Log } from '@millrace/platform/log';
 import { LOG } from '@millrace/platform/service';
 import type { Tx } from '@millrace/platform/store';
 import { windowAt } from '@millrace/platform/windows';
 import { Alarm } from './alarm.ts';
-import { Clock } from './clock.ts';
 import type { Firing } from './firings.ts';
 import { heldBy, type HeldMove, memoryOf, movedTo, type TriggerRecord } from './trigger-record.ts';
 

@@ -1,4 +1,5 @@
 import { Module } from '@nestjs/common';
+import { Clock } from '@millrace/platform/clock';
 import { METRICS } from '@millrace/platform/health';
 import type { Log } from '@millrace/platform/log';
 import { Resealing } from '@millrace/platform/resealing';
@@ -9,7 +10,6 @@ import type { Registry } from 'prom-client';
 import { Alarm } from './alarm.ts';
 import { Builds } from './builds.ts';
 import { Changes } from './changes.ts';
-import { Clock } from './clock.ts';
 import { Deliveries } from './deliveries.ts';
 import { DeliveryObjects } from './delivery-objects.ts';
 import { DueChanges } from './due-changes.ts';
