@@ -36,7 +36,8 @@ CREATE TABLE outbox (
   headers text NOT NULL,
   body text NOT NULL,
   created timestamp with time zone NOT NULL DEFAULT now(),
-  sequence bigint
+  sequence bigint,
+  facts text
 );
 
 CREATE TABLE outbox_stream (
@@ -109,6 +110,7 @@ CREATE TABLE wanted_tag (
 ) WITH (fillfactor=70);
 
 ALTER TABLE outbox ALTER COLUMN body SET STORAGE EXTERNAL;
+ALTER TABLE outbox ALTER COLUMN facts SET STORAGE EXTERNAL;
 
 ALTER TABLE dead_fact ADD CONSTRAINT dead_fact_event_event_id_key UNIQUE (event, event_id);
 ALTER TABLE dead_fact ADD CONSTRAINT dead_fact_pkey PRIMARY KEY (id);

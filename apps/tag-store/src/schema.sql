@@ -72,7 +72,8 @@ CREATE TABLE outbox (
   headers text NOT NULL,
   body text NOT NULL,
   created timestamp with time zone NOT NULL DEFAULT now(),
-  sequence bigint
+  sequence bigint,
+  facts text
 );
 
 CREATE TABLE outbox_stream (
@@ -174,6 +175,7 @@ CREATE TABLE tag_item (
 
 ALTER TABLE image ALTER COLUMN document SET STORAGE EXTERNAL;
 ALTER TABLE outbox ALTER COLUMN body SET STORAGE EXTERNAL;
+ALTER TABLE outbox ALTER COLUMN facts SET STORAGE EXTERNAL;
 
 ALTER TABLE change ADD CONSTRAINT change_pkey PRIMARY KEY (revision);
 ALTER TABLE change ADD CONSTRAINT change_type CHECK ((type = ANY (ARRAY['ADDED'::text, 'MODIFIED'::text, 'DELETED'::text])));

@@ -64,7 +64,7 @@ export class Builds {
     );
     const uids = new Set(inserted.map(({ uid }) => uid));
     for (const build of builds)
-      if (uids.has(build.uid)) this.changes.record(tx, { ...build, type: 'ADDED', object: workloadObject(build) });
+      if (uids.has(build.uid)) this.changes.record(tx, { ...build, type: 'ADDED', object: () => workloadObject(build) });
     await this.remove(tx, '(w.namespace, w.name) IN (SELECT * FROM unnest($1::text[], $2::text[]))', [
       made.map(({ old }) => old.namespace),
       made.map(({ old }) => old.name),
@@ -82,6 +82,6 @@ export class Builds {
       parameters,
     );
     for (const build of rows.map(recordOf))
-      this.changes.record(tx, { ...build, type: 'DELETED', object: workloadObject(build), oldLabels: build.labels });
+      this.changes.record(tx, { ...build, type: 'DELETED', object: () => workloadObject(build), oldLabels: build.labels });
   }
 }

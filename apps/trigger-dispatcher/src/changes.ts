@@ -7,7 +7,8 @@ import { packed, unpacked } from '@millrace/platform/rows';
 import type { Worker } from '@millrace/platform/service';
 import { type Statement, Store, type Tx } from '@millrace/platform/store';
 import { touchedSince } from '@millrace/platform/touched';
-import type { ChangeRow } from './tables.ts';
+import type { ChangeRow, TriggerRow } from './tables.ts';
+import { TRIGGER_COLUMNS, triggerObject, type TriggerRecord } from './trigger-record.ts';
 
 /*
  * resourceVersions of triggers and workloads, and the feed of changes that watches read. The promise: who has seen N is never shown, later, a
@@ -23,11 +24,16 @@ export interface Change {
   namespace: string;
   name: string;
   type: ChangeRow['type'];
-  /** As clients read it; its resourceVersion is filled in. */
-  object: { metadata: Record<string, unknown> };
+  /** As clients read it when the transaction ends; its resourceVersion is filled in. Absent where who reads the feed may be told how it is by then. */
+  object?: () => { metadata: Record<string, unknown> };
   /** What it was selected by before; absent for a new one. */
   oldLabels?: Record<string, string> | null;
+  /** Of a trigger: is written with the number, so that its row is written once. */
+  progress?: Progress;
 }
+
+/** How far a trigger is with its tag. */
+export type Progress = Pick<TriggerRow, 'baseline' | 'lastTriggered' | 'held' | 'control' | 'lookAt'>;
 
 /** The number of a change; known when its transaction has committed, empty before. */
 export interface Recorded {
@@ -35,13 +41,16 @@ export interface Recorded {
 }
 
 /** One row of the feed. */
-export type FeedEntry = Pick<ChangeRow, 'type' | 'name' | 'namespace' | 'object' | 'oldLabels'>;
+export type FeedEntry = Pick<ChangeRow, 'type' | 'name' | 'namespace' | 'oldLabels'> & { object: string };
 
 export type Feed<T> =
   /** Everything up to `resourceVersion` has been told. */
   | { kind: 'changes'; changes: T[]; resourceVersion: string }
   /** Changes after what was asked for are no longer known; `oldest` is the first number from which on they are. */
   | { kind: 'expired'; oldest: string };
+
+/** What one look finds; `more` where it found no more than it was allowed to. */
+type Part = Exclude<Feed<FeedEntry>, { kind: 'changes' }> | (Extract<Feed<FeedEntry>, { kind: 'changes' }> & { more: boolean });
 
 const NUDGE = 'trigger-dispatcher.changes';
 /** How soon a change of another instance is seen when its nudge was lost. */
@@ -93,7 +102,8 @@ export class Changes implements Worker {
     const known = changes.get(change.uid);
     if (known) {
       const type = known.change.type === 'ADDED' && change.type === 'MODIFIED' ? 'ADDED' : change.type;
-      known.change = { ...change, type, oldLabels: known.change.oldLabels };
+      const { object, oldLabels, progress } = known.change;
+      known.change = { ...change, type, object: change.object ?? object, oldLabels, progress: change.progress ?? progress };
       return known.recorded;
     }
     const recorded = { resourceVersion: '' };
@@ -126,7 +136,7 @@ export class Changes implements Worker {
         const picked = part.changes.flatMap((entry) => pick(entry) ?? []);
         const left = deadline - Date.now();
         if (picked.length || left <= 0 || this.stopping.signal.aborted) return { kind: 'changes', changes: picked, resourceVersion: since };
-        if (part.changes.length < question.limit) await pause(Math.min(left, POLL_MS), changed.signal);
+        if (!part.more) await pause(Math.min(left, POLL_MS), changed.signal);
       } finally {
         this.waiting.delete(listener);
       }
@@ -138,21 +148,30 @@ export class Changes implements Worker {
     return touchedSince(this.store, since);
   }
 
-  private look(question: { resource: string; namespace?: string; name?: string; since: string; limit: number }): Promise<Feed<FeedEntry>> {
+  private look(question: { resource: string; namespace?: string; name?: string; since: string; limit: number }): Promise<Part> {
     return this.store.transaction(
-      async (tx): Promise<Feed<FeedEntry>> => {
+      async (tx): Promise<Part> => {
         const [now] = await tx.query<{ value: string; pruned: string }>('SELECT value, pruned FROM revision');
         if (!now) throw new Error('table revision is empty: restore its one row with a value above every resource_version');
         if (BigInt(question.since) < BigInt(now.pruned)) return { kind: 'expired', oldest: now.pruned };
-        if (BigInt(question.since) >= BigInt(now.value)) return { kind: 'changes', changes: [], resourceVersion: question.since };
-        const rows = await tx.query<FeedEntry & { revision: string }>(
+        if (BigInt(question.since) >= BigInt(now.value))
+          return { kind: 'changes', changes: [], resourceVersion: question.since, more: false };
+        const rows = await tx.query<ChangeRow>(
           `SELECT revision, type, namespace, name, object, old_labels AS "oldLabels" FROM change
             WHERE revision > $1 AND ($2::text IS NULL OR namespace = $2) AND ($3::text IS NULL OR name = $3) AND resource = $5
             ORDER BY revision LIMIT $4`,
           [question.since, question.namespace ?? null, question.name ?? null, question.limit, question.resource],
         );
-        const upTo = rows.length < question.limit ? now.value : (rows.at(-1)?.revision ?? now.value);
-        return { kind: 'changes', changes: rows, resourceVersion: upTo };
+        const unkept = rows.filter(({ object }) => object === null);
+        const asIs = unkept.length ? await triggersAt(tx, unkept) : new Map<string, TriggerRecord>();
+        const changes = rows.flatMap(({ object, ...row }) => {
+          if (object !== null) return { ...row, object };
+          // Without one it has changed again, or is gone: that is told further on.
+          const trigger = asIs.get(row.revision);
+          return trigger ? { ...row, object: JSON.stringify(triggerObject(trigger)) } : [];
+        });
+        const more = rows.length === question.limit;
+        return { kind: 'changes', changes, resourceVersion: (more && rows.at(-1)?.revision) || now.value, more };
       },
       { isolation: 'REPEATABLE READ', readOnly: true },
     );
@@ -177,19 +196,36 @@ export class Changes implements Worker {
   }
 }
 
+/** Triggers that are as these changes left them, by the numbers of the changes. */
+async function triggersAt(
+  tx: Tx,
+  changes: readonly { revision: string; namespace: string; name: string }[],
+): Promise<Map<string, TriggerRecord>> {
+  const triggers = await tx.query<TriggerRecord>(
+    `SELECT ${TRIGGER_COLUMNS} FROM unnest($1::text[], $2::text[], $3::bigint[]) AS c (namespace, name, revision)
+       JOIN trigger t ON t.namespace = c.namespace AND t.name = c.name AND t.resource_version = c.revision`,
+    [changes.map(({ namespace }) => namespace), changes.map(({ name }) => name), changes.map(({ revision }) => revision)],
+  );
+  return new Map(triggers.map((trigger) => [trigger.resourceVersion, trigger]));
+}
+
 /** Numbers the changes of a transaction, one after the other in the order in which they were recorded. */
-function numbering(pending: Pending[]): Statement {
+function numbering(pending: readonly Pending[]): Statement {
   const changes = pending.map(({ change }) => change);
   return {
     sql: `WITH taken AS (
        UPDATE revision SET value = value + $1 RETURNING value - $1 AS base
      ), told AS (
        -- Not a join: nobody has counted the rows of revision, and with more than its one the plan would read all triggers.
-       SELECT (SELECT base FROM taken) + n AS revision, uid, namespace, name, type, object, old_labels, resource
-         FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], ${unpacked('$6')}, ${unpacked('$7')}, $8::text[])
-              WITH ORDINALITY AS one (uid, namespace, name, type, object, old_labels, resource, n)
+       SELECT (SELECT base FROM taken) + n AS revision, uid, namespace, name, type, object, old_labels, resource, progress::jsonb AS progress
+         FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], ${unpacked('$6')}, ${unpacked('$7')}, $8::text[], ${unpacked('$9')})
+              WITH ORDINALITY AS one (uid, namespace, name, type, object, old_labels, resource, progress, n)
      ), numbered AS (
-       UPDATE trigger SET resource_version = told.revision FROM told WHERE trigger.uid = told.uid
+       UPDATE trigger SET resource_version = told.revision FROM told WHERE trigger.uid = told.uid AND told.progress IS NULL
+     ), progressed AS (
+       UPDATE trigger SET resource_version = told.revision, baseline = progress -> 'baseline', last_triggered = progress -> 'lastTriggered',
+              held = progress ->> 'held', control = progress -> 'control', look_at = (progress ->> 'lookAt')::timestamptz
+         FROM told WHERE trigger.uid = told.uid AND told.progress IS NOT NULL
      ), numbered_workloads AS (
        UPDATE workload SET resource_version = told.revision FROM told WHERE workload.uid = told.uid
      ), feed AS (
@@ -203,11 +239,28 @@ function numbering(pending: Pending[]): Statement {
       changes.map((change) => change.namespace),
       changes.map((change) => change.name),
       changes.map((change) => change.type),
-      packed(changes.map(({ object }) => JSON.stringify({ ...object, metadata: { ...object.metadata, resourceVersion: NUMBER } }))),
+      packed(changes.map(({ object }) => object && numbered(object()))),
       packed(changes.map((change) => (change.oldLabels ? JSON.stringify(change.oldLabels) : null))),
       changes.map((change) => change.resource),
+      packed(changes.map(({ progress }) => progress && progressOf(progress))),
     ],
   };
+}
+
+/** As JSON, in which {@link NUMBER} stands for its number. */
+const numbered = (object: { metadata: Record<string, unknown> }): string =>
+  JSON.stringify({ ...object, metadata: { ...object.metadata, resourceVersion: NUMBER } });
+
+/** As JSON, without what is null. */
+function progressOf({ baseline, lastTriggered, held, control, lookAt }: Progress): string {
+  const or = <T>(value: T | null): T | undefined => value ?? undefined;
+  return JSON.stringify({
+    baseline: or(baseline),
+    lastTriggered: or(lastTriggered),
+    held: or(held),
+    control: or(control),
+    lookAt: or(lookAt),
+  });
 }
 
 function tell(pending: Pending[], base: bigint): void {

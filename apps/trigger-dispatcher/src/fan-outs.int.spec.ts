@@ -291,16 +291,16 @@ describe('a move that many triggers follow', () => {
     const names = await many();
     const bad = names[5] ?? '';
     const { uid } = (await get(bad)).metadata;
-    await store.query(`ALTER TABLE firing ADD CONSTRAINT bad CHECK (trigger_uid <> '${uid}') NOT VALID`);
+    await store.query(`ALTER TABLE trigger_tag ADD CONSTRAINT bad CHECK (trigger_uid <> '${uid}') NOT VALID`);
     const move = await push();
     await arrived();
-    await store.query('ALTER TABLE firing DROP CONSTRAINT bad');
+    await store.query('ALTER TABLE trigger_tag DROP CONSTRAINT bad');
 
     const others = names.filter((name) => name !== bad);
     await eventually(() => expect(others.map(fired)).toEqual(others.map(() => [1])));
     const dead = (await dispatcher.app.get(DeadFacts).list('0', 10)).find(({ eventId }) => eventId.endsWith('.latest.1'));
     expect(dead).toMatchObject({ event: 'tag.moved', subject: `millrace.v1.tag.moved.${namespace}.web.latest` });
-    expect(dead?.reason).toContain(`cannot be brought to ${uid} of its triggers: new row for relation "firing" violates`);
+    expect(dead?.reason).toContain(`cannot be brought to ${uid} of its triggers: new row for relation "trigger_tag" violates`);
     expect(JSON.parse(dead?.body ?? '')).toEqual(move);
     expect(fired(bad)).toEqual([]);
     await dispatcher.app.get(DeadFacts).replay(dead?.id ?? '');

@@ -12,11 +12,11 @@ import type { Tx } from '@millrace/platform/store';
 import { Deliveries } from './deliveries.ts';
 import { UNRESTRAINED, WAKE } from './endpoints.ts';
 import type { Claimed } from './outcomes.ts';
-import type { TriggerRecord } from './trigger-record.ts';
+import type { Follower } from './trigger-record.ts';
 
 /** One trigger that a move of its tag fires. */
 export interface Firing {
-  trigger: TriggerRecord;
+  trigger: Follower;
   move: TagMoved;
   missed?: Missed;
   /** What it has skipped, and why it did not fire at once. */
@@ -45,24 +45,60 @@ export class Firings {
     });
   }
 
-  /** A move that has fired the trigger before does nothing: its id is taken. */
+  /** The triggers are locked, and have not fired for these moves before. */
   async write(tx: Tx, firings: readonly Firing[]): Promise<void> {
     if (!firings.length) return;
     const now = new Date();
-    const moves = [...new Set(firings.map(({ move }) => move))];
-    const bodies = new Map(moves.map((move) => [move, restOf(move)]));
+    const ends = new Map<TagMoved, string>();
     const rows = firings.map((firing) => {
-      const id = firingId(firing.trigger.uid, firing.move.tag, firing.move);
-      const json = dataOf(firing, bodies.get(firing.move) ?? restOf(firing.move));
-      // What no webhook gets is told on NATS, and need not lie here too.
-      return { ...firing, id, json, event: firing.trigger.spec.webhooks.length ? cloudEvent({ ...firing, id, json }, now) : '' };
+      const { trigger, move } = firing;
+      const end = ends.get(move) ?? endOf(move);
+      ends.set(move, end);
+      return { ...firing, id: firingId(trigger.uid, move.tag, move), json: { begin: beginOf(firing), end } };
     });
+    // What no webhook gets is told on NATS, and need not lie here too.
+    const called = rows.filter(({ trigger }) => trigger.spec.webhooks.length);
+    const deliveries = Map.groupBy(called.length ? await this.deliver(tx, called, now) : [], ({ id }) => id);
+    const fresh = rows.filter((row) => !row.trigger.spec.webhooks.length || deliveries.has(row.id));
+    for (const { json, ...firing } of fresh)
+      tx.publishLater(CONTRACTS[firing.trigger.spec.kind], triggered(firing), {
+        id: firing.id,
+        time: now,
+        traceparent: firing.traceparent,
+        json,
+      });
+    tx.afterCommit(() => {
+      for (const { id, trigger, move, missed, waited, traceparent } of fresh) {
+        this.fired.inc({ kind: trigger.spec.kind });
+        this.log.info(
+          {
+            id,
+            trigger: `${trigger.namespace}/${trigger.name}`,
+            kind: trigger.spec.kind,
+            tag: `${move.namespace}/${move.stream}:${move.tag}`,
+            generation: move.generation,
+            image: move.current.image,
+            ...(missed ? { missed } : {}),
+            ...(waited ? { waited: waited.for } : {}),
+            deliveries: deliveries.get(id)?.filter((row) => row.name !== null).length ?? 0,
+            traceparent,
+          },
+          'trigger.fired',
+        );
+      }
+    });
+  }
+
+  /** A delivery for each webhook. A move that has fired the trigger before does nothing: its id is taken. */
+  private async deliver(tx: Tx, fired: readonly Fired[], now: Date): Promise<Written[]> {
+    const moves = [...new Set(fired.map(({ move }) => move))];
+    const rows = fired.map((row) => ({ ...row, event: cloudEvent(row, now) }));
     const places = new Map(moves.map((move, i) => [move, i + 1]));
     const share = await this.deliveries.share();
     const written = await tx.query<Written>(
       `WITH fired AS (
          INSERT INTO firing (id, trigger_uid, kind, namespace, stream, tag, generation, image, event, traceparent, created)
-         SELECT one.id, one.trigger_uid, one.kind, m.namespace, m.stream, m.tag, m.generation, m.image, coalesce(one.event, ''), one.traceparent, $12::timestamptz
+         SELECT one.id, one.trigger_uid, one.kind, m.namespace, m.stream, m.tag, m.generation, m.image, one.event, one.traceparent, $12::timestamptz
            FROM unnest($1::text[], $2::uuid[], $3::text[], ${unpacked('$4')}, $5::text[], $6::int[]) AS one (id, trigger_uid, kind, event, traceparent, move)
            JOIN unnest($7::text[], $8::text[], $9::text[], $10::bigint[], $11::text[]) WITH ORDINALITY AS m (namespace, stream, tag, generation, image, n) ON m.n = one.move
          ON CONFLICT (id) DO NOTHING RETURNING id, trigger_uid
@@ -102,40 +138,21 @@ export class Firings {
         ...[now, JSON.stringify(share.hosts), share.free, share.perHost, share.instance],
       ],
     );
-    const deliveries = Map.groupBy(written, (row) => row.id);
-    const fresh = rows.filter((row) => deliveries.has(row.id));
-    for (const { json, ...firing } of fresh)
-      tx.publishLater(CONTRACTS[firing.trigger.spec.kind], triggered(firing), {
-        id: firing.id,
-        time: now,
-        traceparent: firing.traceparent,
-        json,
-      });
-    tx.afterCommit(() => {
+    const events = new Map(rows.map((row) => [row.id, row]));
+    tx.afterCommit(() =>
       this.deliveries.made(
         written.filter((row) => row.name !== null).length,
-        fresh.flatMap((row) => (deliveries.get(row.id) ?? []).flatMap((made) => claimedOf(row, made) ?? [])),
-      );
-      for (const { id, trigger, move, missed, waited, traceparent } of fresh) {
-        this.fired.inc({ kind: trigger.spec.kind });
-        this.log.info(
-          {
-            id,
-            trigger: `${trigger.namespace}/${trigger.name}`,
-            kind: trigger.spec.kind,
-            tag: `${move.namespace}/${move.stream}:${move.tag}`,
-            generation: move.generation,
-            image: move.current.image,
-            ...(missed ? { missed } : {}),
-            ...(waited ? { waited: waited.for } : {}),
-            deliveries: deliveries.get(id)?.filter((row) => row.name !== null).length,
-            traceparent,
-          },
-          'trigger.fired',
-        );
-      }
-    });
+        written.flatMap((made) => claimedOf(events.get(made.id), made) ?? []),
+      ),
+    );
+    return written;
   }
+}
+
+/** A firing under its id, with its event as JSON. */
+interface Fired extends Firing {
+  id: string;
+  json: { begin: string; end: string };
 }
 
 /** A firing that was not there before, with one of its deliveries, or none. */
@@ -147,8 +164,9 @@ type Written = { id: string } & (
 const FRESH = { attempts: 0, tries: 0, spentMs: 0, failing: false, probe: false, watched: false };
 
 /** The delivery, where it was claimed for this instance as it was made. */
-function claimedOf({ trigger, event, traceparent }: Firing & { event: string }, made: Written): Claimed | undefined {
-  if (made.name === null || made.claimedBy === null) return undefined;
+function claimedOf(firing: (Firing & { event: string }) | undefined, made: Written): Claimed | undefined {
+  if (!firing || made.name === null || made.claimedBy === null) return undefined;
+  const { trigger, event, traceparent } = firing;
   const { id: firingId, claimedBy, ...row } = made;
   const of = { triggerUid: trigger.uid, trigger: `${trigger.namespace}/${trigger.name}` };
   return { ...row, ...of, firingId, claimedBy, event, traceparent, ...FRESH };
@@ -172,19 +190,19 @@ function triggered({
 }
 
 /** What {@link triggered} says of the move, as JSON without its first brace: the same for all triggers that it fires, and most of their events. */
-function restOf(move: TagMoved): string {
+function endOf(move: TagMoved): string {
   const { trigger: _, ...rest } = triggered({ trigger: { namespace: '', name: '', uid: '' }, move });
   return JSON.stringify(rest).slice(1);
 }
 
-/** {@link triggered} as JSON. */
-function dataOf(firing: Firing, rest: string): string {
+/** The other part of {@link triggered} as JSON, before it. */
+function beginOf(firing: Firing): string {
   const { trigger, missed, between, waited } = triggered(firing);
-  return `${JSON.stringify({ trigger, missed, between, waited }).slice(0, -1)},${rest}`;
+  return `${JSON.stringify({ trigger, missed, between, waited }).slice(0, -1)},`;
 }
 
 /** CloudEvents 1.0 structured JSON: what webhooks get. Id and source are those of the event on NATS. */
-function cloudEvent(row: Firing & { id: string; json: string }, time: Date): string {
+function cloudEvent(row: Fired, time: Date): string {
   const contract = CONTRACTS[row.trigger.spec.kind];
   const attributes = JSON.stringify({
     specversion: '1.0',
@@ -196,5 +214,5 @@ function cloudEvent(row: Firing & { id: string; json: string }, time: Date): str
     datacontenttype: 'application/json',
     traceparent: row.traceparent,
   });
-  return `${attributes.slice(0, -1)},"data":${row.json}}`;
+  return `${attributes.slice(0, -1)},"data":${row.json.begin}${row.json.end}}`;
 }

@@ -19,7 +19,7 @@ CREATE TABLE change (
   namespace text NOT NULL,
   name text NOT NULL,
   type text NOT NULL,
-  object text NOT NULL,
+  object text,
   old_labels jsonb,
   recorded timestamp with time zone NOT NULL DEFAULT now(),
   resource text NOT NULL DEFAULT 'imagetriggers'::text
@@ -129,7 +129,8 @@ CREATE TABLE outbox (
   headers text NOT NULL,
   body text NOT NULL,
   created timestamp with time zone NOT NULL DEFAULT now(),
-  sequence bigint
+  sequence bigint,
+  facts text
 );
 
 CREATE TABLE outbox_stream (
@@ -223,6 +224,7 @@ CREATE TABLE workload_tag (
 );
 
 ALTER TABLE outbox ALTER COLUMN body SET STORAGE EXTERNAL;
+ALTER TABLE outbox ALTER COLUMN facts SET STORAGE EXTERNAL;
 
 ALTER TABLE attempt ADD CONSTRAINT attempt_pkey PRIMARY KEY (delivery, number);
 ALTER TABLE attempt ADD CONSTRAINT attempt_of_delivery FOREIGN KEY (delivery) REFERENCES delivery(name) ON DELETE CASCADE;

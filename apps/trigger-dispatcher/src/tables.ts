@@ -8,6 +8,7 @@ import { WebhookFindings1763800000000 } from './migrations/1763800000000-webhook
 import { EndpointsAttempts1763810000000 } from './migrations/1763810000000-endpoints-attempts.ts';
 import { ChangeControl1763820000000 } from './migrations/1763820000000-change-control.ts';
 import { FanOuts1763830000000 } from './migrations/1763830000000-fan-outs.ts';
+import { LessWritten1763860000000 } from './migrations/1763860000000-less-written.ts';
 import { webhookKey } from './webhook-secrets.ts';
 
 /*
@@ -41,8 +42,12 @@ export class ChangeRow {
   type!: 'ADDED' | 'MODIFIED' | 'DELETED';
   @Column({ type: 'text', default: 'imagetriggers' })
   resource!: string;
-  @Column({ type: 'text', comment: 'The trigger as clients read it; its last state where it was deleted' })
-  object!: string;
+  @Column({
+    type: 'text',
+    nullable: true,
+    comment: 'As clients read it; its last state where it was deleted. Null: as trigger has it, while resource_version is this revision',
+  })
+  object!: string | null;
   @Column({ name: 'old_labels', type: 'jsonb', nullable: true, comment: 'What it was selected by before' })
   oldLabels!: Record<string, string> | null;
   @Column({ type: 'timestamptz', default: () => 'now()' })
@@ -478,5 +483,6 @@ export const database = {
     EndpointsAttempts1763810000000,
     ChangeControl1763820000000,
     FanOuts1763830000000,
+    LessWritten1763860000000,
   ],
 };

@@ -12,11 +12,11 @@ import type { Tx } from '@millrace/platform/store';
 import { windowAt } from '@millrace/platform/windows';
 import { Alarm } from './alarm.ts';
 import type { Firing } from './firings.ts';
-import { heldBy, type HeldMove, memoryOf, movedTo, type TriggerRecord } from './trigger-record.ts';
+import { type Follower, heldBy, type HeldMove, memoryOf, movedTo } from './trigger-record.ts';
 
 /** What has become of a change of a trigger, whose record says it. */
 export interface Outcome {
-  trigger: TriggerRecord;
+  trigger: Follower;
   step: Step;
   firing?: Firing;
   /** Readers see something else than before. */
@@ -49,13 +49,13 @@ export class TriggerDecisions {
   }
 
   /** About a move that has come. */
-  arrived(trigger: TriggerRecord, held: HeldMove): Outcome {
+  arrived(trigger: Follower, held: HeldMove): Outcome {
     const { spec, planned } = trigger;
     return this.settle(trigger, decideMove(spec, planned ?? [], memoryOf(trigger), movedTo(held.move), this.moment(trigger)), held);
   }
 
   /** About the change that waits; undefined where there is none. */
-  again(trigger: TriggerRecord): Outcome | undefined {
+  again(trigger: Follower): Outcome | undefined {
     const { spec, planned } = trigger;
     const held = heldBy(trigger);
     const step = decideAgain(spec, planned ?? [], memoryOf(trigger), this.moment(trigger));
@@ -64,7 +64,7 @@ export class TriggerDecisions {
     return undefined;
   }
 
-  moment(trigger: Pick<TriggerRecord, 'spec'>, now = this.clock.now()): Moment {
+  moment(trigger: Pick<Follower, 'spec'>, now = this.clock.now()): Moment {
     return { now, window: windowAt(trigger.spec.windows, now) };
   }
 
@@ -85,7 +85,7 @@ export class TriggerDecisions {
     });
   }
 
-  private settle(trigger: TriggerRecord, step: Step, { move, traceparent }: HeldMove): Outcome {
+  private settle(trigger: Follower, step: Step, { move, traceparent }: HeldMove): Outcome {
     if (step.kind === 'ignore') return { trigger, step, isNews: false };
     const before = trigger.control;
     // Who has never held anything back keeps nothing in mind: the row of most triggers is small.
@@ -106,7 +106,7 @@ export class TriggerDecisions {
   }
 
   /** A hold that ends is looked at also where nothing waits: its readers see it then. */
-  private planLook(trigger: TriggerRecord): void {
+  private planLook(trigger: Follower): void {
     const now = this.clock.now().getTime();
     const { pending } = memoryOf(trigger);
     const wanted = Date.parse((pending ? pending.lookAt : trigger.spec.hold?.until) ?? '');

@@ -25,6 +25,12 @@ export interface TriggerRecord extends Omit<TriggerRow, 'held' | 'baseline' | 'l
   findings: Record<string, Findings> | null;
 }
 
+/** What is needed of a trigger to bring a move to it; one row of {@link FOLLOWER_COLUMNS}. */
+export type Follower = Pick<
+  TriggerRecord,
+  'uid' | 'namespace' | 'name' | 'labels' | 'spec' | 'baseline' | 'lastTriggered' | 'held' | 'control' | 'lookAt' | 'planned'
+>;
+
 /** A webhook that is not called as things come. */
 export interface Impairment {
   circuit: Circuit;
@@ -41,9 +47,12 @@ export const IMPAIRED = `(SELECT json_object_agg(w.name, json_build_object('circ
   FROM webhook w WHERE w.trigger_uid = t.uid AND (w.gone_at IS NOT NULL OR w.circuit = 'open' OR w.disabled_at IS NOT NULL))`;
 
 /** For `SELECT … FROM trigger t`. */
-export const TRIGGER_COLUMNS = `t.uid, t.namespace, t.name, t.created, t.generation, t.resource_version AS "resourceVersion", t.labels, t.annotations, t.spec,
-  t.from_namespace AS "fromNamespace", t.from_stream AS "fromStream", t.from_tag AS "fromTag", t.baseline, t.last_triggered AS "lastTriggered", t.held, t.control, t.look_at AS "lookAt",
-  (SELECT json_agg(json_build_object('streamUid', s.stream_uid, 'generation', s.generation, 'movedAt', s.moved_at)) FROM trigger_tag s WHERE s.trigger_uid = t.uid) AS planned,
+export const FOLLOWER_COLUMNS = `t.uid, t.namespace, t.name, t.labels, t.spec, t.baseline, t.last_triggered AS "lastTriggered", t.held, t.control, t.look_at AS "lookAt",
+  (SELECT json_agg(json_build_object('streamUid', s.stream_uid, 'generation', s.generation, 'movedAt', s.moved_at)) FROM trigger_tag s WHERE s.trigger_uid = t.uid) AS planned`;
+
+/** The same for all of it. */
+export const TRIGGER_COLUMNS = `${FOLLOWER_COLUMNS}, t.created, t.generation, t.resource_version AS "resourceVersion", t.annotations,
+  t.from_namespace AS "fromNamespace", t.from_stream AS "fromStream", t.from_tag AS "fromTag",
   ${IMPAIRED} AS impaired,
   (SELECT json_object_agg(w.name, w.findings) FROM webhook w WHERE w.trigger_uid = t.uid AND w.findings IS NOT NULL) AS findings`;
 
@@ -195,8 +204,17 @@ export const triggerChange = (
   ...trigger,
   resource: 'imagetriggers',
   type,
-  object: triggerObject(trigger),
+  object: () => triggerObject(trigger),
   oldLabels,
+});
+
+/** The same of one that is further with its tag, and has changed in nothing else. */
+export const progressChange = (trigger: Follower): Change => ({
+  ...trigger,
+  resource: 'imagetriggers',
+  type: 'MODIFIED',
+  oldLabels: trigger.labels,
+  progress: trigger,
 });
 
 /** RFC 3339 in whole seconds, as Kubernetes prints times. */

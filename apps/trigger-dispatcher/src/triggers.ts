@@ -5,7 +5,6 @@ import { StatusError, unavailable } from '@millrace/domain/status';
 import { decideBaseline } from '@millrace/domain/trigger-matching';
 import { AskError, Bus } from '@millrace/platform/bus';
 import type { FactBatch } from '@millrace/platform/facts';
-import { packed, unpacked } from '@millrace/platform/rows';
 import { CONFIG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
 import { currentTrace, freshTrace } from '@millrace/platform/trace';
@@ -14,7 +13,7 @@ import type { DispatcherConfig } from './config.ts';
 import { type FanOut, FanOuts, type Part, type Told } from './fan-outs.ts';
 import { Firings, type Firing } from './firings.ts';
 import { type Outcome, TriggerDecisions } from './trigger-decisions.ts';
-import { positionOf, standingOf, TRIGGER_COLUMNS, triggerChange, type TriggerRecord } from './trigger-record.ts';
+import { type Follower, FOLLOWER_COLUMNS, positionOf, progressChange, standingOf, type TriggerRecord } from './trigger-record.ts';
 import { WorkloadTriggers } from './workload-triggers.ts';
 
 const ASK_MS = 2_000;
@@ -70,8 +69,8 @@ export class Triggers {
 
   /** Brings a move to some of the many triggers that follow its tag, in the order of their uids; those that began to follow it later are not among them. */
   async bring(tx: Tx, { id, move, traceparent, after }: FanOut, size: number): Promise<Part> {
-    const triggers = await tx.query<TriggerRecord>(
-      `SELECT ${TRIGGER_COLUMNS} FROM trigger t WHERE ${NEXT} ORDER BY t.uid LIMIT $6 FOR UPDATE OF t`,
+    const triggers = await tx.query<Follower>(
+      `SELECT ${FOLLOWER_COLUMNS} FROM trigger t WHERE ${NEXT} ORDER BY t.uid LIMIT $6 FOR UPDATE OF t`,
       [...nextOf(move, after, id), size],
     );
     const round = new Round();
@@ -177,27 +176,27 @@ export class Triggers {
    * The triggers of these tags, by tag, locked; and the tags that more follow than are for one transaction, or that have a move before these on
    * its way. Both are decided by one snapshot.
    */
-  private async followersOf(tx: Tx, moves: readonly TagMoved[]): Promise<{ few: Map<string, TriggerRecord[]>; many: Set<string> }> {
+  private async followersOf(tx: Tx, moves: readonly TagMoved[]): Promise<{ few: Map<string, Follower[]>; many: Set<string> }> {
     const { FAN_OUT_PART: part } = this.config;
     const tags = [...new Map(moves.map((move) => [tagOf(move), move])).values()];
-    const rows = await tx.query<{ moved: string; many: boolean } & (TriggerRecord | { uid: null })>(
+    const rows = await tx.query<{ moved: string; many: boolean } & (Follower | { uid: null })>(
       `WITH counted AS (
          SELECT namespace, stream, tag, n, (SELECT count(*) FROM (
                   SELECT FROM trigger t WHERE t.from_namespace = k.namespace AND t.from_stream = k.stream AND t.from_tag = k.tag LIMIT $4 + 1) AS part) AS triggers
            FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (namespace, stream, tag, n)
        ), moved AS MATERIALIZED (
-         SELECT namespace, stream, tag, triggers > $4 OR sum(triggers) OVER (ORDER BY triggers, n) > $5 OR EXISTS (
+         SELECT namespace, stream, tag, n, triggers > $4 OR sum(triggers) OVER (ORDER BY triggers, n) > $5 OR EXISTS (
                   SELECT 1 FROM fan_out o WHERE o.followers = 'triggers' AND o.namespace = c.namespace AND o.stream = c.stream AND o.tag = c.tag) AS many
            FROM counted c
        ), locked AS (
-         SELECT ${TRIGGER_COLUMNS} FROM trigger t JOIN moved m ON t.from_namespace = m.namespace AND t.from_stream = m.stream AND t.from_tag = m.tag
+         SELECT ${FOLLOWER_COLUMNS}, m.n FROM trigger t JOIN moved m ON t.from_namespace = m.namespace AND t.from_stream = m.stream AND t.from_tag = m.tag
           WHERE NOT m.many ORDER BY t.uid FOR UPDATE OF t
        )
        SELECT m.namespace || '/' || m.stream || ':' || m.tag AS moved, m.many, l.* FROM moved m
-         LEFT JOIN locked l ON l."fromNamespace" = m.namespace AND l."fromStream" = m.stream AND l."fromTag" = m.tag`,
+         LEFT JOIN locked l USING (n)`,
       [tags.map((tag) => tag.namespace), tags.map((tag) => tag.stream), tags.map((tag) => tag.tag), part, part * PARTS_IN_BATCH],
     );
-    const triggers = rows.filter((row): row is typeof row & TriggerRecord => row.uid !== null);
+    const triggers = rows.filter((row): row is typeof row & Follower => row.uid !== null);
     return {
       few: Map.groupBy(triggers, (row) => row.moved),
       many: new Set(rows.filter(({ many }) => many).map(({ moved }) => moved)),
@@ -208,31 +207,19 @@ export class Triggers {
     if (!touched.size) return;
     const triggers = [...touched];
     const planned = triggers.flatMap((trigger) => (trigger.planned ?? []).map((one) => ({ ...one, uid: trigger.uid })));
-    tx.send(
-      `WITH planned AS (
-         INSERT INTO trigger_tag (trigger_uid, stream_uid, generation, moved_at)
-         SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[])
-         ON CONFLICT (trigger_uid, stream_uid) DO UPDATE SET generation = excluded.generation, moved_at = excluded.moved_at
-      )
-      UPDATE trigger t SET last_triggered = one.last_triggered::jsonb, held = one.held, baseline = one.baseline::jsonb, control = one.control::jsonb,
-             look_at = one.look_at
-        FROM unnest($5::uuid[], ${unpacked('$6')}, ${unpacked('$7')}, ${unpacked('$8')}, ${unpacked('$9')}, $10::timestamptz[])
-             AS one (uid, last_triggered, held, baseline, control, look_at) WHERE t.uid = one.uid`,
-      [
-        planned.map((one) => one.uid),
-        planned.map((one) => one.streamUid),
-        planned.map((one) => one.generation),
-        planned.map((one) => one.movedAt),
-        triggers.map((trigger) => trigger.uid),
-        packed(triggers.map((trigger) => trigger.lastTriggered && JSON.stringify(trigger.lastTriggered))),
-        packed(triggers.map((trigger) => trigger.held)),
-        packed(triggers.map((trigger) => trigger.baseline && JSON.stringify(trigger.baseline))),
-        packed(triggers.map((trigger) => trigger.control && JSON.stringify(trigger.control))),
-        triggers.map((trigger) => trigger.lookAt),
-      ],
-    );
+    if (planned.length)
+      tx.send(
+        `INSERT INTO trigger_tag (trigger_uid, stream_uid, generation, moved_at) SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[])
+         ON CONFLICT (trigger_uid, stream_uid) DO UPDATE SET generation = excluded.generation, moved_at = excluded.moved_at`,
+        [
+          planned.map((one) => one.uid),
+          planned.map((one) => one.streamUid),
+          planned.map((one) => one.generation),
+          planned.map((one) => one.movedAt),
+        ],
+      );
     await this.firings.write(tx, firings);
-    for (const trigger of triggers) this.changes.record(tx, triggerChange(trigger, 'MODIFIED'));
+    for (const trigger of triggers) this.changes.record(tx, progressChange(trigger));
     this.decisions.report(tx, outcomes);
   }
 }
@@ -240,7 +227,7 @@ export class Triggers {
 /** What a transaction has decided, to be written at once. */
 class Round {
   readonly firings: Firing[] = [];
-  readonly touched = new Set<TriggerRecord>();
+  readonly touched = new Set<Follower>();
   readonly outcomes: Outcome[] = [];
 
   take(outcome: Outcome): void {

@@ -173,7 +173,7 @@ export class WorkloadTriggers {
         ],
       );
     for (const record of touched)
-      this.changes.record(tx, { ...record, type: 'MODIFIED', object: workloadObject(record), oldLabels: record.labels });
+      this.changes.record(tx, { ...record, type: 'MODIFIED', object: () => workloadObject(record), oldLabels: record.labels });
     await this.write(tx, round);
   }
 

@@ -89,7 +89,7 @@ export class Workloads {
       if (!inserted) throw new StatusError(alreadyExists(of, record.name));
       this.follow(tx, record, undefined);
       await this.triggers.write(tx, round);
-      return this.changes.record(tx, { ...record, type: 'ADDED', object: workloadObject(record) });
+      return this.changes.record(tx, { ...record, type: 'ADDED', object: () => workloadObject(record) });
     });
     return answerOf(record, recorded, 201);
   }
@@ -134,7 +134,12 @@ export class Workloads {
     ]);
     this.follow(tx, record, before.object);
     await this.triggers.write(tx, round);
-    const recorded = this.changes.record(tx, { ...record, type: 'MODIFIED', object: workloadObject(record), oldLabels: before.labels });
+    const recorded = this.changes.record(tx, {
+      ...record,
+      type: 'MODIFIED',
+      object: () => workloadObject(record),
+      oldLabels: before.labels,
+    });
     return { record, recorded };
   }
 
@@ -197,9 +202,9 @@ export class Workloads {
       const round = new Round();
       round.builds.push(made);
       await this.triggers.write(tx, round);
-      this.changes.record(tx, { ...config, type: 'MODIFIED', object: workloadObject(config), oldLabels: config.labels });
+      this.changes.record(tx, { ...config, type: 'MODIFIED', object: () => workloadObject(config), oldLabels: config.labels });
       const { build } = made;
-      return { build, recorded: this.changes.record(tx, { ...build, type: 'ADDED', object: workloadObject(build) }) };
+      return { build, recorded: this.changes.record(tx, { ...build, type: 'ADDED', object: () => workloadObject(build) }) };
     });
     return answerOf(build, recorded, 201);
   }
@@ -230,7 +235,7 @@ export class Workloads {
   private async remove(tx: Tx, record: WorkloadRecord): Promise<void> {
     await tx.run('DELETE FROM workload WHERE uid = $1', [record.uid]);
     if (kindOf(record) === BUILD_CONFIG) await this.builds.removeOf(tx, record);
-    this.changes.record(tx, { ...record, type: 'DELETED', object: workloadObject(record), oldLabels: record.labels });
+    this.changes.record(tx, { ...record, type: 'DELETED', object: () => workloadObject(record), oldLabels: record.labels });
   }
 
   private list(question: Ask<'list'>): Promise<ObjectAnswer> {

@@ -1,16 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { jetstream, jetstreamManager, type JetStreamClient, type JetStreamManager, type StreamInfo } from '@nats-io/jetstream';
-import {
-  connect,
-  createInbox,
-  headers as natsHeaders,
-  type Msg,
-  type MsgHdrs,
-  type NatsConnection,
-  type Subscription,
-} from '@nats-io/transport-node';
+import { connect, createInbox, headers as natsHeaders, type Msg, type NatsConnection, type Subscription } from '@nats-io/transport-node';
 import type { Answer, Question, RequestContract, StreamName } from '@millrace/contracts/define';
 import { events } from '@millrace/contracts/events';
+import { FactWrites, type Message } from './fact-writes.ts';
 import type { Log } from './log.ts';
 import { currentTrace, freshTrace, withTrace } from './trace.ts';
 
@@ -18,11 +11,11 @@ import { currentTrace, freshTrace, withTrace } from './trace.ts';
 const PART_BYTES = 768 * 1024;
 const ANSWER_LIMIT_BYTES = 256 * 1024 * 1024;
 const ASK_MS = 10_000;
-const STORE_MS = 5_000;
 /** Bells are no facts: outside every stream's subjects, and not stored. */
 const NUDGE_PREFIX = 'millrace.nudge';
+/** What is told together goes to the server with fewer calls of the system: each wakes it. The client's types do not have it. */
+const MORE_AT_ONCE = { pendingLimit: 256 * 1024 };
 const HOUR_NS = 3_600_000_000_000;
-const LINE_BREAKS = /[\r\n]+/g;
 const Header = {
   Part: 'Millrace-Part',
   Last: 'Millrace-Last',
@@ -50,7 +43,6 @@ interface Waiting {
   parts: Uint8Array[];
   bytes: number;
   subject: string;
-  single: boolean;
   settle: (outcome: Uint8Array | AskError) => void;
 }
 
@@ -61,6 +53,7 @@ export class Bus {
   private client: JetStreamClient | undefined;
   private readonly inbox = createInbox('_INBOX.millrace');
   private readonly waiting = new Map<string, Waiting>();
+  private readonly writes = new FactWrites();
   private readonly serving: { subscription: Subscription; done: Promise<void> }[] = [];
   private readonly inFlight = new Set<Promise<void>>();
   private readonly movesOut: (() => unknown)[] = [];
@@ -90,9 +83,11 @@ export class Bus {
       waitOnFirstConnect: true,
       pingInterval: 10_000,
       maxPingOut: 2,
+      ...MORE_AT_ONCE,
       ...(first?.protocol === 'tls:' ? { tls: {} } : {}),
     });
     this.connection.subscribe(`${this.inbox}.*`, { callback: (_error, message) => this.collect(message) });
+    this.writes.listen(this.connection);
     this.manager = await jetstreamManager(this.connection, { checkAPI: false });
     this.client = jetstream(this.connection);
     void this.followStatus(this.connection);
@@ -208,8 +203,7 @@ export class Bus {
     return `${this.options.url} ${subject}`;
   }
 
-  /** With headers it is a fact: its answer has one part. */
-  private exchange(subject: string, body: Uint8Array, timeoutMs: number, factHeaders?: MsgHdrs): Promise<Uint8Array> {
+  private exchange(subject: string, body: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
     const id = `${++this.asked}`;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(
@@ -220,7 +214,6 @@ export class Bus {
         parts: [],
         bytes: 0,
         subject,
-        single: factHeaders !== undefined,
         settle: (outcome) => {
           clearTimeout(timer);
           this.waiting.delete(id);
@@ -228,8 +221,8 @@ export class Bus {
           else resolve(outcome);
         },
       });
-      const headers = factHeaders ?? natsHeaders();
-      if (!factHeaders) headers.set('traceparent', currentTrace() ?? freshTrace());
+      const headers = natsHeaders();
+      headers.set('traceparent', currentTrace() ?? freshTrace());
       try {
         this.nats.publish(subject, body, { reply: `${this.inbox}.${id}`, headers });
       } catch (error) {
@@ -239,12 +232,9 @@ export class Bus {
     });
   }
 
-  /** Has JetStream store a fact; resolves to its sequence. Facts that are given one after the other are stored in that order. */
-  async store(subject: string, body: Uint8Array, headers: Readonly<Record<string, string>>): Promise<number> {
-    const answer = await this.exchange(subject, body, STORE_MS, encoded(headers));
-    const { seq, error } = JSON.parse(Buffer.from(answer).toString()) as { seq?: number; error?: { description?: string } };
-    if (error || !seq) throw new AskError('failed', `${subject} cannot be stored: ${error?.description ?? 'JetStream gave no sequence'}`);
-    return seq;
+  /** Has JetStream store facts with these headers; resolves to their sequences. See {@link FactWrites}. */
+  store(headers: Readonly<Record<string, string>>, messages: readonly Message[]): Promise<number[]> {
+    return this.writes.store(this.nats, headers, messages);
   }
 
   private collect(message: Msg): void {
@@ -258,8 +248,7 @@ export class Bus {
     waiting.bytes += message.data.length;
     if (waiting.bytes > ANSWER_LIMIT_BYTES)
       return waiting.settle(new AskError('too-large', `the answer to ${waiting.subject} is over ${ANSWER_LIMIT_BYTES} bytes`));
-    if (waiting.single || message.headers?.get(Header.Last))
-      waiting.settle(waiting.parts.length === 1 ? message.data : Buffer.concat(waiting.parts));
+    if (message.headers?.get(Header.Last)) waiting.settle(waiting.parts.length === 1 ? message.data : Buffer.concat(waiting.parts));
   }
 
   /** Answers a request; instances of one service share the questions. */
@@ -331,7 +320,9 @@ export class Bus {
     for (const { subscription } of this.serving) await subscription.drain().catch(() => undefined);
     const bound = new Promise((resolve) => setTimeout(resolve, this.options.stopTimeoutMs / 2).unref());
     await Promise.race([Promise.allSettled([...this.inFlight]), bound]);
-    for (const waiting of [...this.waiting.values()]) waiting.settle(new AskError('closed', 'the service is stopping'));
+    const stopping = new AskError('closed', 'the service is stopping');
+    for (const waiting of [...this.waiting.values()]) waiting.settle(stopping);
+    this.writes.close(stopping);
     await Promise.race([this.connection.flush().catch(() => undefined), bound]);
     await this.connection.close().catch(() => undefined);
   }
@@ -344,12 +335,4 @@ export class Bus {
       for (const listener of this.reconnected) listener();
     }
   }
-}
-
-/** The header block of a fact as it goes over the wire. The client's own headers look through all of them for each one that is set. */
-function encoded(headers: Readonly<Record<string, string>>): MsgHdrs {
-  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value.replaceAll(LINE_BREAKS, ' ')}\r\n`);
-  const block = Buffer.from(`NATS/1.0\r\n${lines.join('')}\r\n`);
-  // What publish asks of headers.
-  return { encode: () => block } as Partial<MsgHdrs> as MsgHdrs;
 }

@@ -275,6 +275,103 @@ describe('facts from outbox to handler', () => {
   });
 });
 
+describe('facts that end alike', () => {
+  const TIME = new Date('2026-01-01T00:00:00Z');
+  const TRACE = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+  const { generation: _, tag: __, ...rest } = move(0);
+  const alike = (tx: Tx, generation: number, { pad = '', time = TIME, traceparent = TRACE, stream = 'web' } = {}) => {
+    const own = { generation, tag: `t-${generation}`, labels: { pad } };
+    const json = { begin: `${JSON.stringify(own).slice(0, -1)},`, end: JSON.stringify({ ...rest, labels: undefined, stream }).slice(1) };
+    tx.publishLater(TagMoved, { ...rest, ...own, stream }, { id: `u.${generation}`, time, traceparent, json });
+  };
+  const rows = ({ store }: Program) =>
+    store
+      .query<{ facts: string | null }>('SELECT facts FROM outbox ORDER BY id')
+      .then((found) => found.map(({ facts }) => (facts ? (JSON.parse(facts) as unknown[]).length : 1)));
+  const stored = ({ store }: Program) =>
+    eventually(async () => expect(await store.query('SELECT 1 FROM outbox WHERE sequence IS NULL')).toEqual([]), 20_000);
+
+  it.each(['from memory', 'read back'])('share a row of the outbox, and each arrives as if it were alone, in order: %s', async (how) => {
+    const [sender, receiver] = [await aProgram('tag_store'), await aProgram('receiver')];
+    const seen: unknown[] = [];
+    aConsumer(receiver, async (batch) => {
+      await receiver.store.transaction(async (tx) => {
+        for (const { id, subject, traceparent, data } of factsOf(batch))
+          seen.push([id, subject, traceparent, data.generation, data.current]);
+        await batch.settle(tx);
+      });
+    });
+    if (how === 'from memory') {
+      aRelay(sender);
+      await eventually(() => expect(sender.store.outbox.publishesHere).toBe(true));
+    }
+    await sender.store.transaction(async (tx) => {
+      for (const generation of upTo(250)) alike(tx, generation);
+    });
+    if (how === 'read back') aRelay(sender);
+
+    await eventually(() =>
+      expect(seen).toEqual(upTo(250).map((n) => [`u.${n}`, `millrace.v1.tag.moved.demo.web.t-${n}`, TRACE, n, move(n).current])),
+    );
+    expect(await rows(sender)).toEqual([100, 100, 50]);
+    await stored(sender);
+  });
+
+  it('share none where they were told at another time, belong to another trace or end otherwise', async () => {
+    const sender = await aProgram('tag_store');
+    await sender.store.transaction(async (tx) => {
+      alike(tx, 1);
+      alike(tx, 2, { time: new Date('2026-01-01T00:00:01Z') });
+      alike(tx, 3, { traceparent: TRACE.replace('01', '00') });
+      alike(tx, 4, { stream: 'other' });
+      tx.publishLater(TagMoved, move(5), { id: 'u.5', time: TIME, traceparent: TRACE });
+      tx.publishLater(TagMoved, move(5), { id: 'u.6', time: TIME, traceparent: TRACE });
+      alike(tx, 7);
+      alike(tx, 8);
+    });
+
+    expect(await rows(sender)).toEqual([1, 1, 1, 1, 1, 1, 2]);
+  });
+
+  it('are told again, each of them, to a NATS server that lost its disk', { timeout: 60_000 }, async () => {
+    const sender = await aProgram('tag_store');
+    aRelay(sender);
+    await sender.store.transaction(async (tx) => {
+      for (const generation of upTo(20)) alike(tx, generation);
+    });
+    await stored(sender);
+
+    await nats.wipe();
+    await nats.restart();
+
+    const late = await aProgram('newcomer');
+    aConsumer(late);
+    await eventually(async () => expect(await effects(late)).toEqual(upTo(20)), 20_000);
+    await stored(sender);
+  });
+
+  it('of which one is too large for NATS lose that one alone, which is kept with the reason', async () => {
+    const [sender, receiver] = [await aProgram('tag_store'), await aProgram('receiver')];
+    aRelay(sender);
+    aConsumer(receiver);
+    const pad = 'x'.repeat(sender.bus.nats.info?.max_payload ?? 0);
+    await sender.store.transaction(async (tx) => {
+      for (const generation of upTo(3)) alike(tx, generation, generation === 2 ? { pad } : {});
+    });
+
+    await eventually(async () => expect(await effects(receiver)).toEqual([1, 3]));
+    await stored(sender);
+    const [buried, ...others] = await new DeadFacts(sender.store).list('0', 10);
+    expect(others).toEqual([]);
+    expect(buried).toMatchObject({
+      eventId: 'u.2',
+      subject: 'millrace.v1.tag.moved.demo.web.t-2',
+      reason: expect.stringContaining('max_payload') as string,
+    });
+    expect(JSON.parse(buried?.body ?? '')).toMatchObject({ generation: 2, streamUid: 'u' });
+  });
+});
+
 describe('losing NATS', () => {
   it('a NATS server that is killed and comes back loses nothing and doubles nothing', async () => {
     const [sender, receiver] = [await aProgram('tag_store'), await aProgram('receiver')];

@@ -6,10 +6,9 @@ const fact = (id: number, bytes = 10): Waiting => ({
   id: String(id),
   event: 'tag.moved',
   stream: 'MILLRACE_EVENTS',
-  subject: 'millrace.v1.tag.moved.a',
-  eventId: `e${id}`,
   headers: {},
-  body: Buffer.alloc(bytes),
+  facts: [{ subject: 'millrace.v1.tag.moved.a', id: `e${id}`, begin: '' }],
+  end: Buffer.alloc(bytes),
 });
 const ids = (facts: readonly Waiting[]) => facts.map(({ id }) => Number(id));
 const looks = (fresh: FreshFacts, lastId: number, ...snapshots: [oldest: bigint, next: bigint][]) => {
@@ -68,6 +67,16 @@ describe('facts on their way out', () => {
     fresh.add([fact(1, 500), fact(2), fact(3), fact(4)]);
     expect(ids(fresh.take(10, 100))).toEqual([1]);
     expect(ids(fresh.take(2, 100))).toEqual([2, 3]);
+  });
+
+  it('are counted, and bounded, each by itself where a row holds several', () => {
+    const fresh = upTo(0);
+    const three = { ...fact(1, 100), facts: ['a', 'b', 'c'].map((id) => ({ subject: 's', id, begin: 'begin' })) };
+    fresh.add([three, { ...three, id: '2' }, fact(3)]);
+    expect(fresh.size).toBe(7);
+    expect(ids(fresh.take(5, 10_000))).toEqual([1]);
+    expect(ids(fresh.take(10, 320))).toEqual([2]);
+    expect([fresh.size, ids(fresh.take(10, 320)), fresh.size]).toEqual([1, [3], 0]);
   });
 
   it('are left to the outbox where they are too many to be kept', () => {

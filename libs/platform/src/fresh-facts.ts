@@ -1,4 +1,4 @@
-import type { Waiting } from './outbox.ts';
+import { sizeOf, type Waiting } from './outbox.ts';
 
 /** What is kept in memory of facts on their way out; what is more is read from the outbox. */
 const BYTES_MAX = 24 * 1024 * 1024;
@@ -22,21 +22,24 @@ export interface Look {
  * until every transaction that can own the missing id has ended.
  */
 export class FreshFacts {
-  private readonly facts = new Map<number, Waiting>();
+  private readonly rows = new Map<number, Waiting>();
   private bytes = 0;
-  /** Every fact up to this id has been given out, or will never be. Undefined: not known yet. */
+  private count = 0;
+  /** Every row up to this id has been given out, or will never be. Undefined: not known yet. */
   private upTo: number | undefined;
   /** Read above `upTo`. */
   private readonly read = new Set<number>();
   /** `id` will be what `upTo` is when all transactions before `next` have ended. */
   private candidate: { id: number; next?: bigint } | undefined;
 
-  add(facts: readonly Waiting[]): void {
-    for (const fact of facts) {
-      const id = Number(fact.id);
-      if (this.read.has(id) || (this.upTo !== undefined && id <= this.upTo) || this.bytes + fact.body.length > BYTES_MAX) continue;
-      this.facts.set(id, fact);
-      this.bytes += fact.body.length;
+  add(rows: readonly Waiting[]): void {
+    for (const row of rows) {
+      const id = Number(row.id);
+      const bytes = sizeOf(row).kept;
+      if (this.read.has(id) || (this.upTo !== undefined && id <= this.upTo) || this.bytes + bytes > BYTES_MAX) continue;
+      this.rows.set(id, row);
+      this.bytes += bytes;
+      this.count += row.facts.length;
     }
   }
 
@@ -45,33 +48,36 @@ export class FreshFacts {
     return this.bytes > BYTES_MAX / 3;
   }
 
+  /** Facts. */
   get size(): number {
-    return this.facts.size;
+    return this.count;
   }
 
   /** There are facts here that may not be given out. */
   get incomplete(): boolean {
-    return this.facts.size > 0 && (this.upTo === undefined || !this.facts.has(this.upTo + 1));
+    return this.rows.size > 0 && (this.upTo === undefined || !this.rows.has(this.upTo + 1));
   }
 
-  /** The next facts, in the order of their ids; none where one before them is missing. */
-  take(rows: number, bytes: number): Waiting[] {
+  /** The next rows, in the order of their ids, up to so many facts and bytes of them; none where one before them is missing. */
+  take(facts: number, bytes: number): Waiting[] {
     const taken: Waiting[] = [];
     if (this.upTo === undefined) return taken;
-    for (let size = 0; taken.length < rows; this.upTo++) {
-      const fact = this.facts.get(this.upTo + 1);
-      if (!fact || (taken.length > 0 && size + fact.body.length > bytes)) break;
-      size += fact.body.length;
-      taken.push(fact);
+    for (let [count, size] = [0, 0]; ; this.upTo++) {
+      const row = this.rows.get(this.upTo + 1);
+      if (!row) break;
+      count += row.facts.length;
+      size += sizeOf(row).sent;
+      if (taken.length > 0 && (count > facts || size > bytes)) break;
+      taken.push(row);
       this.forget(this.upTo + 1);
     }
     this.advance();
     return taken;
   }
 
-  /** To be told of every look into the outbox: these facts were read there, and are given out by the reader. */
-  looked(facts: readonly Waiting[], { oldest, next, lastId, complete }: Look): void {
-    for (const { id } of facts) {
+  /** To be told of every look into the outbox: these rows were read there, and are given out by the reader. */
+  looked(rows: readonly Waiting[], { oldest, next, lastId, complete }: Look): void {
+    for (const { id } of rows) {
       this.forget(Number(id));
       this.read.add(Number(id));
     }
@@ -80,28 +86,32 @@ export class FreshFacts {
     if (!complete) return;
     const { candidate } = this;
     if (!candidate) this.candidate = { id: lastId };
-    // A transaction has its number shortly after the id of its first fact at the latest: by the second look.
+    // A transaction has its number shortly after the id of its first row at the latest: by the second look.
     else if (candidate.next === undefined) candidate.next = next;
     else if (oldest >= candidate.next) {
       this.upTo = Math.max(candidate.id, this.upTo ?? 0);
       this.candidate = undefined;
-      for (const id of this.facts.keys()) if (id <= this.upTo) this.forget(id);
+      for (const id of this.rows.keys()) if (id <= this.upTo) this.forget(id);
       this.advance();
     }
   }
 
   /** Nothing is known any more. */
   clear(): void {
-    this.facts.clear();
+    this.rows.clear();
     this.read.clear();
     this.bytes = 0;
+    this.count = 0;
     this.upTo = undefined;
     this.candidate = undefined;
   }
 
   private forget(id: number): void {
-    this.bytes -= this.facts.get(id)?.body.length ?? 0;
-    this.facts.delete(id);
+    const row = this.rows.get(id);
+    if (!row) return;
+    this.bytes -= sizeOf(row).kept;
+    this.count -= row.facts.length;
+    this.rows.delete(id);
   }
 
   private advance(): void {

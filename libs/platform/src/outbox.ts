@@ -1,5 +1,6 @@
 import type { EventContract, EventData } from '@millrace/contracts/define';
 import { Bell } from './backoff.ts';
+import { idHeaders } from './fact-writes.ts';
 import { valuesList } from './rows.ts';
 import type { Tx } from './store.ts';
 import { currentTrace, freshTrace } from './trace.ts';
@@ -8,33 +9,42 @@ export interface FactMeta {
   id: string;
   time?: Date;
   traceparent?: string;
-  /** The data as JSON, where the teller has it. */
-  json?: string;
+  /** The data as JSON, where the teller has it. Facts that are told one after the other and end alike are kept together, with one `end`. */
+  json?: { begin: string; end: string };
 }
 
 /** A fact that waits for its transaction to commit. */
-export interface Staged {
+export interface Staged extends OneFact {
   event: string;
   stream: string;
-  subject: string;
-  id: string;
+  /** Without its id. */
   headers: Record<string, string>;
-  body: string;
+  end: string;
 }
 
-/** A fact in the outbox that JetStream has not stored yet; in the order of `id`. */
+/** What a fact has for itself. */
+export interface OneFact {
+  subject: string;
+  id: string;
+  /** Of its body. */
+  begin: string;
+}
+
+/** Facts in the outbox, mostly one, that JetStream has not stored yet; in the order of `id`. */
 export interface Waiting {
   id: string;
   event: string;
   stream: string;
-  subject: string;
-  eventId: string;
   headers: Record<string, string>;
-  body: Buffer;
+  facts: readonly OneFact[];
+  /** How the bodies of all of them end. */
+  end: Buffer;
 }
 
 /** The longest list that one INSERT takes: seven parameters a row, 65,535 in all. */
 const ROWS_PER_INSERT = 1_000;
+/** Facts that one row holds: they are published together, and again where one of them was refused. */
+const FACTS_PER_ROW = 100;
 
 /**
  * Facts are written here in the transaction that made them true, so a crash between commit and publish loses none; the
@@ -56,35 +66,32 @@ export class Outbox {
       id: meta.id,
       headers: {
         'ce-specversion': '1.0',
-        'ce-id': meta.id,
         'ce-source': `/${contract.from}`,
         'ce-type': contract.type,
         ...(contract.about ? { 'ce-subject': contract.about(data).replaceAll('%', '%25') } : {}),
         'ce-time': (meta.time ?? new Date()).toISOString(),
         'content-type': 'application/json',
         traceparent: meta.traceparent ?? currentTrace() ?? freshTrace(),
-        'Nats-Msg-Id': meta.id,
       },
-      body: meta.json ?? JSON.stringify(data),
+      ...(meta.json ?? { begin: '', end: JSON.stringify(data) }),
     };
   }
 
-  /** Sends all of it at once; resolves to the facts with the ids that they got. */
+  /** Sends all of it at once; resolves to the rows with the ids that they got. */
   async insert(tx: Tx, staged: readonly Staged[]): Promise<Waiting[]> {
-    const facts = staged.map(({ id, body, ...rest }) => ({ ...rest, eventId: id, body: Buffer.from(body) }));
+    const rows = together(staged);
     const answers: Promise<{ id: string }[]>[] = [];
-    for (let from = 0; from < facts.length; from += ROWS_PER_INSERT) {
-      const part = facts.slice(from, from + ROWS_PER_INSERT);
-      const values = valuesList(part.map((s) => [s.event, s.stream, s.subject, s.eventId, JSON.stringify(s.headers), s.body]));
+    for (let from = 0; from < rows.length; from += ROWS_PER_INSERT) {
+      const values = valuesList(rows.slice(from, from + ROWS_PER_INSERT).map(columnsOf));
       answers.push(
         tx.query(
-          `INSERT INTO outbox (event, stream, subject, event_id, headers, body) VALUES ${values.sql} RETURNING id`,
+          `INSERT INTO outbox (event, stream, subject, event_id, headers, body, facts) VALUES ${values.sql} RETURNING id`,
           values.parameters,
         ),
       );
     }
     const ids = (await Promise.all(answers)).flat();
-    return facts.map((fact, i) => ({ ...fact, id: ids[i]?.id ?? '' }));
+    return rows.map((row, i) => ({ ...row, id: ids[i]?.id ?? '' }));
   }
 
   /** Resolves when the facts that this instance committed and has not published yet are few enough to tell more; after a second at the latest. */
@@ -130,4 +137,45 @@ export class Outbox {
   wake(facts: readonly Waiting[]): void {
     for (const waker of this.wakers) waker(facts);
   }
+}
+
+/** Bytes that are kept of it, and those that go out. */
+export const sizeOf = ({ facts, end }: Pick<Waiting, 'facts' | 'end'>): { kept: number; sent: number } => {
+  const begins = facts.reduce((sum, { begin }) => sum + begin.length, 0);
+  return { kept: begins + end.length, sent: begins + facts.length * end.length };
+};
+
+/** Rows for facts: those that follow each other and differ in what they begin with alone share one. */
+function together(staged: readonly Staged[]): Omit<Waiting, 'id'>[] {
+  const rows: (Omit<Waiting, 'id'> & { facts: OneFact[] })[] = [];
+  let last: Staged | undefined;
+  for (const { event, stream, headers, end, ...fact } of staged) {
+    const row = rows.at(-1);
+    if (row && last && row.facts.length < FACTS_PER_ROW && fact.begin && endAlike(last, { event, headers, end })) row.facts.push(fact);
+    else rows.push({ event, stream, headers, facts: [fact], end: Buffer.from(end) });
+    last = { event, stream, headers, end, ...fact };
+  }
+  return rows;
+}
+
+const endAlike = (one: Pick<Staged, 'event' | 'headers' | 'end'>, other: Pick<Staged, 'event' | 'headers' | 'end'>): boolean =>
+  one.event === other.event &&
+  one.end === other.end &&
+  ['ce-subject', 'ce-time', 'traceparent'].every((name) => one.headers[name] === other.headers[name]);
+
+/** Of several, `subject` is empty: NATS takes nothing there, so a program that knows of one fact a row leaves it to those that know more. */
+function columnsOf(row: Omit<Waiting, 'id'>): unknown[] {
+  const { event, stream, headers, facts, end } = row;
+  const [first] = facts;
+  if (facts.length === 1 && first)
+    return [
+      event,
+      stream,
+      first.subject,
+      first.id,
+      JSON.stringify({ ...headers, ...idHeaders(first.id) }),
+      Buffer.concat([Buffer.from(first.begin), end]),
+      null,
+    ];
+  return [event, stream, '', facts.at(-1)?.id, JSON.stringify(headers), end, JSON.stringify(facts)];
 }

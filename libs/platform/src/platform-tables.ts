@@ -52,3 +52,20 @@ export class PlatformTables1763683200000 implements MigrationInterface {
     throw new Error('migrations go forward only');
   }
 }
+
+/** A row of the outbox may hold several facts. */
+export class FactsTogether1763850000000 implements MigrationInterface {
+  name = 'FactsTogether1763850000000';
+
+  async up(runner: QueryRunner): Promise<void> {
+    await runner.query('ALTER TABLE outbox ADD COLUMN facts text');
+    await runner.query('ALTER TABLE outbox ALTER COLUMN facts SET STORAGE EXTERNAL');
+    await runner.query(
+      `COMMENT ON COLUMN outbox.facts IS 'Where it is several: subject, id and beginning of each, JSON; body is how all of them end, and event_id the last'`,
+    );
+  }
+
+  async down(): Promise<void> {
+    throw new Error('migrations go forward only');
+  }
+}

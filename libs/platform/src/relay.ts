@@ -5,12 +5,13 @@ import { positionOf } from '@millrace/contracts/requests';
 import { Bell, pause } from './backoff.ts';
 import type { Bus } from './bus.ts';
 import type { Lease } from './lease.ts';
+import { idHeaders, type Message } from './fact-writes.ts';
 import { FreshFacts } from './fresh-facts.ts';
 import type { Log } from './log.ts';
-import type { Waiting } from './outbox.ts';
+import { type OneFact, sizeOf, type Waiting } from './outbox.ts';
 import { isTransient, type Store, type Tx } from './store.ts';
 
-const BATCH_ROWS = 500;
+const BATCH_FACTS = 500;
 const BATCH_BYTES = 16 * 1024 * 1024;
 const POLL_MS = 1_000;
 /** Marks that come close to each other are written together: each time is a transaction, which pushes share the disk and the processor with. */
@@ -21,12 +22,13 @@ const CLEAN_EVERY_MS = 3_600_000;
 /** What JetStream adds to a message's own bytes is far less. */
 const HEADER_ROOM_BYTES = 8 * 1024;
 
-type Row = Omit<Waiting, 'headers'> & { headers: string };
+type Row = Omit<Waiting, 'headers' | 'facts'> & { headers: string; facts: string | null; subject: string; eventId: string };
 
-/** What JetStream has stored, to be written down. */
+/** That JetStream has stored a row, to be written down: the last of its facts, and where. */
 interface Mark {
   id: string;
   sequence: number;
+  eventId: string;
 }
 
 /**
@@ -121,30 +123,25 @@ export class Relay {
   /** Publishes up to one batch; resolves to how many facts it was, and 0 when nothing waits. */
   private async sendBatch(): Promise<number> {
     const due = performance.now() - this.lookedAt >= POLL_MS;
-    let facts = due ? [] : this.fresh.take(BATCH_ROWS, BATCH_BYTES);
+    let rows = due ? [] : this.fresh.take(BATCH_FACTS, BATCH_BYTES);
     // Where no id is missing, nobody else has told anything.
-    if (facts.length) this.lookedAt = performance.now();
-    else if (due || this.fresh.incomplete) facts = await this.look();
-    if (!facts.length) return 0;
-    this.underWay = facts.length;
-    const sequences = await Promise.allSettled(facts.map((fact) => this.publish(fact)));
+    if (rows.length) this.lookedAt = performance.now();
+    else if (due || this.fresh.incomplete) rows = await this.look();
+    if (!rows.length) return 0;
+    this.underWay = factsOf(rows);
+    const outcomes = await Promise.allSettled(rows.map((row) => this.publish(row)));
     this.underWay = 0;
-    let stored = 0;
-    for (const [i, outcome] of sequences.entries()) {
-      const id = facts[i]?.id;
-      if (outcome.status !== 'fulfilled' || id === undefined) continue;
-      this.marks.push({ id, sequence: outcome.value });
-      stored++;
-    }
-    this.sent(stored);
+    const stored = rows.filter((_, i) => outcomes[i]?.status === 'fulfilled');
+    this.marks.push(...outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? outcome.value : [])));
+    this.sent(factsOf(stored));
     this.store.outbox.published();
     // Written down a moment later. After a crash they are published again, and JetStream drops the repeats by their ids.
     if (this.marks.length > MARKS_MAX) await this.mark();
     else this.markTimer ??= setTimeout(() => void this.mark().catch(() => undefined), MARK_MS);
-    const refused = sequences.find((outcome) => outcome.status === 'rejected');
+    const refused = outcomes.find((outcome) => outcome.status === 'rejected');
     // Nothing after the first refusal counts as out of order: it is published again too, and dropped as a repeat.
     if (refused) throw refused.reason;
-    return facts.length;
+    return rows.length;
   }
 
   /** What waits in the outbox, oldest first, whoever committed it. */
@@ -156,10 +153,11 @@ export class Relay {
       async (tx) =>
         Promise.all([
           tx.query<Row>(
-            `SELECT id, event, stream, subject, event_id AS "eventId", headers, convert_to(body, 'UTF8') AS body FROM (
-               SELECT *, sum(octet_length(body)) OVER (ORDER BY id) - octet_length(body) AS before
-               FROM (SELECT * FROM outbox WHERE sequence IS NULL ORDER BY id LIMIT ${BATCH_ROWS}) waiting
-             ) sized WHERE before < ${BATCH_BYTES} ORDER BY id`,
+            `SELECT id, event, stream, subject, event_id AS "eventId", headers, convert_to(body, 'UTF8') AS end, facts FROM (
+               SELECT *, sum(n) OVER (ORDER BY id) - n AS facts_before, sum(bytes) OVER (ORDER BY id) - bytes AS bytes_before
+               FROM (SELECT *, n * octet_length(body) + coalesce(octet_length(facts), 0) AS bytes
+                       FROM (SELECT *, coalesce(json_array_length(facts::json), 1) AS n FROM outbox WHERE sequence IS NULL ORDER BY id LIMIT ${BATCH_FACTS}) one) waiting
+             ) sized WHERE facts_before < ${BATCH_FACTS} AND bytes_before < ${BATCH_BYTES} ORDER BY id`,
           ),
           tx.query<{ oldest: string; next: string; last: string | null }>(
             `SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS oldest, pg_snapshot_xmax(pg_current_snapshot())::text AS next,
@@ -168,13 +166,13 @@ export class Relay {
         ]),
       { isolation: 'REPEATABLE READ', readOnly: true },
     );
-    const facts = rows.map((row) => ({ ...row, headers: JSON.parse(row.headers) as Record<string, string> }));
-    const bytes = facts.reduce((sum, fact) => sum + fact.body.length, 0);
-    const complete = facts.length < BATCH_ROWS && bytes < BATCH_BYTES;
+    const waiting = rows.map(waitingOf);
+    const bytes = waiting.reduce((sum, row) => sum + sizeOf(row).sent, 0);
+    const complete = factsOf(waiting) < BATCH_FACTS && bytes < BATCH_BYTES;
     const { oldest = '0', next = '0', last = null } = seen ?? {};
-    this.fresh.looked(facts, { oldest: BigInt(oldest), next: BigInt(next), lastId: Number(last ?? 0), complete });
+    this.fresh.looked(waiting, { oldest: BigInt(oldest), next: BigInt(next), lastId: Number(last ?? 0), complete });
     this.lookedAt = complete ? begun : -Infinity;
-    return facts;
+    return waiting;
   }
 
   /** Writes down what JetStream has stored: one statement at a time, and all there is with each. */
@@ -188,10 +186,10 @@ export class Relay {
       .transaction(async (tx) => {
         // Where Postgres crashes, a mark that is lost costs a repeat, which JetStream drops. It need not make a disk wait that pushes wait for too.
         tx.send('SET LOCAL synchronous_commit = off');
-        tx.send(`UPDATE outbox o SET sequence = s.sequence FROM unnest($1::bigint[], $2::bigint[]) AS s (id, sequence) WHERE o.id = s.id`, [
-          marks.map((mark) => mark.id),
-          marks.map((mark) => mark.sequence),
-        ]);
+        tx.send(
+          `UPDATE outbox o SET sequence = s.sequence, event_id = s.event_id FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS s (id, sequence, event_id) WHERE o.id = s.id`,
+          [marks.map((mark) => mark.id), marks.map((mark) => mark.sequence), marks.map((mark) => mark.eventId)],
+        );
       })
       .then(
         () => undefined,
@@ -204,22 +202,32 @@ export class Relay {
     return this.marking;
   }
 
-  private async publish(row: Waiting): Promise<number> {
+  /** Rejects where one of its facts was refused. */
+  private async publish(row: Waiting): Promise<Mark> {
     const limit = this.bus.nats.info?.max_payload ?? 1024 * 1024;
-    if (row.body.length + HEADER_ROOM_BYTES > limit)
-      return this.bury(row, `over the NATS server's max_payload of ${limit} bytes; raise it and replay`);
-    return this.bus.store(row.subject, row.body, row.headers);
+    const messages = row.facts.map(({ begin, ...fact }) => ({
+      ...fact,
+      body: begin ? Buffer.concat([Buffer.from(begin), row.end]) : row.end,
+    }));
+    const fits = ({ body }: Message) => body.length + HEADER_ROOM_BYTES <= limit;
+    const fitting = messages.filter(fits);
+    const stored = this.bus.store(row.headers, fitting);
+    for (const message of messages)
+      if (!fits(message)) await this.bury(row, message, `over the NATS server's max_payload of ${limit} bytes; raise it and replay`);
+    const sequences = await stored;
+    // Mostly the last; another one where some had been stored before.
+    const sequence = Math.max(0, ...sequences);
+    return { id: row.id, sequence, eventId: fitting[sequences.lastIndexOf(sequence)]?.id ?? row.facts.at(-1)?.id ?? '' };
   }
 
   /** A fact that NATS can never take is kept aside, visibly, so that those behind it go on. */
-  private async bury(row: Waiting, reason: string): Promise<number> {
+  private async bury(row: Waiting, { subject, id, body }: Message, reason: string): Promise<void> {
     await this.store.query(
-      `INSERT INTO dead_fact (event, subject, event_id, headers, body, reason, attempts) SELECT event, subject, event_id, headers, body, $2, 1 FROM outbox WHERE id = $1
+      `INSERT INTO dead_fact (event, subject, event_id, headers, body, reason, attempts) VALUES ($1, $2, $3, $4, convert_from($5, 'UTF8'), $6, 1)
        ON CONFLICT (event, event_id) DO NOTHING`,
-      [row.id, reason],
+      [row.event, subject, id, JSON.stringify({ ...row.headers, ...idHeaders(id) }), body, reason],
     );
-    this.log.error({ subject: row.subject, eventId: row.eventId, reason }, 'fact.unpublishable');
-    return 0;
+    this.log.error({ subject, eventId: id, reason }, 'fact.unpublishable');
   }
 
   /** Compares what we believe JetStream holds with what it does hold. */
@@ -290,4 +298,13 @@ export class Relay {
       if (gone) this.log.info({ event: event.name, rows: gone }, 'outbox.cleaned');
     }
   }
+}
+
+const factsOf = (rows: readonly Waiting[]): number => rows.reduce((sum, { facts }) => sum + facts.length, 0);
+
+function waitingOf({ id, event, stream, end, ...row }: Row): Waiting {
+  const facts = row.facts ? (JSON.parse(row.facts) as OneFact[]) : [{ subject: row.subject, id: row.eventId, begin: '' }];
+  const headers = JSON.parse(row.headers) as Record<string, string>;
+  for (const name of Object.keys(idHeaders(''))) Reflect.deleteProperty(headers, name);
+  return { id, event, stream, headers, facts, end };
 }

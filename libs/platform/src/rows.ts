@@ -19,6 +19,6 @@ const SEPARATOR = '\x1f';
  * JSON texts, or nulls, as one parameter; {@link unpacked} is the array of them in SQL. In an array literal each quote of them
  * would be escaped first, which for long lists costs more than all else about them.
  */
-export const packed = (texts: readonly (string | null)[]): string => texts.map((text) => text ?? '').join(SEPARATOR);
+export const packed = (texts: readonly (string | null | undefined)[]): string => texts.map((text) => text ?? '').join(SEPARATOR);
 
 export const unpacked = (parameter: string): string => `string_to_array(${parameter}, chr(${SEPARATOR.charCodeAt(0)}), '')`;

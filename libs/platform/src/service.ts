@@ -162,7 +162,11 @@ export async function startService(
         help: 'Facts in the outbox that JetStream has not stored yet',
         registers: [metrics],
         async collect() {
-          const [row] = await store.query<{ n: string }>('SELECT count(*) AS n FROM outbox WHERE sequence IS NULL').catch(() => []);
+          const [row] = await store
+            .query<{ n: string }>(
+              'SELECT coalesce(sum(coalesce(json_array_length(facts::json), 1)), 0) AS n FROM outbox WHERE sequence IS NULL',
+            )
+            .catch(() => []);
           this.set(Number(row?.n ?? Number.NaN));
         },
       });

@@ -2,7 +2,7 @@ import { DataSource, type EntityManager, type EntitySchema, type MixedList, Quer
 import type pg from 'pg';
 import type { EventContract, EventData } from '@millrace/contracts/define';
 import { type FactMeta, Outbox, type Staged } from './outbox.ts';
-import { PlatformTables1763683200000 } from './platform-tables.ts';
+import { FactsTogether1763850000000, PlatformTables1763683200000 } from './platform-tables.ts';
 
 // eslint-disable-next-line @typescript-eslint/no-unsafe-function-type -- the form in which TypeORM takes entities and migrations
 type Classes = Function;
@@ -65,7 +65,7 @@ export class Store {
       url: options.url,
       schema: options.schema,
       entities: options.entities,
-      migrations: [PlatformTables1763683200000, ...options.migrations],
+      migrations: [PlatformTables1763683200000, FactsTogether1763850000000, ...options.migrations],
       migrationsTableName: 'migrations',
       migrationsTransactionMode: 'each',
       synchronize: false,
