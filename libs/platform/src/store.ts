@@ -111,8 +111,8 @@ export class Store {
     const ends: Ends = { required: [], last: [], answers: [], after: [], failed: undefined };
     try {
       const client = (await runner.connect()) as pg.PoolClient;
-      // Not waited for: the first statement travels with it. Where it fails, so does the commit, or the connection is gone.
       gather(client);
+      // Not waited for: the first statement travels with it. Where it fails, so does the commit, or the connection is gone.
       const begun = settled(
         client.query(`BEGIN${options.isolation ? ` ISOLATION LEVEL ${options.isolation}` : ''}${options.readOnly ? ' READ ONLY' : ''}`),
       );
