@@ -2,7 +2,6 @@ import { randomInt } from 'node:crypto';
 import type { Identity } from '@millrace/domain/access';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
 import { conflict, invalid, type ResourceName, StatusError } from '@millrace/domain/status';
-import type { Store, Tx } from '@millrace/platform/store';
 
 /* What holds for the writing of every kind of object. */
 
@@ -21,26 +20,6 @@ export interface PutOptions extends WriteOptions {
 export interface Preconditions {
   uid?: string;
   resourceVersion?: string;
-}
-
-/** Ends the transaction of a dry run: everything was computed, nothing is kept, no number is used up. */
-class DryRun extends Error {
-  constructor(readonly result: unknown) {
-    super('dry run');
-  }
-}
-
-/** Runs a write in one transaction; in a dry run the transaction is undone and its result told all the same. */
-export async function attempt<T>(store: Store, dryRun: boolean, work: (tx: Tx) => Promise<T>): Promise<T> {
-  if (!dryRun) return store.transaction(work);
-  try {
-    return await store.transaction(async (tx) => {
-      throw new DryRun(await work(tx));
-    });
-  } catch (error) {
-    if (error instanceof DryRun) return error.result as T;
-    throw error;
-  }
 }
 
 const SUFFIX_LETTERS = 'bcdfghjklmnpqrstvwxz2456789';

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
 import { matchesFields, matchesLabels, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
 import { badRequest, conflict, gone, type ResourceName, StatusError, tooLarge } from '@millrace/domain/status';
-import type { Store, Tx } from '@millrace/platform/store';
+import type { Store } from '@millrace/platform/store';
 import type { Changes, FeedEntry } from './changes.ts';
 import { readContinue, type Where, writeContinue } from './selection.ts';
 
@@ -11,25 +11,6 @@ import { readContinue, type Where, writeContinue } from './selection.ts';
 export type Ask<V extends ObjectQuestion['verb']> = Extract<ObjectQuestion, { verb: V }>;
 
 const MODIFIED = 'the object has been modified; please apply your changes to the latest version and try again';
-
-/** Carries the outcome of a dry run out of the transaction that must not commit. */
-class Rehearsed<T> {
-  constructor(readonly outcome: T) {}
-}
-
-/** A write in one transaction. A dry run does everything and commits nothing. */
-export async function attempt<T>(store: Store, dryRun: boolean, work: (tx: Tx) => Promise<T>): Promise<T> {
-  try {
-    return await store.transaction(async (tx) => {
-      const outcome = await work(tx);
-      if (dryRun) throw new Rehearsed(outcome);
-      return outcome;
-    });
-  } catch (error) {
-    if (error instanceof Rehearsed) return error.outcome as T;
-    throw error;
-  }
-}
 
 /** Throws StatusError 409. */
 export function meets(
