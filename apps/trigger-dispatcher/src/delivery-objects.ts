@@ -11,11 +11,10 @@ import { Deliveries } from './deliveries.ts';
 import { readContinue, Where, writeContinue } from './selection.ts';
 import { attemptObject } from './attempts.ts';
 import { Endpoints } from './endpoints.ts';
+import type { Ask } from './object-writes.ts';
 import type { AttemptRow, DeliveryRow, DeliveryState } from './tables.ts';
 import { wholeSeconds } from './trigger-record.ts';
 import { withoutQuery } from './webhook.ts';
-
-type Ask<V extends ObjectQuestion['verb']> = Extract<ObjectQuestion, { verb: V }>;
 
 const RESOURCE = { group: TRIGGER_GROUP, resource: 'deliveries' };
 /** A list without a limit is cut here and can be continued: there may be millions. */
