@@ -1,7 +1,7 @@
-import { randomInt } from 'node:crypto';
 import type { Identity } from '@millrace/domain/access';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
 import { conflict, invalid, type ResourceName, StatusError } from '@millrace/domain/status';
+import { randomSuffix, SUFFIX_LENGTH } from '@millrace/platform/generated-names';
 
 /* What holds for the writing of every kind of object. */
 
@@ -22,15 +22,12 @@ export interface Preconditions {
   resourceVersion?: string;
 }
 
-const SUFFIX_LETTERS = 'bcdfghjklmnpqrstvwxz2456789';
-const SUFFIX_LENGTH = 5;
 const GENERATED_LENGTH_MAX = 63;
 
 /** The metadata with the name that `generateName` leads to, where no name is given. */
 export function withName(metadata: ObjectMeta): ObjectMeta {
   if (metadata.name || !metadata.generateName) return metadata;
-  const suffix = Array.from({ length: SUFFIX_LENGTH }, () => SUFFIX_LETTERS[randomInt(SUFFIX_LETTERS.length)]).join('');
-  return { ...metadata, name: metadata.generateName.slice(0, GENERATED_LENGTH_MAX - SUFFIX_LENGTH) + suffix };
+  return { ...metadata, name: metadata.generateName.slice(0, GENERATED_LENGTH_MAX - SUFFIX_LENGTH) + randomSuffix() };
 }
 
 /** Refuses an update that does not say which state it is based on (422), or is based on another than the current (409). */

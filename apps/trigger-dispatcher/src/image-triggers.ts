@@ -10,13 +10,14 @@ import { isControlled } from '@millrace/domain/trigger-control';
 import { splitStreamTag } from '@millrace/domain/stream-names';
 import { isCredentialHeader, isSecretParameter, maskWebhook } from '@millrace/domain/trigger-webhook';
 import { exampleEvent } from '@millrace/domain/webhook-variables';
+import { randomSuffix } from '@millrace/platform/generated-names';
 import { CONFIG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
 import { scheduleProblem } from '@millrace/platform/windows';
 import { Changes } from './changes.ts';
 import type { DispatcherConfig } from './config.ts';
 import { Endpoints } from './endpoints.ts';
-import { answerChanges, answerList, type Ask, meets, randomSuffix } from './object-writes.ts';
+import { answerChanges, answerList, type Ask, meets } from './object-writes.ts';
 import { Where } from './selection.ts';
 import {
   TRIGGER_COLUMNS,

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
 import { matchesFields, matchesLabels, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
 import { badRequest, conflict, gone, type ResourceName, StatusError, tooLarge } from '@millrace/domain/status';
@@ -91,10 +90,4 @@ function seenThrough(entry: FeedEntry, matches: (labels: Record<string, string> 
   const after = entry.type !== 'DELETED' && matches(object.metadata.labels);
   if (!before && !after) return undefined;
   return { type: before && after ? ('MODIFIED' as const) : after ? ('ADDED' as const) : ('DELETED' as const), object };
-}
-
-/** As Kubernetes does it: no vowels, nothing that looks like another letter. */
-export function randomSuffix(): string {
-  const letters = 'bcdfghjklmnpqrstvwxz2456789';
-  return [...randomBytes(5)].map((byte) => letters[byte % letters.length]).join('');
 }

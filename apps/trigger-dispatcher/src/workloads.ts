@@ -10,11 +10,12 @@ import { type Fields, isObject, listIn, metadataOf, textIn, withPullPolicies } f
 import { alreadyExists, badRequest, conflict, invalid, methodNotAllowed, notFound, StatusError, success } from '@millrace/domain/status';
 import { distinct, indexTriggers, takesAnnotation, type TagName } from '@millrace/domain/trigger-annotation';
 import { askedTags, followedTags, pausedTags, respecified, TAGS_MAX, validateWorkload } from '@millrace/domain/workload';
+import { randomSuffix } from '@millrace/platform/generated-names';
 import { Store, type Tx } from '@millrace/platform/store';
 import { Builds } from './builds.ts';
 import { Changes, type Recorded } from './changes.ts';
 import { FollowedTags, namedTag, resolveWith, type Told } from './followed-tags.ts';
-import { answerChanges, answerList, type Ask, meets, randomSuffix } from './object-writes.ts';
+import { answerChanges, answerList, type Ask, meets } from './object-writes.ts';
 import { Where } from './selection.ts';
 import type { WorkloadRow } from './tables.ts';
 import { kept, kindOf, labelsOf, recordOf, WORKLOAD_COLUMNS, workloadObject, type WorkloadRecord } from './workload-record.ts';
