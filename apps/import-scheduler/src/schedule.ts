@@ -3,7 +3,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { ImportCompleted, type ImportedTag } from '@millrace/contracts/imports';
 import { afterCheck, type CheckContext } from '@millrace/domain/import-schedule';
 import type { Candidate } from '@millrace/domain/keyring';
-import { Bell, pause } from '@millrace/platform/backoff';
+import { Bell, growingMs, inRounds, pause } from '@millrace/platform/backoff';
 import { Bus } from '@millrace/platform/bus';
 import { Clock } from '@millrace/platform/clock';
 import { Lease } from '@millrace/platform/lease';
@@ -105,18 +105,11 @@ export class Schedule implements Worker {
 
   private async run(): Promise<void> {
     const { signal } = this.stopping;
-    for (let failures = 0; !signal.aborted;) {
-      try {
-        await this.round();
-        failures = 0;
-        await this.followers.bell.wait(POLL_MS, signal);
-      } catch (error) {
-        if (signal.aborted) break;
-        const waitMs = Math.min(5_000, 100 * 2 ** failures++);
-        this.log.warn({ err: error, waitMs }, 'schedule.waiting');
-        await pause(waitMs, signal);
-      }
-    }
+    const waiting = (err: unknown, waitMs: number) => this.log.warn({ err, waitMs }, 'schedule.waiting');
+    await inRounds(signal, waiting, async () => {
+      await this.round();
+      await this.followers.bell.wait(POLL_MS, signal);
+    });
     await this.queue.release(this.ready.splice(0)).catch(() => undefined);
   }
 
@@ -324,7 +317,7 @@ export class Schedule implements Worker {
             await this.queue.release(part.map(({ check }) => check)).catch(() => undefined);
             break;
           }
-          await pause(Math.min(5_000, 100 * 2 ** failures));
+          await pause(growingMs(failures));
         }
       }
     }

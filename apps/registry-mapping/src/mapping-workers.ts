@@ -5,7 +5,7 @@ import type { Image } from '@millrace/domain/image';
 import { streamOfRepository } from '@millrace/domain/repository-layout';
 import { RegistryError } from '@millrace/oci-registry/error';
 import { type DescribedImage, describeImage } from '@millrace/oci-registry/image';
-import { Bell, pause } from '@millrace/platform/backoff';
+import { Bell, inRounds, pause } from '@millrace/platform/backoff';
 import { Lease } from '@millrace/platform/lease';
 import type { Log } from '@millrace/platform/log';
 import { CONFIG, LOG, type Worker } from '@millrace/platform/service';
@@ -124,27 +124,21 @@ export class MappingWorkers implements Worker {
     lane.bell.ring();
   }
 
-  private async follow(lane: Lane): Promise<void> {
+  private follow(lane: Lane): Promise<void> {
     const { signal } = this.stopping;
-    for (let failures = 0; !signal.aborted;) {
-      try {
-        const free = this.config.MAPPINGS_IN_FLIGHT - lane.inFlight.size;
-        if (free > 0) {
-          lane.more = false;
-          lane.retryAt = Infinity;
-          const claimed = await this.queue.claim(lane.registry.name, free, await this.lease.instance());
-          if (claimed.length === free) lane.more = true;
-          for (const push of claimed) this.begin(lane, push);
-        }
-        failures = 0;
-        await lane.bell.wait(Math.max(0, Math.min(POLL_MS, lane.retryAt - performance.now())), signal);
-      } catch (error) {
-        if (signal.aborted) break;
-        const waitMs = Math.min(5_000, 100 * 2 ** failures++);
-        this.log.warn({ err: error, registry: lane.registry.name, waitMs, transient: isTransient(error) }, 'pushes.waiting');
-        await pause(waitMs, signal);
+    const waiting = (err: unknown, waitMs: number) =>
+      this.log.warn({ err, registry: lane.registry.name, waitMs, transient: isTransient(err) }, 'pushes.waiting');
+    return inRounds(signal, waiting, async () => {
+      const free = this.config.MAPPINGS_IN_FLIGHT - lane.inFlight.size;
+      if (free > 0) {
+        lane.more = false;
+        lane.retryAt = Infinity;
+        const claimed = await this.queue.claim(lane.registry.name, free, await this.lease.instance());
+        if (claimed.length === free) lane.more = true;
+        for (const push of claimed) this.begin(lane, push);
       }
-    }
+      await lane.bell.wait(Math.max(0, Math.min(POLL_MS, lane.retryAt - performance.now())), signal);
+    });
   }
 
   private async sweep(): Promise<void> {

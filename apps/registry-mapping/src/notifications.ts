@@ -114,14 +114,16 @@ export class Notifications {
       if (!dryRun && !(await this.facts.drop(fact.id))) throw new StatusError(notFound(Resource, name));
       return one(200, success(detailsOf(name)));
     }
-    const row = await this.store.transaction(async (tx) => {
+    const row = await this.store.write(dryRun, async (tx) => {
       const found = await this.row(tx, name, 'FOR UPDATE');
       check(name, preconditions, found);
-      if (!dryRun) await tx.run('DELETE FROM push WHERE id = $1', [found.id]);
-      if (!dryRun && found.state === 'pending') await freeNext(tx, found);
+      await tx.run('DELETE FROM push WHERE id = $1', [found.id]);
+      if (found.state === 'pending') {
+        await freeNext(tx, found);
+        tx.afterCommit(() => this.workers.wake(found.registry));
+      }
       return found;
     });
-    if (!dryRun && row.state === 'pending') this.workers.wake(row.registry);
     return one(200, success({ ...detailsOf(name), uid: row.uid }));
   }
 

@@ -308,9 +308,10 @@ function numbering(pending: Pending[]): Statement {
     sql: `WITH taken AS (
        UPDATE revision SET value = value + $1 RETURNING value - $1 AS base
      ), told AS (
-       SELECT base + n AS revision, resource, namespace, name, uid, type, object
-         FROM taken, unnest($2::text[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::text[])
-                     WITH ORDINALITY AS one (resource, namespace, name, uid, type, object, n)
+       -- Not a join: nobody has counted the rows of revision, and with more than its one the plan would read all streams and images.
+       SELECT (SELECT base FROM taken) + n AS revision, resource, namespace, name, uid, type, object
+         FROM unnest($2::text[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::text[])
+              WITH ORDINALITY AS one (resource, namespace, name, uid, type, object, n)
      ), streams AS (
        UPDATE stream SET resource_version = told.revision FROM told WHERE told.resource = 'imagestreams' AND stream.uid = told.uid
      ), images AS (

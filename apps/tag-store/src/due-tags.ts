@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Gauge, type Registry } from 'prom-client';
-import { pause } from '@millrace/platform/backoff';
+import { inRounds, pause } from '@millrace/platform/backoff';
 import { Clock } from '@millrace/platform/clock';
 import { METRICS } from '@millrace/platform/health';
 import type { Log } from '@millrace/platform/log';
@@ -61,22 +61,15 @@ export class DueTags implements Worker {
     await this.running;
   }
 
-  private async run(): Promise<void> {
+  private run(): Promise<void> {
     const { signal } = this.stopping;
-    for (let failures = 0; !signal.aborted;) {
-      try {
-        const untilDue = await this.untilDue();
-        if (untilDue === 0 && (await this.look())) continue;
-        if (performance.now() - this.forgotAt >= FORGET_EVERY_MS) await this.forget();
-        failures = 0;
-        await pause(untilDue || PASSED_OVER_MS, signal);
-      } catch (error) {
-        if (signal.aborted) break;
-        const waitMs = Math.min(5_000, 100 * 2 ** failures++);
-        this.log.warn({ err: error, waitMs }, 'due-tags.waiting');
-        await pause(waitMs, signal);
-      }
-    }
+    const waiting = (err: unknown, waitMs: number) => this.log.warn({ err, waitMs }, 'due-tags.waiting');
+    return inRounds(signal, waiting, async () => {
+      const untilDue = await this.untilDue();
+      if (untilDue === 0 && (await this.look())) return;
+      if (performance.now() - this.forgotAt >= FORGET_EVERY_MS) await this.forget();
+      await pause(untilDue || PASSED_OVER_MS, signal);
+    });
   }
 
   /** Decides about what is due now, as far as nobody else does; resolves to how many tags that were. */

@@ -10,7 +10,7 @@ import type { ListRequest } from './pages.ts';
 import { nameOfTag, selectsTag, StreamTags, topOf } from './stream-tags.ts';
 import { type Listing, numbered, Streams, type Written } from './streams.ts';
 import { imageTagView } from './views.ts';
-import { attempt, type Preconditions, type PutOptions, type WriteOptions } from './writes.ts';
+import type { Preconditions, PutOptions, WriteOptions } from './writes.ts';
 
 /** ImageTags: no rows of their own, each is one tag of a stream, whether it has a spec, a history, or both. */
 @Injectable()
@@ -101,7 +101,7 @@ export class ImageTags {
 
   /** The tag as the write leaves it. */
   private async answer(tag: string, { dryRun }: WriteOptions, work: (tx: Tx) => Promise<Written>): Promise<object> {
-    const { written, image } = await attempt(this.store, dryRun, async (tx) => {
+    const { written, image } = await this.store.write(dryRun, async (tx) => {
       const { stream, ...rest } = await work(tx);
       const top = topOf(stream, tag);
       return {

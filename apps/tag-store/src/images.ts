@@ -12,7 +12,7 @@ import { type Listed, type ListRequest, pageOf } from './pages.ts';
 import type { Listing } from './streams.ts';
 import type { ImageRow } from './tables.ts';
 import { imageView } from './views.ts';
-import { attempt, checkPreconditions, checkUpdate, type Preconditions, sameJson, withName, type WriteOptions } from './writes.ts';
+import { checkPreconditions, checkUpdate, type Preconditions, sameJson, withName, type WriteOptions } from './writes.ts';
 
 export const IMAGES = { group: IMAGE_GROUP, resource: 'images' };
 const KIND = 'Image';
@@ -48,7 +48,7 @@ export class Images {
     const image = completeImage({ ...submitted, metadata: withName(submitted.metadata) });
     refuse(image);
     const { name = '' } = image.metadata;
-    const written = await attempt(this.store, dryRun, async (tx) => {
+    const written = await this.store.write(dryRun, async (tx) => {
       const inserted = (await insertImages(tx, this.changes, [{ image: storedImage(image), children: [] }])).get(name);
       if (!inserted) throw new StatusError(alreadyExists(IMAGES, name));
       return { image: await this.again(tx, name), recorded: inserted.recorded };
@@ -57,7 +57,7 @@ export class Images {
   }
 
   async update(name: string, submitted: Image, { dryRun }: WriteOptions): Promise<Image> {
-    const written = await attempt(this.store, dryRun, async (tx) => {
+    const written = await this.store.write(dryRun, async (tx) => {
       const old = await this.lock(tx, name);
       if (!old) throw new StatusError(notFound(IMAGES, name));
       checkUpdate(IMAGES, old.metadata, submitted.metadata);
@@ -84,7 +84,7 @@ export class Images {
   }
 
   remove(name: string, preconditions: Preconditions, { dryRun }: WriteOptions): Promise<Status> {
-    return attempt(this.store, dryRun, async (tx) => {
+    return this.store.write(dryRun, async (tx) => {
       const old = await this.lock(tx, name);
       if (!old) throw new StatusError(notFound(IMAGES, name));
       checkPreconditions({ group: IMAGE_GROUP, resource: KIND }, old.metadata, preconditions);
@@ -95,7 +95,7 @@ export class Images {
 
   /** Deletes what the request selects, and answers what that was. */
   removeAll(request: ListRequest, { dryRun }: WriteOptions): Promise<Listing<Image>> {
-    return attempt(this.store, dryRun, async (tx) => {
+    return this.store.write(dryRun, async (tx) => {
       const listed = await page(tx, request);
       const items: Image[] = [];
       for (const { metadata } of listed.items) {

@@ -21,7 +21,6 @@ import { inSeconds, type LockedStream } from './stream-rows.ts';
 import { numbered, Streams, type Written } from './streams.ts';
 import { Tags, type TagChange } from './tags.ts';
 import { tellWanted } from './wanted-imports.ts';
-import { attempt } from './writes.ts';
 
 type Completed = EventData<typeof ImportCompleted>;
 type Found = Extract<ImportedTag['result'], { kind: 'found' }>;
@@ -58,7 +57,7 @@ export class Imports {
   async apply({ dryRun, ...finished }: Question<typeof ApplyImport>): Promise<Answer<typeof ApplyImport>> {
     const names = finished.tags.flatMap(({ result }) => (result.kind === 'found' ? namesIn(result) : []));
     try {
-      const { written, images } = await attempt(this.store, dryRun, async (tx) => {
+      const { written, images } = await this.store.write(dryRun, async (tx) => {
         const old = await this.streams.lock(tx, finished.namespace, finished.stream);
         const written = await this.put(tx, old, finished);
         return { written, images: dryRun ? await this.images.named(tx, names) : undefined };

@@ -13,7 +13,7 @@ import { inSeconds } from './stream-rows.ts';
 import { type Listing, Streams } from './streams.ts';
 import type { NamespaceRow } from './tables.ts';
 import { metadataView } from './views.ts';
-import { attempt, checkPreconditions, checkUpdate, type Preconditions, sameJson, withName, type WriteOptions } from './writes.ts';
+import { checkPreconditions, checkUpdate, type Preconditions, sameJson, withName, type WriteOptions } from './writes.ts';
 
 const NAMESPACES = { group: '', resource: 'namespaces' };
 /** Streams that one transaction deletes with their namespace. */
@@ -66,7 +66,7 @@ export class Namespaces {
     const { name = '' } = metadata;
     refuse(rules, name, rules.validate(metadata));
     return numbered(
-      await attempt(this.store, dryRun, async (tx) => {
+      await this.store.write(dryRun, async (tx) => {
         const [known] = await this.read(tx, 'name = $1', [name]);
         if (known) throw new StatusError(alreadyExists(NAMESPACES, name));
         return this.insert(tx, metadata, randomUUID(), new Date());
@@ -76,7 +76,7 @@ export class Namespaces {
 
   async update(name: string, submitted: ObjectMeta, { dryRun }: WriteOptions, rules = RULES): Promise<NamespaceObject> {
     return numbered(
-      await attempt(this.store, dryRun, async (tx) => {
+      await this.store.write(dryRun, async (tx) => {
         await tx.query('SELECT uid FROM namespace WHERE name = $1 FOR UPDATE', [name]);
         const [old] = await this.read(tx, 'name = $1', [name]);
         if (!old) throw new StatusError(notFound(NAMESPACES, name));

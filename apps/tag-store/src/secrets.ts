@@ -35,7 +35,7 @@ import { inSeconds } from './stream-rows.ts';
 import type { Listing } from './streams.ts';
 import type { SecretRow } from './tables.ts';
 import { asObject, metadataView } from './views.ts';
-import { attempt, checkPreconditions, checkUpdate, type Preconditions, sameJson, withName, type WriteOptions } from './writes.ts';
+import { checkPreconditions, checkUpdate, type Preconditions, sameJson, withName, type WriteOptions } from './writes.ts';
 
 const SECRETS = { group: '', resource: 'secrets' };
 const KIND = 'Secret';
@@ -155,7 +155,7 @@ export class Secrets {
     refuse(wanted);
     const { name = '' } = metadata;
     return numbered(
-      await attempt(this.store, dryRun, async (tx) => {
+      await this.store.write(dryRun, async (tx) => {
         const uid = randomUUID();
         const inserted = await tx.run(
           `INSERT INTO secret (uid, namespace, name, created, labels, annotations, sealed, type) VALUES ($1, $2, $3, now(), $4, $5, $6, $7)
@@ -171,7 +171,7 @@ export class Secrets {
 
   async update(namespace: string, name: string, submitted: Secret, { dryRun }: WriteOptions): Promise<Secret> {
     return numbered(
-      await attempt(this.store, dryRun, async (tx) => {
+      await this.store.write(dryRun, async (tx) => {
         const row = await this.lock(tx, namespace, name);
         const old = this.openedIfPossible(row);
         // An update without a version overwrites: as on a cluster, unlike what holds for streams.
@@ -195,7 +195,7 @@ export class Secrets {
   }
 
   remove(namespace: string, name: string, preconditions: Preconditions, { dryRun }: WriteOptions): Promise<Status> {
-    return attempt(this.store, dryRun, async (tx) => {
+    return this.store.write(dryRun, async (tx) => {
       const { metadata } = closed(await this.lock(tx, namespace, name));
       checkPreconditions(SECRETS, metadata, preconditions);
       await this.erase(tx, metadata);
@@ -205,7 +205,7 @@ export class Secrets {
 
   /** Deletes what the request selects, and answers what that was. */
   removeAll(request: ListRequest, { dryRun }: WriteOptions): Promise<Listing<Secret>> {
-    return attempt(this.store, dryRun, async (tx) => {
+    return this.store.write(dryRun, async (tx) => {
       const listed = await this.page(tx, request, (row) => this.openedIfPossible(row));
       for (const { metadata } of listed.items) await this.erase(tx, metadata);
       return listed;

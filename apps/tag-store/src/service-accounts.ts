@@ -15,7 +15,7 @@ import { inSeconds } from './stream-rows.ts';
 import type { Listing } from './streams.ts';
 import type { ServiceAccountRow } from './tables.ts';
 import { asObject, metadataView } from './views.ts';
-import { attempt, checkPreconditions, checkUpdate, type Preconditions, sameJson, withName, type WriteOptions } from './writes.ts';
+import { checkPreconditions, checkUpdate, type Preconditions, sameJson, withName, type WriteOptions } from './writes.ts';
 
 const ACCOUNTS = { group: '', resource: 'serviceaccounts' };
 const KIND = 'ServiceAccount';
@@ -68,12 +68,12 @@ export class ServiceAccounts {
     const { name = '' } = wanted.metadata;
     refuse(wanted);
     if (GIVEN_ACCOUNTS.includes(name)) throw new StatusError(alreadyExists(ACCOUNTS, name));
-    return numbered(await attempt(this.store, dryRun, (tx) => this.insert(tx, wanted, randomUUID(), 'ADDED')));
+    return numbered(await this.store.write(dryRun, (tx) => this.insert(tx, wanted, randomUUID(), 'ADDED')));
   }
 
   async update(namespace: string, name: string, submitted: ServiceAccount, { dryRun }: WriteOptions): Promise<ServiceAccount> {
     return numbered(
-      await attempt(this.store, dryRun, async (tx) => {
+      await this.store.write(dryRun, async (tx) => {
         const old = await this.lock(tx, namespace, name);
         // An update without a version overwrites: as on a cluster, unlike what holds for streams.
         if (submitted.metadata.resourceVersion) checkUpdate(ACCOUNTS, old.metadata, submitted.metadata);
@@ -95,7 +95,7 @@ export class ServiceAccounts {
 
   /** One that every namespace is given comes back at once, as it is given: another object of that name, as on a cluster. */
   remove(namespace: string, name: string, preconditions: Preconditions, { dryRun }: WriteOptions): Promise<Status> {
-    return attempt(this.store, dryRun, async (tx) => {
+    return this.store.write(dryRun, async (tx) => {
       const account = await this.lock(tx, namespace, name);
       checkPreconditions(ACCOUNTS, account.metadata, preconditions);
       await this.replace(tx, account);
@@ -105,7 +105,7 @@ export class ServiceAccounts {
 
   /** Deletes what the request selects, and answers what that was. */
   removeAll(request: ListRequest, { dryRun }: WriteOptions): Promise<Listing<ServiceAccount>> {
-    return attempt(this.store, dryRun, async (tx) => {
+    return this.store.write(dryRun, async (tx) => {
       const listed = await this.page(tx, request);
       for (const account of listed.items) await this.replace(tx, account);
       return listed;

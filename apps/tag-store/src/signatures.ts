@@ -13,7 +13,7 @@ import { Store } from '@millrace/platform/store';
 import { IMAGES, Images } from './images.ts';
 import { inSeconds } from './stream-rows.ts';
 import { signatureView } from './views.ts';
-import { attempt, type WriteOptions } from './writes.ts';
+import type { WriteOptions } from './writes.ts';
 
 /** As the reference spells it where a signature is there already, or is not. */
 const SIGNATURES = { group: IMAGE_GROUP, resource: 'imageSignatures' };
@@ -33,7 +33,7 @@ export class Signatures {
     const errors = validateSignature(wanted);
     if (errors.length) throw new StatusError(invalid(IMAGE_GROUP, KIND, name, errors));
     const signature = { ...wanted, metadata: { name, uid: randomUUID(), creationTimestamp: inSeconds(new Date()) } };
-    await attempt(this.store, dryRun, async (tx) => {
+    await this.store.write(dryRun, async (tx) => {
       const { image: imageName } = parseSignatureName(name) ?? { image: '' };
       const image = await this.images.lock(tx, imageName);
       if (!image) throw new StatusError(notFound(IMAGES, imageName));
@@ -47,7 +47,7 @@ export class Signatures {
   async remove(name: string, { dryRun }: WriteOptions): Promise<Status> {
     const parsed = parseSignatureName(name);
     if (!parsed) throw new StatusError(badRequest('ImageSignatures must be accessed with <imageName>@<signatureName>'));
-    return attempt(this.store, dryRun, async (tx) => {
+    return this.store.write(dryRun, async (tx) => {
       const image = await this.images.lock(tx, parsed.image);
       if (!image) throw new StatusError(notFound(IMAGES, parsed.image));
       const { signatures = [] } = image;

@@ -9,7 +9,7 @@ import { Store, type Tx } from '@millrace/platform/store';
 import type { LockedStream } from './stream-rows.ts';
 import { numbered, STREAMS, Streams } from './streams.ts';
 import { Tags } from './tags.ts';
-import { attempt, checkUpdate, sameJson, type WriteOptions } from './writes.ts';
+import { checkUpdate, sameJson, type WriteOptions } from './writes.ts';
 
 const ROWS_PER_STATEMENT = 5_000;
 
@@ -23,7 +23,7 @@ export class StreamStatus {
   ) {}
 
   async update(namespace: string, name: string, submitted: ImageStream, options: WriteOptions): Promise<ImageStream> {
-    const written = await attempt(this.store, options.dryRun, async (tx) => {
+    const written = await this.store.write(options.dryRun, async (tx) => {
       const old = await this.streams.lock(tx, namespace, name, 'whole');
       if (!old) throw new StatusError(notFound(STREAMS, name));
       checkUpdate(STREAMS, old.metadata, submitted.metadata);

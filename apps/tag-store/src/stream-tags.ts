@@ -20,7 +20,7 @@ import type { ListRequest } from './pages.ts';
 import { type Listing, numbered, Streams, type Written } from './streams.ts';
 import { Tags } from './tags.ts';
 import { streamTagView } from './views.ts';
-import { attempt, type Preconditions, type PutOptions, type WriteOptions } from './writes.ts';
+import type { Preconditions, PutOptions, WriteOptions } from './writes.ts';
 
 /** ImageStreamTags: no rows of their own, each is one tag of a stream's spec seen with the newest image of its history. */
 @Injectable()
@@ -117,7 +117,7 @@ export class StreamTags {
     { dryRun, user }: WriteOptions,
   ): Promise<Status> {
     const fullName = formatStreamTag(name, tag);
-    return attempt(this.store, dryRun, async (tx) => {
+    return this.store.write(dryRun, async (tx) => {
       const old = await this.streams.lock(tx, namespace, name);
       if (!old) throw new StatusError(notFound(of, name));
       if (uid !== undefined && uid !== old.metadata.uid) throw new StatusError(conflict(of, fullName, 'the UID precondition was not met'));
@@ -135,7 +135,7 @@ export class StreamTags {
 
   /** The tag as the write leaves it; its image may be still to come. */
   private async answer(tag: string, { dryRun }: WriteOptions, work: (tx: Tx) => Promise<Written>): Promise<object> {
-    const { written, image } = await attempt(this.store, dryRun, async (tx) => {
+    const { written, image } = await this.store.write(dryRun, async (tx) => {
       const written = await work(tx);
       const top = topOf(written.stream, tag);
       return { written, image: top ? await this.images.find(tx, top) : undefined };

@@ -34,16 +34,7 @@ import { inSeconds, type LockedStream } from './stream-rows.ts';
 import { Tags } from './tags.ts';
 import { tellGone, tellWanted } from './wanted-imports.ts';
 import { type Registries, streamView } from './views.ts';
-import {
-  attempt,
-  checkPreconditions,
-  checkUpdate,
-  type Preconditions,
-  type PutOptions,
-  sameJson,
-  withName,
-  type WriteOptions,
-} from './writes.ts';
+import { checkPreconditions, checkUpdate, type Preconditions, type PutOptions, sameJson, withName, type WriteOptions } from './writes.ts';
 
 export const STREAMS = { group: IMAGE_GROUP, resource: 'imagestreams' };
 const KIND = 'ImageStream';
@@ -111,11 +102,11 @@ export class Streams {
 
   async create(namespace: string, submitted: WantedStream, options: WriteOptions): Promise<ImageStream> {
     const wanted = { ...submitted, metadata: { ...withName(submitted.metadata), namespace } };
-    return numbered(await attempt(this.store, options.dryRun, (tx) => this.write(tx, undefined, wanted, options.user)));
+    return numbered(await this.store.write(options.dryRun, (tx) => this.write(tx, undefined, wanted, options.user)));
   }
 
   async update(namespace: string, name: string, submitted: WantedStream, options: PutOptions): Promise<ImageStream> {
-    const written = await attempt(this.store, options.dryRun, async (tx) => {
+    const written = await this.store.write(options.dryRun, async (tx) => {
       const old = await this.lock(tx, namespace, name);
       if (!old) throw new StatusError(notFound(STREAMS, name));
       checkUpdate(STREAMS, old.metadata, submitted.metadata);
@@ -126,7 +117,7 @@ export class Streams {
   }
 
   remove(namespace: string, name: string, preconditions: Preconditions, options: WriteOptions): Promise<Status> {
-    return attempt(this.store, options.dryRun, async (tx) => {
+    return this.store.write(options.dryRun, async (tx) => {
       const old = await this.lock(tx, namespace, name, 'whole');
       if (!old) throw new StatusError(notFound(STREAMS, name));
       checkPreconditions(BY_KIND, old.metadata, preconditions);
@@ -137,7 +128,7 @@ export class Streams {
 
   /** Deletes what the request selects, and answers what that was. */
   removeAll(request: ListRequest, options: WriteOptions): Promise<Listing<ImageStream>> {
-    return attempt(this.store, options.dryRun, async (tx) => {
+    return this.store.write(options.dryRun, async (tx) => {
       const page = await this.page(tx, request, 1);
       const keys = page.items.map(({ metadata: { namespace = '', name = '' } }) => ({ namespace, name }));
       const locked = new Set([...(await this.tags.lock(tx, keys)).values()].map(({ uid }) => uid));

@@ -32,7 +32,7 @@ import { nameOfTag, selectsTag } from './stream-tags.ts';
 import { type Listing, Streams } from './streams.ts';
 import { Tags } from './tags.ts';
 import { tagChangeView } from './views.ts';
-import { attempt, type WriteOptions } from './writes.ts';
+import type { WriteOptions } from './writes.ts';
 
 const SHOWN_MAX = 100;
 /** How far one step back is looked for, and how many items an image is picked among. */
@@ -150,7 +150,7 @@ export class TagChanges {
   /** Runs an act in one transaction, and says what it did; in a dry run nothing is left of it but the answer. */
   private act({ namespace, name: fullName }: At, options: WriteOptions, work: (act: Act) => Promise<void>): Promise<TagActOutcome> {
     const { name, tag } = nameOfTag(fullName, 'TagChanges');
-    return attempt(this.store, options.dryRun, async (tx) => {
+    return this.store.write(options.dryRun, async (tx) => {
       const before = await this.streams.lock(tx, namespace, name);
       if (!before) throw new StatusError(notFound(TAG_CHANGES, fullName));
       await work({ tx, stream: before, tag, user: options.user });

@@ -1,8 +1,7 @@
-import { randomInt } from 'node:crypto';
 import type { Identity } from '@millrace/domain/access';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
 import { conflict, invalid, type ResourceName, StatusError } from '@millrace/domain/status';
-import type { Store, Tx } from '@millrace/platform/store';
+import { randomSuffix, SUFFIX_LENGTH } from '@millrace/platform/generated-names';
 
 /* What holds for the writing of every kind of object. */
 
@@ -23,35 +22,12 @@ export interface Preconditions {
   resourceVersion?: string;
 }
 
-/** Ends the transaction of a dry run: everything was computed, nothing is kept, no number is used up. */
-class DryRun extends Error {
-  constructor(readonly result: unknown) {
-    super('dry run');
-  }
-}
-
-/** Runs a write in one transaction; in a dry run the transaction is undone and its result told all the same. */
-export async function attempt<T>(store: Store, dryRun: boolean, work: (tx: Tx) => Promise<T>): Promise<T> {
-  if (!dryRun) return store.transaction(work);
-  try {
-    return await store.transaction(async (tx) => {
-      throw new DryRun(await work(tx));
-    });
-  } catch (error) {
-    if (error instanceof DryRun) return error.result as T;
-    throw error;
-  }
-}
-
-const SUFFIX_LETTERS = 'bcdfghjklmnpqrstvwxz2456789';
-const SUFFIX_LENGTH = 5;
 const GENERATED_LENGTH_MAX = 63;
 
 /** The metadata with the name that `generateName` leads to, where no name is given. */
 export function withName(metadata: ObjectMeta): ObjectMeta {
   if (metadata.name || !metadata.generateName) return metadata;
-  const suffix = Array.from({ length: SUFFIX_LENGTH }, () => SUFFIX_LETTERS[randomInt(SUFFIX_LETTERS.length)]).join('');
-  return { ...metadata, name: metadata.generateName.slice(0, GENERATED_LENGTH_MAX - SUFFIX_LENGTH) + suffix };
+  return { ...metadata, name: metadata.generateName.slice(0, GENERATED_LENGTH_MAX - SUFFIX_LENGTH) + randomSuffix() };
 }
 
 /** Refuses an update that does not say which state it is based on (422), or is based on another than the current (409). */

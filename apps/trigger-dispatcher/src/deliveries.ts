@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Counter, Histogram, type Registry } from 'prom-client';
-import { Bell, pause } from '@millrace/platform/backoff';
+import { Bell, inRounds, pause } from '@millrace/platform/backoff';
 import { Bus } from '@millrace/platform/bus';
 import { METRICS } from '@millrace/platform/health';
 import { aliveSql, Lease } from '@millrace/platform/lease';
@@ -105,22 +105,15 @@ export class Deliveries implements Worker {
     if (deliveries - claimed.length > this.slots.free) this.bus.nudge(NUDGE);
   }
 
-  private async run(): Promise<void> {
+  private run(): Promise<void> {
     const { signal } = this.stopping;
-    for (let failures = 0; !signal.aborted;) {
-      try {
-        if (Date.now() - this.freedAt >= POLL_MS) await this.freeClaims();
-        const looked = this.slots.free > 0;
-        const took = looked && (await this.claim());
-        failures = 0;
-        if (!took) await this.bell.wait(looked && this.more ? LOCKED_MS : POLL_MS, signal);
-      } catch (error) {
-        if (signal.aborted) break;
-        const waitMs = Math.min(5_000, 100 * 2 ** failures++);
-        this.log.warn({ err: error, waitMs }, 'deliveries.waiting');
-        await pause(waitMs, signal);
-      }
-    }
+    const waiting = (err: unknown, waitMs: number) => this.log.warn({ err, waitMs }, 'deliveries.waiting');
+    return inRounds(signal, waiting, async () => {
+      if (Date.now() - this.freedAt >= POLL_MS) await this.freeClaims();
+      const looked = this.slots.free > 0;
+      const took = looked && (await this.claim());
+      if (!took) await this.bell.wait(looked && this.more ? LOCKED_MS : POLL_MS, signal);
+    });
   }
 
   private async claim(): Promise<boolean> {

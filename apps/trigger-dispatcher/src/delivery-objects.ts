@@ -11,11 +11,10 @@ import { Deliveries } from './deliveries.ts';
 import { readContinue, Where, writeContinue } from './selection.ts';
 import { attemptObject } from './attempts.ts';
 import { Endpoints } from './endpoints.ts';
+import type { Ask } from './object-writes.ts';
 import type { AttemptRow, DeliveryRow, DeliveryState } from './tables.ts';
 import { wholeSeconds } from './trigger-record.ts';
 import { withoutQuery } from './webhook.ts';
-
-type Ask<V extends ObjectQuestion['verb']> = Extract<ObjectQuestion, { verb: V }>;
 
 const RESOURCE = { group: TRIGGER_GROUP, resource: 'deliveries' };
 /** A list without a limit is cut here and can be continued: there may be millions. */
@@ -112,7 +111,7 @@ export class DeliveryObjects {
    */
   private async cancel(question: Ask<'delete'>): Promise<ObjectAnswer> {
     const { name, dryRun, preconditions = {} } = question;
-    return this.store.transaction(async (tx): Promise<ObjectAnswer> => {
+    return this.store.write(dryRun, async (tx): Promise<ObjectAnswer> => {
       const row = await this.read(tx, question, 'FOR UPDATE OF d');
       if (preconditions.uid && preconditions.uid !== row.uid)
         throw new StatusError(
@@ -120,8 +119,8 @@ export class DeliveryObjects {
         );
       if (preconditions.resourceVersion && preconditions.resourceVersion !== row.version)
         throw new StatusError(conflict(RESOURCE, name, 'Precondition failed: it has changed meanwhile'));
-      if (!dryRun && row.finishedAt) await tx.run('DELETE FROM delivery WHERE name = $1', [name]);
-      else if (!dryRun)
+      if (row.finishedAt) await tx.run('DELETE FROM delivery WHERE name = $1', [name]);
+      else
         await tx.run(
           `UPDATE delivery SET state = 'canceled', uid = gen_random_uuid(), next_attempt_at = NULL, claimed_by = NULL, finished_at = now(), version = version + 1 WHERE name = $1`,
           [name],

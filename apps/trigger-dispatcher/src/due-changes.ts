@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { pause } from '@millrace/platform/backoff';
+import { inRounds } from '@millrace/platform/backoff';
 import { Bus } from '@millrace/platform/bus';
 import { Clock } from '@millrace/platform/clock';
 import type { Log } from '@millrace/platform/log';
@@ -56,21 +56,14 @@ export class DueChanges implements Worker {
     });
   }
 
-  private async run(): Promise<void> {
+  private run(): Promise<void> {
     const { signal } = this.stopping;
-    for (let failures = 0; !signal.aborted;) {
-      try {
-        const decided = await this.decideDue();
-        failures = 0;
-        // The others may help with what is behind it.
-        if (decided === BATCH) this.bus.nudge(NUDGE);
-        else await this.alarm.bell.wait(POLL_MS, signal);
-      } catch (error) {
-        if (signal.aborted) break;
-        const waitMs = Math.min(5_000, 100 * 2 ** failures++);
-        this.log.warn({ err: error, waitMs }, 'due-changes.waiting');
-        await pause(waitMs, signal);
-      }
-    }
+    const waiting = (err: unknown, waitMs: number) => this.log.warn({ err, waitMs }, 'due-changes.waiting');
+    return inRounds(signal, waiting, async () => {
+      const decided = await this.decideDue();
+      // The others may help with what is behind it.
+      if (decided === BATCH) this.bus.nudge(NUDGE);
+      else await this.alarm.bell.wait(POLL_MS, signal);
+    });
   }
 }

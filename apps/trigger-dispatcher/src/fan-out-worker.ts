@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { PullSpecChanged, TagMoved } from '@millrace/contracts/events';
-import { pause } from '@millrace/platform/backoff';
+import { inRounds } from '@millrace/platform/backoff';
 import { putAside } from '@millrace/platform/dead-facts';
 import type { Log } from '@millrace/platform/log';
 import { CONFIG, LOG, type Worker } from '@millrace/platform/service';
@@ -46,21 +46,14 @@ export class FanOutWorker implements Worker {
     await this.running;
   }
 
-  private async run(): Promise<void> {
+  private run(): Promise<void> {
     const { signal } = this.stopping;
-    for (let failures = 0; !signal.aborted;) {
-      try {
-        // Where it is published from memory.
-        const worked = this.store.outbox.publishesHere && (await this.work());
-        failures = 0;
-        if (!worked) await this.fanOuts.wait(POLL_MS, signal);
-      } catch (error) {
-        if (signal.aborted) break;
-        const waitMs = Math.min(5_000, 100 * 2 ** failures++);
-        this.log.warn({ err: error, waitMs }, 'fan-outs.waiting');
-        await pause(waitMs, signal);
-      }
-    }
+    const waiting = (err: unknown, waitMs: number) => this.log.warn({ err, waitMs }, 'fan-outs.waiting');
+    return inRounds(signal, waiting, async () => {
+      // Where it is published from memory.
+      const worked = this.store.outbox.publishesHere && (await this.work());
+      if (!worked) await this.fanOuts.wait(POLL_MS, signal);
+    });
   }
 
   /** One part of one move; false when there is none. */

@@ -10,13 +10,14 @@ import { isControlled } from '@millrace/domain/trigger-control';
 import { splitStreamTag } from '@millrace/domain/stream-names';
 import { isCredentialHeader, isSecretParameter, maskWebhook } from '@millrace/domain/trigger-webhook';
 import { exampleEvent } from '@millrace/domain/webhook-variables';
+import { randomSuffix } from '@millrace/platform/generated-names';
 import { CONFIG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
 import { scheduleProblem } from '@millrace/platform/windows';
 import { Changes } from './changes.ts';
 import type { DispatcherConfig } from './config.ts';
 import { Endpoints } from './endpoints.ts';
-import { answerChanges, answerList, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
+import { answerChanges, answerList, type Ask, meets } from './object-writes.ts';
 import { Where } from './selection.ts';
 import {
   TRIGGER_COLUMNS,
@@ -87,7 +88,7 @@ export class ImageTriggers {
     };
     // Asked before anything is locked too, so that a tag-store that is away costs nobody else time.
     await this.triggers.currentMove(record);
-    const { resourceVersion } = await attempt(this.store, question.dryRun, async (tx) => {
+    const { resourceVersion } = await this.store.write(question.dryRun, async (tx) => {
       await this.triggers.holdFacts(tx);
       const inserted = await tx.run(
         `INSERT INTO trigger (uid, namespace, name, created, generation, resource_version, labels, annotations, spec, from_namespace, from_stream, from_tag)
@@ -129,7 +130,7 @@ export class ImageTriggers {
     const respecified = !isDeepStrictEqual(spec, before.spec) || kept.some((one) => one.changed);
     if (!respecified && isDeepStrictEqual(labelsOf(trigger), { labels: before.labels, annotations: before.annotations }))
       return { kind: 'object', code: 200, object: triggerObject(before) };
-    const { resourceVersion } = await attempt(this.store, question.dryRun, async (tx) => {
+    const { resourceVersion } = await this.store.write(question.dryRun, async (tx) => {
       if (elsewhere) await this.triggers.holdFacts(tx);
       // Nothing has happened to it since it was read, so what was found out above still holds.
       meets(TRIGGERS, await this.read(namespace, name, tx), { ...expected, uid: before.uid });
@@ -159,7 +160,7 @@ export class ImageTriggers {
 
   private async delete(question: Ask<'delete'>): Promise<ObjectAnswer> {
     const { namespace = '', name, preconditions = {} } = question;
-    const deleted = await attempt(this.store, question.dryRun, async (tx) => {
+    const deleted = await this.store.write(question.dryRun, async (tx) => {
       const trigger = await this.read(namespace, name, tx);
       meets(TRIGGERS, trigger, preconditions);
       await this.remove(tx, trigger);
@@ -169,7 +170,7 @@ export class ImageTriggers {
   }
 
   private async deleteAll(question: Ask<'deletecollection'>): Promise<ObjectAnswer> {
-    return attempt(this.store, question.dryRun, async (tx): Promise<ObjectAnswer> => {
+    return this.store.write(question.dryRun, async (tx): Promise<ObjectAnswer> => {
       const where = selected(question);
       const found = await tx.query<TriggerRecord>(
         `SELECT ${TRIGGER_COLUMNS} FROM trigger t ${where.sql} ORDER BY t.uid FOR UPDATE OF t`,

@@ -1,8 +1,7 @@
-import { randomBytes } from 'node:crypto';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
 import { matchesFields, matchesLabels, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
 import { badRequest, conflict, gone, type ResourceName, StatusError, tooLarge } from '@millrace/domain/status';
-import type { Store, Tx } from '@millrace/platform/store';
+import type { Store } from '@millrace/platform/store';
 import type { Changes, FeedEntry } from './changes.ts';
 import { readContinue, type Where, writeContinue } from './selection.ts';
 
@@ -11,25 +10,6 @@ import { readContinue, type Where, writeContinue } from './selection.ts';
 export type Ask<V extends ObjectQuestion['verb']> = Extract<ObjectQuestion, { verb: V }>;
 
 const MODIFIED = 'the object has been modified; please apply your changes to the latest version and try again';
-
-/** Carries the outcome of a dry run out of the transaction that must not commit. */
-class Rehearsed<T> {
-  constructor(readonly outcome: T) {}
-}
-
-/** A write in one transaction. A dry run does everything and commits nothing. */
-export async function attempt<T>(store: Store, dryRun: boolean, work: (tx: Tx) => Promise<T>): Promise<T> {
-  try {
-    return await store.transaction(async (tx) => {
-      const outcome = await work(tx);
-      if (dryRun) throw new Rehearsed(outcome);
-      return outcome;
-    });
-  } catch (error) {
-    if (error instanceof Rehearsed) return error.outcome as T;
-    throw error;
-  }
-}
 
 /** Throws StatusError 409. */
 export function meets(
@@ -110,10 +90,4 @@ function seenThrough(entry: FeedEntry, matches: (labels: Record<string, string> 
   const after = entry.type !== 'DELETED' && matches(object.metadata.labels);
   if (!before && !after) return undefined;
   return { type: before && after ? ('MODIFIED' as const) : after ? ('ADDED' as const) : ('DELETED' as const), object };
-}
-
-/** As Kubernetes does it: no vowels, nothing that looks like another letter. */
-export function randomSuffix(): string {
-  const letters = 'bcdfghjklmnpqrstvwxz2456789';
-  return [...randomBytes(5)].map((byte) => letters[byte % letters.length]).join('');
 }

@@ -3,13 +3,14 @@ import type { ObjectAnswer } from '@millrace/contracts/requests';
 import { DeliveryReplay, readReplay, type ReplaySelection } from '@millrace/domain/delivery-replay';
 import { TRIGGER_API_VERSION, TRIGGER_GROUP } from '@millrace/domain/image-trigger';
 import { badRequest, invalid, methodNotAllowed, StatusError } from '@millrace/domain/status';
+import { randomSuffix } from '@millrace/platform/generated-names';
 import type { Log } from '@millrace/platform/log';
 import { LOG } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
 import { Deliveries } from './deliveries.ts';
 import { FROM, LABELS, replayDeliveries, STATE } from './delivery-objects.ts';
 import { type EndpointKey, Endpoints } from './endpoints.ts';
-import { type Ask, randomSuffix } from './object-writes.ts';
+import type { Ask } from './object-writes.ts';
 import { Where } from './selection.ts';
 
 /** Rows that one transaction has locked at most. */

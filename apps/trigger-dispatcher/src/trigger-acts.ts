@@ -10,7 +10,7 @@ import type { Log } from '@millrace/platform/log';
 import { LOG } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
 import type { z } from 'zod';
-import { type Ask, attempt } from './object-writes.ts';
+import type { Ask } from './object-writes.ts';
 import type { Outcome } from './trigger-decisions.ts';
 import { memoryOf, pendingStatus, triggerNamed, type TriggerRecord, TRIGGERS } from './trigger-record.ts';
 import { Triggers } from './triggers.ts';
@@ -40,7 +40,7 @@ export class TriggerActs {
   private async approve(question: Ask<'create'>): Promise<ObjectAnswer> {
     const approval = said('Approval', Approval, validateApproval, question);
     const user = question.user.name;
-    const { trigger, outcome } = await attempt(this.store, question.dryRun, async (tx) => {
+    const { trigger, outcome } = await this.store.write(question.dryRun, async (tx) => {
       const record = await triggerNamed(tx, question, { lock: true });
       const memory = memoryOf(record);
       meant(record, memory.pending, approval);
@@ -60,7 +60,7 @@ export class TriggerActs {
   private async release(question: Ask<'create'>): Promise<ObjectAnswer> {
     const { force = false, comment } = said('Release', Release, validateRelease, question);
     const user = question.user.name;
-    const { trigger, outcome, ended } = await attempt(this.store, question.dryRun, async (tx) => {
+    const { trigger, outcome, ended } = await this.store.write(question.dryRun, async (tx) => {
       const record = await triggerNamed(tx, question, { lock: true });
       const memory = memoryOf(record);
       const { hold, ...spec } = record.spec;

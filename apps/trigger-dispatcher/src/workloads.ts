@@ -10,11 +10,12 @@ import { type Fields, isObject, listIn, metadataOf, textIn, withPullPolicies } f
 import { alreadyExists, badRequest, conflict, invalid, methodNotAllowed, notFound, StatusError, success } from '@millrace/domain/status';
 import { distinct, indexTriggers, takesAnnotation, type TagName } from '@millrace/domain/trigger-annotation';
 import { askedTags, followedTags, pausedTags, respecified, TAGS_MAX, validateWorkload } from '@millrace/domain/workload';
+import { randomSuffix } from '@millrace/platform/generated-names';
 import { Store, type Tx } from '@millrace/platform/store';
 import { Builds } from './builds.ts';
 import { Changes, type Recorded } from './changes.ts';
 import { FollowedTags, namedTag, resolveWith, type Told } from './followed-tags.ts';
-import { answerChanges, answerList, type Ask, attempt, meets, randomSuffix } from './object-writes.ts';
+import { answerChanges, answerList, type Ask, meets } from './object-writes.ts';
 import { Where } from './selection.ts';
 import type { WorkloadRow } from './tables.ts';
 import { kept, kindOf, labelsOf, recordOf, WORKLOAD_COLUMNS, workloadObject, type WorkloadRecord } from './workload-record.ts';
@@ -76,7 +77,7 @@ export class Workloads {
       ...{ uid: randomUUID(), resource: of.resource, namespace: sent.namespace, name: sent.name, created: new Date() },
       ...{ generation: '1', resourceVersion: '', labels: labelsOf(sent.object), object: sent.object, problem: null },
     };
-    const recorded = await attempt(this.store, question.dryRun, async (tx) => {
+    const recorded = await this.store.write(question.dryRun, async (tx) => {
       const round = await this.complete(tx, record, undefined, asked);
       const inserted = await tx.run(
         `INSERT INTO workload (uid, resource, namespace, name, created, generation, resource_version, labels, object, problem)
@@ -103,7 +104,7 @@ export class Workloads {
       const object = withOwnStatus(of, before.object, sent.object, question.subresource);
       const asked = await this.ask(object, before.object, question.dryRun);
       try {
-        const { record, recorded } = await attempt(this.store, question.dryRun, (tx) => this.replace(tx, of, before, object, asked));
+        const { record, recorded } = await this.store.write(question.dryRun, (tx) => this.replace(tx, of, before, object, asked));
         return answerOf(record, recorded, 200);
       } catch (error) {
         if (!(error instanceof Overtaken)) throw error;
@@ -192,7 +193,7 @@ export class Workloads {
     const request = buildRequestOf(question.object);
     const asked = await this.read(of, question);
     const told = await this.tags.ask([], followedByBuildConfig(asked.object));
-    const { build, recorded } = await attempt(this.store, question.dryRun, async (tx) => {
+    const { build, recorded } = await this.store.write(question.dryRun, async (tx) => {
       const config = await this.read(of, question, tx);
       const moves = new Map([...told.tags].flatMap(([key, said]) => (said?.move ? [[key, said.move] as const] : [])));
       const made = this.builds.make(config, request, resolveWith(moves));
@@ -210,7 +211,7 @@ export class Workloads {
   }
 
   private async delete(of: Resource, question: Ask<'delete'>): Promise<ObjectAnswer> {
-    const deleted = await attempt(this.store, question.dryRun, async (tx) => {
+    const deleted = await this.store.write(question.dryRun, async (tx) => {
       const record = await this.read(of, question, tx);
       meets(of, record, question.preconditions ?? {});
       await this.remove(tx, record);
@@ -220,7 +221,7 @@ export class Workloads {
   }
 
   private async deleteAll(of: Resource, question: Ask<'deletecollection'>): Promise<ObjectAnswer> {
-    return attempt(this.store, question.dryRun, async (tx): Promise<ObjectAnswer> => {
+    return this.store.write(question.dryRun, async (tx): Promise<ObjectAnswer> => {
       const where = selected(question);
       const rows = await tx.query<WorkloadRow>(
         `SELECT ${WORKLOAD_COLUMNS} FROM workload w ${where.sql} ORDER BY w.uid FOR UPDATE OF w`,

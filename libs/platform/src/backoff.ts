@@ -40,3 +40,28 @@ export class Bell {
     this.rung = false;
   }
 }
+
+/** How long to wait after so many failures before: 100 ms, each time twice as long, 5 s at most. */
+export const growingMs = (failures: number): number => Math.min(5_000, 100 * 2 ** failures);
+
+/**
+ * Does `round` again and again until the signal aborts; what it has begun it ends. After one that rejects it says so to `waiting` and waits,
+ * longer each time until one does not.
+ */
+export async function inRounds(
+  signal: AbortSignal,
+  waiting: (error: unknown, waitMs: number) => void,
+  round: () => Promise<void>,
+): Promise<void> {
+  for (let failures = 0; !signal.aborted;) {
+    try {
+      await round();
+      failures = 0;
+    } catch (error) {
+      if (signal.aborted) return;
+      const waitMs = growingMs(failures++);
+      waiting(error, waitMs);
+      await pause(waitMs, signal);
+    }
+  }
+}

@@ -388,6 +388,25 @@ describe('losing NATS', () => {
     await eventually(async () => expect(await effects(receiver)).toEqual([1, 2, 3, 4, 5]), 20_000);
   });
 
+  it('a transaction that lets the facts of others go first commits all the same, after the time that it has', async () => {
+    const sender = await aProgram('tag_store');
+    const { store } = sender;
+    aRelay(sender);
+    await eventually(() => expect(store.outbox.publishesHere).toBe(true));
+    await nats.kill();
+    await tell(sender, upTo(30));
+
+    const begun = performance.now();
+    await store.transaction(async (tx) => {
+      tx.require(store.outbox.calm(20, 500, new AbortController().signal));
+      await tx.run('INSERT INTO effect (generation) VALUES (1)');
+    });
+
+    expect(performance.now() - begun).toBeGreaterThan(490);
+    expect(await effects(sender)).toEqual([1]);
+    expect(await store.query('SELECT 1 FROM outbox WHERE sequence IS NULL')).toHaveLength(30);
+  });
+
   it('a NATS server that lost its disk gets every fact again from the outbox', async () => {
     const [sender, receiver] = [await aProgram('tag_store'), await aProgram('receiver')];
     aRelay(sender);

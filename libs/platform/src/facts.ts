@@ -1,6 +1,6 @@
 import { DeliverPolicy, type ConsumerMessages, type JsMsg } from '@nats-io/jetstream';
 import type { EventContract, EventData } from '@millrace/contracts/define';
-import { Bell, pause } from './backoff.ts';
+import { Bell, growingMs, pause } from './backoff.ts';
 import type { Bus } from './bus.ts';
 import { putAside } from './dead-facts.ts';
 import type { Lease } from './lease.ts';
@@ -119,7 +119,7 @@ export class FactConsumer<C extends EventContract = EventContract> {
         await this.follow(() => (failures = 0));
       } catch (error) {
         if (signal.aborted) break;
-        const waitMs = error instanceof PositionLost ? 50 : Math.min(5_000, 100 * 2 ** failures++);
+        const waitMs = error instanceof PositionLost ? 50 : growingMs(failures++);
         this.on.log.warn({ err: error, event: this.contract.name, waitMs }, 'facts.restarting');
         await pause(waitMs, signal);
       }

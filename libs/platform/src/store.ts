@@ -38,6 +38,13 @@ export interface Tx {
   afterCommit(work: () => void): void;
 }
 
+export interface TransactionOptions {
+  isolation?: 'REPEATABLE READ';
+  readOnly?: boolean;
+  /** Everything is done, and then undone instead of committed; what is told or runs with a commit is not. */
+  dryRun?: boolean;
+}
+
 export interface Statement {
   sql: string;
   parameters: unknown[];
@@ -104,15 +111,20 @@ export class Store {
     if (this.dataSource.isInitialized) await this.dataSource.destroy();
   }
 
+  /** Runs `work` like {@link transaction}. In a dry run all of it is undone: its answer is what it would have been, and no number is used up. */
+  write<T>(dryRun: boolean, work: (tx: Tx) => Promise<T>): Promise<T> {
+    return this.transaction(work, { dryRun });
+  }
+
   /** Runs `work` in one transaction; the facts it staged are in the outbox when it commits, and on their way right after. */
-  async transaction<T>(work: (tx: Tx) => Promise<T>, options: { isolation?: 'REPEATABLE READ'; readOnly?: boolean } = {}): Promise<T> {
+  async transaction<T>(work: (tx: Tx) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
     const runner = this.dataSource.createQueryRunner();
     const staged: Staged[] = [];
     const ends: Ends = { required: [], last: [], answers: [], after: [], failed: undefined };
     try {
       const client = (await runner.connect()) as pg.PoolClient;
-      // Not waited for: the first statement travels with it. Where it fails, so does the commit, or the connection is gone.
       gather(client);
+      // Not waited for: the first statement travels with it. Where it fails, so does the commit, or the connection is gone.
       const begun = settled(
         client.query(`BEGIN${options.isolation ? ` ISOLATION LEVEL ${options.isolation}` : ''}${options.readOnly ? ' READ ONLY' : ''}`),
       );
@@ -120,6 +132,13 @@ export class Store {
         const tx = transactionOn(runner, client, staged, this.outbox, ends);
         const result = await work(tx);
         await Promise.all(ends.required);
+        if (options.dryRun) {
+          // Where a statement has failed that nobody waited for, so would the commit.
+          await Promise.all([begun(), ...ends.answers]);
+          if (ends.failed) throw ends.failed;
+          await client.query('ROLLBACK').catch(() => undefined);
+          return result;
+        }
         // Nor are these: COMMIT follows them at once, and does nothing where one of them fails.
         const told = settled(this.outbox.insert(tx, staged));
         const lasts = ends.last.map(({ build, answered }) => {
