@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { validateText } from './change-control.ts';
 import { ObjectMeta, optional } from './object-meta.ts';
 import { type FieldError, invalidValue, required } from './status.ts';
 
@@ -37,21 +38,14 @@ export const Release = z
   .meta({ id: 'Release', description: 'Ends a hold, and the stop after a storm; with `dryRun=All` it is told what would happen.' });
 export type Release = z.infer<typeof Release>;
 
-const COMMENT_MAX = 1_000;
-
 /** Everything that is wrong with a verdict. */
-export function validateApproval({ verdict, generation, image, comment: said }: Approval): FieldError[] {
+export function validateApproval({ verdict, generation, image, comment }: Approval): FieldError[] {
   const errors: FieldError[] = [];
   if (!verdict) errors.push(required('verdict', 'Approve or Reject'));
   else if (verdict !== 'Approve' && verdict !== 'Reject') errors.push(invalidValue('verdict', verdict, 'must be Approve or Reject'));
   if (generation === undefined && !image) errors.push(required('generation', 'or image: which change is meant'));
-  return [...errors, ...validateComment(said)];
+  return [...errors, ...validateText(comment, 'comment')];
 }
 
 /** Everything that is wrong with a release. */
-export const validateRelease = ({ comment: said }: Release): FieldError[] => validateComment(said);
-
-const validateComment = (said: string | undefined): FieldError[] =>
-  said !== undefined && (said.length > COMMENT_MAX || said.includes('\0'))
-    ? [invalidValue('comment', said.slice(0, 40), `must be up to ${COMMENT_MAX} characters, without NUL`)]
-    : [];
+export const validateRelease = ({ comment }: Release): FieldError[] => validateText(comment, 'comment');

@@ -122,6 +122,7 @@ describe('what holds changes back', () => {
     [{ deny: [{}] }, 'spec.deny[0].image: Required value: the digest'],
     [{ deny: [{ image: 'web:1' }] }, 'spec.deny[0].image: Invalid value: "web:1": must be a digest'],
     [{ hold: { reason: 'x'.repeat(1_001) } }, 'spec.hold.reason: Invalid value'],
+    [{ hold: { reason: 'half \ud800' } }, 'spec.hold.reason: Invalid value'],
   ])('%j is refused', (control, problem) => {
     expect(problems(control)).toEqual([expect.stringContaining(problem) as string]);
   });

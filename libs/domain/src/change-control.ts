@@ -176,7 +176,8 @@ const because = (reason: string | undefined): string => (reason ? `: ${reason}` 
 const WINDOWS_MAX = 20;
 const DENIED_MAX = 1_000;
 const APPROVERS_MAX = 20;
-const TEXT_MAX = 1_000;
+/** Characters of what people write for whoever reads it. */
+export const TEXT_MAX = 1_000;
 /** A year: what is longer is a mistake, or a hold. */
 const INTERVAL_MAX_MS = 366 * 24 * 60 * 60 * 1_000;
 
@@ -186,7 +187,7 @@ export type ScheduleProblem = (schedule: string, timeZone: string) => string | u
 /** Everything that is wrong with it; `path` is that of the object which has the fields. */
 export function validateControl(control: ChangeControl, path: string, scheduleProblem: ScheduleProblem): FieldError[] {
   const { hold, minimumAge, windows = [], approval, deny = [] } = control;
-  const errors: FieldError[] = [...text(hold?.reason, `${path}.hold.reason`), ...interval(minimumAge, `${path}.minimumAge`)];
+  const errors: FieldError[] = [...validateText(hold?.reason, `${path}.hold.reason`), ...interval(minimumAge, `${path}.minimumAge`)];
   if (windows.length > WINDOWS_MAX) errors.push(forbiddenField(`${path}.windows`, `${windows.length} windows; at most ${WINDOWS_MAX}`));
   else windows.forEach((window, i) => errors.push(...validateWindow(window, `${path}.windows[${i}]`, scheduleProblem)));
   if (approval) {
@@ -201,7 +202,7 @@ export function validateControl(control: ChangeControl, path: string, schedulePr
       if (!image) errors.push(required(`${path}.deny[${i}].image`, 'the digest'));
       else if (!isDigest(image))
         errors.push(invalidValue(`${path}.deny[${i}].image`, image, 'must be a digest such as sha256: and 64 hexadecimal digits'));
-      errors.push(...text(reason, `${path}.deny[${i}].reason`));
+      errors.push(...validateText(reason, `${path}.deny[${i}].reason`));
     });
   return errors;
 }
@@ -224,7 +225,7 @@ export function interval(given: string | undefined, field: string): FieldError[]
   return ms > INTERVAL_MAX_MS ? [invalidValue(field, given, `must be at most ${formatInterval(INTERVAL_MAX_MS)}`)] : [];
 }
 
-const text = (given: string | undefined, field: string): FieldError[] =>
-  given !== undefined && (given.length > TEXT_MAX || given.includes('\0'))
+export const validateText = (given: string | undefined, field: string): FieldError[] =>
+  given !== undefined && (given.length > TEXT_MAX || given.includes('\0') || !given.isWellFormed())
     ? [invalidValue(field, given.slice(0, 40), `must be up to ${TEXT_MAX} characters, without NUL`)]
     : [];

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Verdict } from './change-control.ts';
+import { TEXT_MAX, validateText, type Verdict } from './change-control.ts';
 import { TagEvent } from './image-stream.ts';
 import { ObjectMeta, optional } from './object-meta.ts';
 import { CONTROL_GROUP, PendingChange, TagControl, TagControlStatus } from './tag-control.ts';
@@ -74,15 +74,9 @@ export const TagRollback = z
   .meta({ id: 'TagRollback', description: 'Puts an older image on a tag, one back where none is named, and holds it there.' });
 export type TagRollback = z.infer<typeof TagRollback>;
 
-const COMMENT_MAX = 1_000;
 const IMAGE_MAX = 255;
 /** How many people are heard about one change. */
 export const VERDICTS_MAX = 100;
-
-const textProblem = (field: string, text: string | undefined): FieldError[] =>
-  text !== undefined && (text.length > COMMENT_MAX || text.includes('\0') || !text.isWellFormed())
-    ? [invalidValue(field, text.slice(0, 40), `must be up to ${COMMENT_MAX} characters, without NUL`)]
-    : [];
 
 const imageProblem = (image: string | undefined): FieldError[] =>
   image !== undefined && image.length > IMAGE_MAX ? [tooLong('image', IMAGE_MAX)] : [];
@@ -94,7 +88,7 @@ export function validateApproval({ image, verdict, comment }: TagApproval): Fiel
     ...(verdict === undefined || verdict === 'Approve' || verdict === 'Reject'
       ? []
       : [invalidValue('verdict', verdict.slice(0, 40), 'must be Approve or Reject')]),
-    ...textProblem('comment', comment),
+    ...validateText(comment, 'comment'),
   ];
 }
 
@@ -105,7 +99,7 @@ export function validateRollback({ image, generation, reason }: TagRollback): Fi
     ...(image !== undefined && generation !== undefined
       ? [invalidValue('generation', generation, 'give image or generation, not both')]
       : []),
-    ...textProblem('reason', reason),
+    ...validateText(reason, 'reason'),
   ];
 }
 
@@ -131,5 +125,5 @@ export function stepBack(items: readonly TagEvent[], { putBack }: { putBack: boo
 export function rollbackReason(by: string, { from, to }: { from?: TagEvent; to: TagEvent }, why?: string): string {
   const named = (event: TagEvent) => event.image || event.dockerImageReference;
   const text = `rolled back by ${by} from ${from ? named(from) : 'nothing'} to ${named(to)}${why ? `: ${why}` : ''}`;
-  return text.slice(0, COMMENT_MAX);
+  return text.slice(0, TEXT_MAX);
 }
