@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { Identity } from '@millrace/domain/access';
+import { wordOf } from '@millrace/domain/change-acts';
 import type { ImageStream, ImageStreamSpec, TagEvent, TagReference } from '@millrace/domain/image-stream';
 import { badRequest, conflict, type FieldError, forbiddenField, invalid, notFound, StatusError } from '@millrace/domain/status';
 import { formatStreamTag } from '@millrace/domain/stream-names';
@@ -105,8 +106,8 @@ export class TagChanges {
   async approve(at: At, sent: unknown, options: WriteOptions): Promise<TagApproval> {
     const approval = bodyOf(TagApproval, 'TagApproval', sent);
     refuse('TagApproval', at, validateApproval(approval));
-    const { image = '', comment } = approval;
-    const verdict = approval.verdict === 'Reject' ? 'Reject' : 'Approve';
+    const { image = '' } = approval;
+    const word = wordOf(approval);
     const status = await this.act(at, options, async ({ tx, stream, tag, user }) => {
       const control = controlOf(stream, tag);
       if (!control) throw new StatusError(notFound(TAG_CHANGES, at.name));
@@ -116,10 +117,10 @@ export class TagChanges {
       const heard = newest?.verdicts ?? [];
       if (heard.length >= VERDICTS_MAX && !heard.some((one) => one.user === user.name))
         throw new StatusError(conflict(TAG_CHANGES, at.name, `${VERDICTS_MAX} people have been heard about ${image} already`));
-      const said = { image, user: user.name, verdict, at: this.clock.now().toISOString(), ...(comment ? { comment } : {}) } as const;
-      await this.tags.settle(tx, { tags: [{ stream: lockedAs(stream), tag }], by: user.name, verdict: said });
+      const verdict = { image, user: user.name, ...word, at: this.clock.now().toISOString() };
+      await this.tags.settle(tx, { tags: [{ stream: lockedAs(stream), tag }], by: user.name, verdict });
     });
-    return { metadata: at, image, verdict, ...(comment ? { comment } : {}), status };
+    return { metadata: at, image, ...word, status };
   }
 
   /** Puts an older image of its history on a tag, and holds it there. What waits goes on waiting, and so does what comes. */

@@ -1,7 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
-import { Approval, Release, validateApproval, validateRelease } from '@millrace/domain/change-acts';
-import type { Verdict } from '@millrace/domain/change-control';
+import { Approval, Release, validateApproval, validateRelease, wordOf } from '@millrace/domain/change-acts';
 import { TRIGGER_API_VERSION } from '@millrace/domain/image-trigger';
 import { type PendingChange, released, withVerdict } from '@millrace/domain/pending-change';
 import { badRequest, conflict, type FieldError, invalid, methodNotAllowed, noSuchPath, StatusError } from '@millrace/domain/status';
@@ -39,6 +38,8 @@ export class TriggerActs {
   /** Throws StatusError 409 where another change waits than the one that is meant. */
   private async approve(question: Ask<'create'>): Promise<ObjectAnswer> {
     const approval = said('Approval', Approval, validateApproval, question);
+    const { generation, image } = approval;
+    const word = wordOf(approval);
     const user = question.user.name;
     const { trigger, outcome } = await attempt(this.store, question.dryRun, async (tx) => {
       const record = await triggerNamed(tx, question, { lock: true });
@@ -46,14 +47,12 @@ export class TriggerActs {
       meant(record, memory.pending, approval);
       if ((memory.pending?.verdicts.length ?? 0) >= VERDICTS_MAX)
         throw new StatusError(conflict(TRIGGERS, record.name, `${VERDICTS_MAX} people have said something already`));
-      const verdict: Verdict = { ...wordOf(approval), user, at: this.clock.now().toISOString() };
-      record.control = withVerdict(memory, verdict);
+      record.control = withVerdict(memory, { ...word, user, at: this.clock.now().toISOString() });
       const [decided] = await this.triggers.decideAgain(tx, [record], { said: true });
       return { trigger: record, outcome: decided };
     });
-    const { verdict, generation, image, comment } = approval;
-    this.told(question, 'trigger.verdict', { verdict, generation: generation ?? image });
-    const body = { verdict, generation, image, comment, user, status: outcomeStatus(outcome) };
+    this.told(question, 'trigger.verdict', { verdict: word.verdict, generation: generation ?? image });
+    const body = { ...word, generation, image, user, status: outcomeStatus(outcome) };
     return { kind: 'object', code: 201, object: { ...headOf('Approval', trigger), ...body } };
   }
 
@@ -112,11 +111,6 @@ function meant({ name, spec }: TriggerRecord, pending: PendingChange | undefined
   if (image && image !== pending.image) throw refuse(`${image} does not wait: ${waits}`);
   if (!spec.approval) throw refuse(`its changes need no approval: spec.approval is absent; ${waits}`);
 }
-
-const wordOf = ({ verdict, comment }: Approval) => ({
-  verdict: verdict === 'Reject' ? ('Reject' as const) : ('Approve' as const),
-  ...(comment ? { comment } : {}),
-});
 
 const headOf = (kind: string, { namespace, name }: TriggerRecord) => ({
   apiVersion: TRIGGER_API_VERSION,

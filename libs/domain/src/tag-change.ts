@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { validateWord, Word } from './change-acts.ts';
 import { TEXT_MAX, validateText, type Verdict } from './change-control.ts';
 import { TagEvent } from './image-stream.ts';
 import { ObjectMeta, optional } from './object-meta.ts';
@@ -56,8 +57,7 @@ export const TagApproval = z
   .strictObject({
     ...Named,
     image: optional(z.string()).describe('Digest of the change that is meant: it must be the newest.'),
-    verdict: optional(z.string()).describe('Approve (when absent) or Reject.'),
-    comment: optional(z.string()).describe('Why, for whoever reads it.'),
+    ...Word.shape,
     ...Done,
   })
   .meta({ id: 'TagApproval', description: 'What somebody says about the newest change of a tag.' });
@@ -82,14 +82,8 @@ const imageProblem = (image: string | undefined): FieldError[] =>
   image !== undefined && image.length > IMAGE_MAX ? [tooLong('image', IMAGE_MAX)] : [];
 
 /** What is wrong with an approval, apart from the change that it is about. */
-export function validateApproval({ image, verdict, comment }: TagApproval): FieldError[] {
-  return [
-    ...(image ? imageProblem(image) : [required('image', 'the digest of the change that is meant')]),
-    ...(verdict === undefined || verdict === 'Approve' || verdict === 'Reject'
-      ? []
-      : [invalidValue('verdict', verdict.slice(0, 40), 'must be Approve or Reject')]),
-    ...validateText(comment, 'comment'),
-  ];
+export function validateApproval({ image, ...word }: TagApproval): FieldError[] {
+  return [...(image ? imageProblem(image) : [required('image', 'the digest of the change that is meant')]), ...validateWord(word)];
 }
 
 export const validateRelease = ({ image }: TagRelease): FieldError[] => imageProblem(image);
