@@ -1,8 +1,8 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
-import { Approval, Release, validateApproval, validateRelease, wordOf } from '@millrace/domain/change-acts';
+import { Approval, isHeard, Release, validateApproval, validateRelease, VERDICTS_MAX, wordOf } from '@millrace/domain/change-acts';
 import { TRIGGER_API_VERSION } from '@millrace/domain/image-trigger';
-import { type PendingChange, released, withVerdict } from '@millrace/domain/pending-change';
+import { type PendingChange, released, voted } from '@millrace/domain/pending-change';
 import { badRequest, conflict, type FieldError, invalid, methodNotAllowed, noSuchPath, StatusError } from '@millrace/domain/status';
 import { Clock } from '@millrace/platform/clock';
 import type { Log } from '@millrace/platform/log';
@@ -13,9 +13,6 @@ import { type Ask, attempt } from './object-writes.ts';
 import type { Outcome } from './trigger-decisions.ts';
 import { memoryOf, pendingStatus, triggerNamed, type TriggerRecord, TRIGGERS } from './trigger-record.ts';
 import { Triggers } from './triggers.ts';
-
-/** How many people are remembered for one change; no rule asks for so many. */
-const VERDICTS_MAX = 100;
 
 /** What people say about the change of a trigger that waits: `approve` and `release`. */
 @Injectable()
@@ -45,9 +42,9 @@ export class TriggerActs {
       const record = await triggerNamed(tx, question, { lock: true });
       const memory = memoryOf(record);
       meant(record, memory.pending, approval);
-      if ((memory.pending?.verdicts.length ?? 0) >= VERDICTS_MAX)
+      if (!isHeard(user, memory.pending?.verdicts))
         throw new StatusError(conflict(TRIGGERS, record.name, `${VERDICTS_MAX} people have said something already`));
-      record.control = withVerdict(memory, { ...word, user, at: this.clock.now().toISOString() });
+      record.control = voted(memory, { ...word, user, at: this.clock.now().toISOString() });
       const [decided] = await this.triggers.decideAgain(tx, [record], { said: true });
       return { trigger: record, outcome: decided };
     });

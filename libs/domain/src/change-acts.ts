@@ -50,6 +50,10 @@ export const validateApproval = ({ generation, image, ...word }: Approval): Fiel
   ...validateWord(word),
 ];
 
+/** Everything that is wrong with a release. */
+export const validateRelease = ({ comment }: Release): FieldError[] => validateText(comment, 'comment');
+
+/** Everything that is wrong with a word. */
 export const validateWord = ({ verdict, comment }: Word): FieldError[] => [
   ...(verdict === undefined || verdict === 'Approve' || verdict === 'Reject'
     ? []
@@ -63,5 +67,15 @@ export const wordOf = ({ verdict, comment }: Word): Pick<Verdict, 'verdict' | 'c
   ...(comment ? { comment } : {}),
 });
 
-/** Everything that is wrong with a release. */
-export const validateRelease = ({ comment }: Release): FieldError[] => validateText(comment, 'comment');
+/** How many people are heard about one change; no rule asks for so many. */
+export const VERDICTS_MAX = 100;
+
+/** Whether what somebody says counts for a change about which others have said this. */
+export const isHeard = (user: string, verdicts: readonly Verdict[] = []): boolean =>
+  verdicts.length < VERDICTS_MAX || verdicts.some((one) => one.user === user);
+
+/** The verdicts of a change with another: what a person said before is replaced. */
+export const withVerdict = (verdicts: readonly Verdict[], said: Verdict): Verdict[] => [
+  ...verdicts.filter(({ user }) => user !== said.user),
+  said,
+];

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type Change, ChangeControl, decideChange, type Moment, validateControl, type Verdict } from './change-control.ts';
+import { type Change, ChangeControl, decideChange, forced, type Moment, validateControl, type Verdict } from './change-control.ts';
 
 const A = `sha256:${'a'.repeat(64)}`;
 const B = `sha256:${'b'.repeat(64)}`;
@@ -74,6 +74,13 @@ describe('a change', () => {
 
   it('is not taken from who approved it in time by a deadline that passes later', () => {
     expect(decided({ approval: { within: '30m' }, paused: true }, { verdicts: [said('ann')] })).toEqual(['Paused: paused']);
+  });
+
+  it('is taken by force against age, windows and approval, and not against what people mean', () => {
+    const windows = [{ schedule: '0 9 * * 1', duration: '8h' }];
+    const control = { hold: {}, paused: true, minimumAge: '1h', windows, approval: {}, deny: [{ image: A }] };
+
+    expect(Object.keys(forced(ChangeControl.parse(control)))).toEqual(['hold', 'paused', 'deny']);
   });
 
   it.each<[string, Moment['window'], string[]]>([

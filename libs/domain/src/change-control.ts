@@ -78,12 +78,11 @@ export interface Change {
 }
 
 export type BlockReason = 'Held' | 'Paused' | 'AwaitingApproval' | 'TooYoung' | 'OutsideWindow';
-/** One thing that a change waits for; `until` where time alone may end it. */
-export interface Blocker {
-  reason: BlockReason;
-  message: string;
-  until?: string;
-}
+
+export const Blocker = z
+  .object({ reason: z.string(), message: z.string(), until: z.string().optional().describe('When time alone may end it.') })
+  .meta({ id: 'Blocker', description: 'One thing that a change waits for.' });
+export type Blocker<Reason extends string = BlockReason> = z.infer<typeof Blocker> & { reason: Reason };
 
 export type ChangeDecision =
   | { kind: 'take' }
@@ -119,6 +118,9 @@ export function decideChange(control: ChangeControl, change: Change, { now, wind
   const times = [...blockers.flatMap(({ until }) => until ?? []), ...(approval?.expires ?? [])].map((at) => Date.parse(at));
   return { kind: 'wait', blockers, ...(times.length ? { lookAt: new Date(Math.min(...times)).toISOString() } : {}) };
 }
+
+/** What a force leaves of a control: people who hold, pause or deny mean it. */
+export const forced = ({ hold, paused, deny }: ChangeControl): ChangeControl => ({ hold, paused, deny });
 
 function heldBy({ hold, paused }: ChangeControl, now: Date): Blocker[] {
   const blockers: Blocker[] = [];

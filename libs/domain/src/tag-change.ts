@@ -1,9 +1,9 @@
 import { z } from 'zod';
 import { validateWord, Word } from './change-acts.ts';
-import { TEXT_MAX, validateText, type Verdict } from './change-control.ts';
+import { TEXT_MAX, validateText } from './change-control.ts';
 import { TagEvent } from './image-stream.ts';
 import { ObjectMeta, optional } from './object-meta.ts';
-import { CONTROL_GROUP, PendingChange, TagControl, TagControlStatus } from './tag-control.ts';
+import { CONTROL_GROUP, PendingTagChange, TagControl, TagControlStatus } from './tag-control.ts';
 import { type FieldError, invalidValue, required, tooLong } from './status.ts';
 
 /* A tag with a control as an object of its own, `stream:tag`, and what people do to it: release, approve, roll back. */
@@ -18,7 +18,7 @@ export const TagChange = z
     spec: z.object({ control: TagControl.describe('That of the tag in the spec of its stream, where it is written.') }),
     status: TagControlStatus.extend({
       current: TagEvent.nullable().describe('What the tag points at.'),
-      changes: z.array(PendingChange).optional().describe('What waits, newest first: at most 100, and not in lists.'),
+      changes: z.array(PendingTagChange).optional().describe('What waits, newest first: at most 100, and not in lists.'),
     }),
   })
   .meta({ id: 'TagChange', description: 'What waits for a tag, why, and until when; its name is STREAM:TAG.' });
@@ -75,20 +75,18 @@ export const TagRollback = z
 export type TagRollback = z.infer<typeof TagRollback>;
 
 const IMAGE_MAX = 255;
-/** How many people are heard about one change. */
-export const VERDICTS_MAX = 100;
 
 const imageProblem = (image: string | undefined): FieldError[] =>
   image !== undefined && image.length > IMAGE_MAX ? [tooLong('image', IMAGE_MAX)] : [];
 
 /** What is wrong with an approval, apart from the change that it is about. */
-export function validateApproval({ image, ...word }: TagApproval): FieldError[] {
+export function validateTagApproval({ image, ...word }: TagApproval): FieldError[] {
   return [...(image ? imageProblem(image) : [required('image', 'the digest of the change that is meant')]), ...validateWord(word)];
 }
 
-export const validateRelease = ({ image }: TagRelease): FieldError[] => imageProblem(image);
+export const validateTagRelease = ({ image }: TagRelease): FieldError[] => imageProblem(image);
 
-export function validateRollback({ image, generation, reason }: TagRollback): FieldError[] {
+export function validateTagRollback({ image, generation, reason }: TagRollback): FieldError[] {
   return [
     ...(image !== undefined && generation !== undefined
       ? [invalidValue('generation', generation, 'give image or generation, not both')]
@@ -96,12 +94,6 @@ export function validateRollback({ image, generation, reason }: TagRollback): Fi
     ...validateText(reason, 'reason'),
   ];
 }
-
-/** The verdicts of a change with another: what a person said before is replaced. */
-export const withVerdict = (verdicts: readonly Verdict[], said: Verdict): Verdict[] => [
-  ...verdicts.filter(({ user }) => user !== said.user),
-  said,
-];
 
 /**
  * The item that one step back leads to, of the newest items of a history. `putBack`: a person put the newest one there; where it is an older image,
