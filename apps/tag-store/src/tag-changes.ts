@@ -3,7 +3,7 @@ import { Injectable } from '@nestjs/common';
 import type { Identity } from '@millrace/domain/access';
 import { isHeard, VERDICTS_MAX, wordOf } from '@millrace/domain/change-acts';
 import type { ImageStream, ImageStreamSpec, TagEvent, TagReference } from '@millrace/domain/image-stream';
-import { badRequest, conflict, type FieldError, forbiddenField, invalid, notFound, StatusError } from '@millrace/domain/status';
+import { conflict, type FieldError, forbiddenField, invalid, malformed, notFound, otherKind, StatusError } from '@millrace/domain/status';
 import { formatStreamTag } from '@millrace/domain/stream-names';
 import {
   rollbackReason,
@@ -206,11 +206,10 @@ export class TagChanges {
 type Body = typeof TagRelease | typeof TagApproval | typeof TagRollback;
 
 function bodyOf<S extends Body>(schema: S, kind: string, sent: unknown): z.output<S> {
-  const parsed = schema.safeParse(sent ?? {});
-  const [issue] = parsed.error?.issues ?? [];
-  if (issue) throw new StatusError(badRequest(`${kind} cannot be read: ${issue.path.join('.') || 'body'}: ${issue.message}`));
-  const given = parsed.data as z.output<S>;
-  if (given.kind && given.kind !== kind) throw new StatusError(badRequest(`${given.kind} cannot be handled as a ${kind}`));
+  const { data, error } = schema.safeParse(sent ?? {});
+  if (error) throw new StatusError(malformed(kind, error));
+  const given = data as z.output<S>;
+  if (given.kind && given.kind !== kind) throw new StatusError(otherKind(given.kind, { group: CONTROL_GROUP, kind }));
   return given;
 }
 

@@ -3,7 +3,7 @@ import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests'
 import { Approval, isHeard, Release, validateApproval, validateRelease, VERDICTS_MAX, wordOf } from '@millrace/domain/change-acts';
 import { TRIGGER_API_VERSION } from '@millrace/domain/image-trigger';
 import { type PendingChange, released, voted } from '@millrace/domain/pending-change';
-import { badRequest, conflict, type FieldError, invalid, methodNotAllowed, noSuchPath, StatusError } from '@millrace/domain/status';
+import { conflict, type FieldError, invalid, malformed, methodNotAllowed, noSuchPath, StatusError } from '@millrace/domain/status';
 import { Clock } from '@millrace/platform/clock';
 import type { Log } from '@millrace/platform/log';
 import { LOG } from '@millrace/platform/service';
@@ -88,12 +88,7 @@ function said<S extends z.ZodType>(
   question: Ask<'create'>,
 ): z.output<S> {
   const { data, error } = schema.safeParse(question.object);
-  if (error) {
-    const [issue] = error.issues;
-    throw new StatusError(
-      badRequest(`${kind} in version "v1" cannot be handled as a ${kind}: ${issue?.path.join('.') || 'body'}: ${issue?.message ?? ''}`),
-    );
-  }
+  if (error) throw new StatusError(malformed(kind, error));
   const errors = problems(data);
   if (errors.length) throw new StatusError(invalid(TRIGGERS.group, kind, question.name ?? '', errors));
   return data;
