@@ -461,6 +461,7 @@ describe('approval', () => {
     });
     expect(await act('release', [] as never)).toMatchObject({ code: 400 });
     expect(await act('other')).toMatchObject({ code: 404 });
+    expect(await act('toString')).toMatchObject({ code: 404 });
   });
 
   it('that is refused, or comes too late, is the end of the change; the next is asked about anew', async () => {

@@ -25,11 +25,14 @@ export class TriggerActs {
   ) {}
 
   async answer(question: ObjectQuestion): Promise<ObjectAnswer> {
-    const acts = { approve: this.approve, release: this.release };
-    const act = acts[question.subresource as keyof typeof acts] as ((asked: Ask<'create'>) => Promise<ObjectAnswer>) | undefined;
-    if (!act) throw new StatusError(noSuchPath());
-    if (question.verb !== 'create') throw new StatusError(methodNotAllowed());
-    return act.call(this, question);
+    switch (question.subresource) {
+      case 'approve':
+        return this.approve(created(question));
+      case 'release':
+        return this.release(created(question));
+      default:
+        throw new StatusError(noSuchPath());
+    }
   }
 
   /** Throws StatusError 409 where another change waits than the one that is meant. */
@@ -78,6 +81,12 @@ export class TriggerActs {
   private told({ namespace, name, user, dryRun }: Ask<'create'>, message: string, fields: object): void {
     if (!dryRun) this.log.info({ trigger: `${namespace}/${name}`, user: user.name, ...fields }, message);
   }
+}
+
+/** Throws StatusError 405. */
+function created(question: ObjectQuestion): Ask<'create'> {
+  if (question.verb !== 'create') throw new StatusError(methodNotAllowed());
+  return question;
 }
 
 /** Throws StatusError 400 and 422. */
