@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { badRequest, invalid, invalidValue, StatusError } from '@millrace/domain/status';
+import { badRequest, cannotBeHandled, invalid, invalidValue, otherKind, StatusError } from '@millrace/domain/status';
 import { decodeBody, mediaTypeOf } from './body.ts';
 import { duplicateFields, readFields, type Fields } from './fields.ts';
 import type { JsonObject } from './patch.ts';
@@ -29,7 +29,7 @@ export function readSent(request: Sent): { object: JsonObject; warnings: string[
     throw new StatusError(badRequest(`the object provided is unrecognized (must be of type ${target.kind}): the body is no JSON object`));
   const { object, warnings } = versioned(value as JsonObject, target);
   const read = readObject(object, target);
-  if (read.mismatch) throw new StatusError(badRequest(`${cannotBeHandled(target.kind, target.kind)}: ${read.mismatch}`));
+  if (read.mismatch) throw new StatusError(badRequest(`${cannotBeHandled(target.kind)}: ${read.mismatch}`));
   // YAML with a key twice is refused as what it is.
   const duplicate = mediaTypeOf(headers) === 'application/json' ? duplicateFields(body.toString()) : [];
   const unknown = checkUnknown(read.unknown, request, duplicate);
@@ -41,7 +41,7 @@ export function readSent(request: Sent): { object: JsonObject; warnings: string[
 export function readPatched(object: JsonObject, target: Target): Fields {
   const fields = readObject(object, target);
   if (fields.mismatch) {
-    const why = `${cannotBeHandled(target.kind, target.kind)}: ${fields.mismatch}`;
+    const why = `${cannotBeHandled(target.kind)}: ${fields.mismatch}`;
     const shown = target.resource.confidential ? WITHHELD : JSON.stringify(object).slice(0, SHOWN_OF_PATCHED);
     throw new StatusError(invalid('', '', '', [invalidValue('patch', shown, why)]));
   }
@@ -66,7 +66,7 @@ export function checkUnknown(
     ...duplicate.map((field) => `duplicate field ${JSON.stringify(field)}`),
   ];
   if (mode === 'Strict' && unknown.length)
-    throw new StatusError(badRequest(`${cannotBeHandled(kind, kind)}: strict decoding error: ${unknown.join(', ')}`));
+    throw new StatusError(badRequest(`${cannotBeHandled(kind)}: strict decoding error: ${unknown.join(', ')}`));
   return mode === 'Warn' ? unknown : [];
 }
 
@@ -74,8 +74,6 @@ export function checkUnknown(
 function readObject(object: JsonObject, { resource, kind }: Target): Fields {
   return resource.schema && kind === resource.kind ? readFields(resource.schema, object) : { object, unknown: [] };
 }
-
-const cannotBeHandled = (kind: string, as: string): string => `${kind} in version "v1" cannot be handled as a ${as}`;
 
 /** Kind and apiVersion filled in where they are missing, and refused where they say something else. */
 function versioned(object: JsonObject, { kind, resource }: Target): { object: JsonObject; warnings: string[] } {
@@ -87,14 +85,7 @@ function versioned(object: JsonObject, { kind, resource }: Target): { object: Js
       badRequest(`the API version in the data (${String(given)}) does not match the expected API version (${version})`),
     );
   const givenKind = object['kind'] || kind;
-  if (givenKind !== kind) {
-    const group = resource.group.split('.', 1)[0];
-    throw new StatusError(
-      badRequest(
-        `${cannotBeHandled(String(givenKind), kind)}: converting (v1.${String(givenKind)}) to (${group}.${kind}): unknown conversion`,
-      ),
-    );
-  }
+  if (givenKind !== kind) throw new StatusError(otherKind(String(givenKind), { group: resource.group, kind }));
   return {
     object: { ...object, kind, apiVersion: legacy ? given : version },
     warnings: legacy ? [`${kind} in apiVersion "v1" is deprecated: use ${version}`] : [],

@@ -23,6 +23,7 @@ import {
   conflict,
   type FieldError,
   invalid,
+  malformed,
   methodNotAllowed,
   notFound,
   StatusError,
@@ -117,11 +118,7 @@ export class Imports {
 
   private read(sent: unknown, namespace: string): ImageStreamImport {
     const parsed = ImageStreamImport.safeParse(sent);
-    if (!parsed.success) {
-      const [issue] = parsed.error.issues;
-      const why = `${issue?.path.join('.') || 'body'}: ${issue?.message ?? 'malformed'}`;
-      throw new StatusError(badRequest(`${KIND} in version "v1" cannot be handled as a ${KIND}: ${why}`));
-    }
+    if (!parsed.success) throw new StatusError(malformed(KIND, parsed.error));
     const { uid: _uid, creationTimestamp: _created, managedFields: _fields, ...metadata } = parsed.data.metadata;
     if (metadata.namespace && metadata.namespace !== namespace)
       throw new StatusError(badRequest('the namespace of the provided object does not match the namespace sent on the request'));

@@ -1,6 +1,7 @@
+import { IMAGE_GROUP } from '@millrace/domain/image-stream';
 import { intervalWarnings } from '@millrace/domain/import-schedule';
 import type { ObjectMeta } from '@millrace/domain/object-meta';
-import { badRequest, StatusError } from '@millrace/domain/status';
+import { badRequest, malformed, otherKind, StatusError } from '@millrace/domain/status';
 import type { z } from 'zod';
 import { apiVersionOf, type Kind } from './views.ts';
 
@@ -28,24 +29,14 @@ export function readBody<S extends z.ZodType<{ metadata: ObjectMeta }>>(
 ): Body<z.output<S>> {
   const refuse = (why: string) => new StatusError(badRequest(why));
   const typed = (sent ?? {}) as { kind?: unknown; apiVersion?: unknown };
-  if (typed.kind && typed.kind !== kind) {
-    const other = String(typed.kind);
-    throw refuse(
-      `${other} in version "v1" cannot be handled as a ${kind}: converting (v1.${other}) to (image.${kind}): unknown conversion`,
-    );
-  }
+  if (typed.kind && typed.kind !== kind) throw new StatusError(otherKind(String(typed.kind), { group: IMAGE_GROUP, kind }));
   const expected = apiVersionOf(kind);
   const version = typed.apiVersion || expected;
   if (version !== expected && version !== LEGACY_VERSION)
     throw refuse(`the API version in the data (${String(version)}) does not match the expected API version (${expected})`);
 
   const parsed = schema.safeParse(sent);
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    throw refuse(
-      `${kind} in version "v1" cannot be handled as a ${kind}: ${issue?.path.join('.') || 'body'}: ${issue?.message ?? 'malformed'}`,
-    );
-  }
+  if (!parsed.success) throw new StatusError(malformed(kind, parsed.error));
   const { metadata } = parsed.data;
   checkAddress(metadata, at, refuse);
   // Of an image all but its metadata is kept as text, and what is secret as bytes, where nothing is in the way.

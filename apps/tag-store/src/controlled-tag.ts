@@ -1,11 +1,10 @@
 import type { MoveCause } from '@millrace/contracts/events';
-import { type ChangeDecision, decideChange, type Moment, type Verdict } from '@millrace/domain/change-control';
-import { withVerdict } from '@millrace/domain/tag-change';
+import { withVerdict } from '@millrace/domain/change-acts';
+import { type ChangeDecision, decideChange, forced, type Moment, type Verdict } from '@millrace/domain/change-control';
 import {
   controlStatus,
-  DECISIONS_MAX,
-  forced,
   sameStatus,
+  TAG_DECISIONS_MAX,
   type TagControl,
   type TagControlStatus,
   type TagDecision,
@@ -264,7 +263,7 @@ export class ControlledTag {
   ): void {
     const at = this.now.toISOString();
     this.decisions.unshift({ kind, reason, message, at, image, ...(superseded ? { superseded } : {}), ...(by ? { by } : {}) });
-    this.decisions.length = Math.min(this.decisions.length, DECISIONS_MAX);
+    this.decisions.length = Math.min(this.decisions.length, TAG_DECISIONS_MAX);
   }
 }
 

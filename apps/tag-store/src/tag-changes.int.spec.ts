@@ -479,7 +479,18 @@ describe('tagchanges', () => {
     });
     expect(await act('voted', 'approve', {})).toMatchObject({ code: 422, body: { details: { causes: [{ field: 'image' }] } } });
     expect(await act('voted', 'approve', { image: digest('b'), verdict: 'Perhaps' })).toMatchObject({ code: 422 });
-    expect(await act('voted', 'approve', { image: digest('b'), surprise: true })).toMatchObject({ code: 400 });
+    expect(await act('voted', 'approve', { image: digest('b'), surprise: true })).toMatchObject({
+      code: 400,
+      body: { message: expect.stringContaining('TagApproval in version "v1" cannot be handled as a TagApproval: body: ') as string },
+    });
+    expect(await act('voted', 'approve', { kind: 'TagRelease' })).toMatchObject({
+      code: 400,
+      body: {
+        message: expect.stringContaining(
+          'TagRelease in version "v1" cannot be handled as a TagApproval: converting (v1.TagRelease) to (control.TagApproval)',
+        ) as string,
+      },
+    });
     const first = await act('voted', 'approve', { image: digest('b'), comment: 'looks fine' }, as('ann'));
     expect(first.body.status).toMatchObject({ outcome: 'Waiting', message: '1 of 2 have approved it' });
     expect((await act('voted', 'approve', { image: digest('b') }, as('ann'))).body.status.outcome).toBe('Waiting');

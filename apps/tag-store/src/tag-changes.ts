@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { Identity } from '@millrace/domain/access';
+import { isHeard, VERDICTS_MAX, wordOf } from '@millrace/domain/change-acts';
 import type { ImageStream, ImageStreamSpec, TagEvent, TagReference } from '@millrace/domain/image-stream';
-import { badRequest, conflict, type FieldError, forbiddenField, invalid, notFound, StatusError } from '@millrace/domain/status';
+import { conflict, type FieldError, forbiddenField, invalid, malformed, notFound, otherKind, StatusError } from '@millrace/domain/status';
 import { formatStreamTag } from '@millrace/domain/stream-names';
 import {
   rollbackReason,
@@ -13,12 +14,11 @@ import {
   type TagChange,
   TagRelease,
   TagRollback,
-  validateApproval,
-  validateRelease,
-  validateRollback,
-  VERDICTS_MAX,
+  validateTagApproval,
+  validateTagRelease,
+  validateTagRollback,
 } from '@millrace/domain/tag-change';
-import { CONTROL_GROUP, type PendingChange, type TagControl } from '@millrace/domain/tag-control';
+import { CONTROL_GROUP, type PendingTagChange, type TagControl } from '@millrace/domain/tag-control';
 import { pickImage } from '@millrace/domain/tag-source';
 import { Clock } from '@millrace/platform/clock';
 import { Store, type Tx } from '@millrace/platform/store';
@@ -88,7 +88,7 @@ export class TagChanges {
   /** Ends the hold; with `force` also what only time or people would end. */
   async release(at: At, sent: unknown, options: WriteOptions): Promise<TagRelease> {
     const { image, force = false } = bodyOf(TagRelease, 'TagRelease', sent);
-    refuse('TagRelease', at, validateRelease({ image }));
+    refuse('TagRelease', at, validateTagRelease({ image }));
     const status = await this.act(at, options, async ({ tx, stream, tag, user }) => {
       const control = controlOf(stream, tag);
       if (!control) throw new StatusError(notFound(TAG_CHANGES, at.name));
@@ -104,28 +104,27 @@ export class TagChanges {
   /** Says something about the newest change; who said something before says it anew. */
   async approve(at: At, sent: unknown, options: WriteOptions): Promise<TagApproval> {
     const approval = bodyOf(TagApproval, 'TagApproval', sent);
-    refuse('TagApproval', at, validateApproval(approval));
-    const { image = '', comment } = approval;
-    const verdict = approval.verdict === 'Reject' ? 'Reject' : 'Approve';
+    refuse('TagApproval', at, validateTagApproval(approval));
+    const { image = '' } = approval;
+    const word = wordOf(approval);
     const status = await this.act(at, options, async ({ tx, stream, tag, user }) => {
       const control = controlOf(stream, tag);
       if (!control) throw new StatusError(notFound(TAG_CHANGES, at.name));
       if (!control.approval) throw new StatusError(conflict(TAG_CHANGES, at.name, 'its control asks for no approval'));
       const newest = newestOf(stream, tag);
       checkMeant(at, newest, image);
-      const heard = newest?.verdicts ?? [];
-      if (heard.length >= VERDICTS_MAX && !heard.some((one) => one.user === user.name))
+      if (!isHeard(user.name, newest?.verdicts))
         throw new StatusError(conflict(TAG_CHANGES, at.name, `${VERDICTS_MAX} people have been heard about ${image} already`));
-      const said = { image, user: user.name, verdict, at: this.clock.now().toISOString(), ...(comment ? { comment } : {}) } as const;
-      await this.tags.settle(tx, { tags: [{ stream: lockedAs(stream), tag }], by: user.name, verdict: said });
+      const verdict = { image, user: user.name, ...word, at: this.clock.now().toISOString() };
+      await this.tags.settle(tx, { tags: [{ stream: lockedAs(stream), tag }], by: user.name, verdict });
     });
-    return { metadata: at, image, verdict, ...(comment ? { comment } : {}), status };
+    return { metadata: at, image, ...word, status };
   }
 
   /** Puts an older image of its history on a tag, and holds it there. What waits goes on waiting, and so does what comes. */
   async rollBack(at: At, sent: unknown, options: WriteOptions): Promise<TagRollback> {
     const { image, generation, reason } = bodyOf(TagRollback, 'TagRollback', sent);
-    refuse('TagRollback', at, validateRollback({ image, generation, reason }));
+    refuse('TagRollback', at, validateTagRollback({ image, generation, reason }));
     const status = await this.act(at, options, async ({ tx, stream, tag, user }) => {
       const top = topOf(stream, tag);
       const item = await this.target(tx, at, { stream, tag, top }, { image, generation });
@@ -207,11 +206,10 @@ export class TagChanges {
 type Body = typeof TagRelease | typeof TagApproval | typeof TagRollback;
 
 function bodyOf<S extends Body>(schema: S, kind: string, sent: unknown): z.output<S> {
-  const parsed = schema.safeParse(sent ?? {});
-  const [issue] = parsed.error?.issues ?? [];
-  if (issue) throw new StatusError(badRequest(`${kind} cannot be read: ${issue.path.join('.') || 'body'}: ${issue.message}`));
-  const given = parsed.data as z.output<S>;
-  if (given.kind && given.kind !== kind) throw new StatusError(badRequest(`${given.kind} cannot be handled as a ${kind}`));
+  const { data, error } = schema.safeParse(sent ?? {});
+  if (error) throw new StatusError(malformed(kind, error));
+  const given = data as z.output<S>;
+  if (given.kind && given.kind !== kind) throw new StatusError(otherKind(given.kind, { group: CONTROL_GROUP, kind }));
   return given;
 }
 
@@ -220,7 +218,7 @@ function refuse(kind: string, { name }: At, errors: FieldError[]): void {
 }
 
 /** Who acts upon a change has seen the one that is the newest. */
-function checkMeant({ name }: At, newest: PendingChange | undefined, image: string): void {
+function checkMeant({ name }: At, newest: PendingTagChange | undefined, image: string): void {
   if (!newest) throw new StatusError(conflict(TAG_CHANGES, name, 'nothing waits'));
   if (newest.image !== image) throw new StatusError(conflict(TAG_CHANGES, name, `the newest change is ${newest.image}, and not ${image}`));
 }
@@ -229,7 +227,7 @@ const specTagOf = ({ spec }: ImageStream, tag: string): TagReference | undefined
 const controlOf = (stream: ImageStream, tag: string): TagControl | undefined => specTagOf(stream, tag)?.control;
 const listOf = ({ status }: ImageStream, tag: string) => status.tags?.find((list) => list.tag === tag);
 const topOf = (stream: ImageStream, tag: string): TagEvent | undefined => listOf(stream, tag)?.items?.[0];
-const newestOf = (stream: ImageStream, tag: string): PendingChange | undefined => listOf(stream, tag)?.control?.newest;
+const newestOf = (stream: ImageStream, tag: string): PendingTagChange | undefined => listOf(stream, tag)?.control?.newest;
 
 const keyOf = ({ metadata: { namespace = '', name = '' } }: ImageStream) => ({ namespace, name });
 
@@ -248,7 +246,7 @@ function withControl(spec: ImageStreamSpec, tag: string, control: TagControl): I
 /** Selectors of names are of tags: streams are selected by what is before the colon, or not at all. */
 const streamFields = ({ fields }: ListRequest): ListRequest['fields'] => fields.filter(({ field }) => field === 'metadata.namespace');
 
-const shown = ({ event, since, verdicts, brought }: WaitingChange): PendingChange => ({
+const shown = ({ event, since, verdicts, brought }: WaitingChange): PendingTagChange => ({
   image: event.image,
   dockerImageReference: event.dockerImageReference,
   generation: event.generation,

@@ -14,7 +14,7 @@ import type { ObjectMeta } from '@millrace/domain/object-meta';
 import { pullSpecOf } from '@millrace/domain/pull-spec';
 import { formatStreamTag } from '@millrace/domain/stream-names';
 import type { TagChange } from '@millrace/domain/tag-change';
-import { CONTROL_GROUP, type PendingChange } from '@millrace/domain/tag-control';
+import { CONTROL_GROUP, type PendingTagChange } from '@millrace/domain/tag-control';
 import { inSeconds, repositoryOf } from './stream-rows.ts';
 import type { ImageRow, StreamRow } from './tables.ts';
 
@@ -154,7 +154,7 @@ export function imageTagView(stream: ImageStream, tag: string, image?: Image): I
 }
 
 /** A tag with what is held back of it; undefined where nothing is. `changes` are those that wait, where they are wanted. */
-export function tagChangeView(stream: ImageStream, tag: string, changes?: readonly PendingChange[]): TagChange | undefined {
+export function tagChangeView(stream: ImageStream, tag: string, changes?: readonly PendingTagChange[]): TagChange | undefined {
   const list = stream.status.tags?.find((candidate) => candidate.tag === tag);
   if (!list?.control) return undefined;
   const { namespace, uid, resourceVersion, creationTimestamp } = stream.metadata;

@@ -416,14 +416,27 @@ describe('approval', () => {
       code: 409,
       object: { reason: 'Conflict', message: expect.stringContaining(`generation 1 does not wait: ${waiting}`) as string },
     });
-    const other = { verdict: 'Approve', image: `sha256:${'f'.repeat(64)}` };
-    expect(await act('approve', other)).toMatchObject({ code: 409, object: { message: expect.stringContaining(waiting) as string } });
+    expect(await act('approve', { image: `sha256:${'f'.repeat(64)}` })).toMatchObject({
+      code: 409,
+      object: { message: expect.stringContaining(waiting) as string },
+    });
     expect(fired()).toEqual([]);
-    expect((await act('approve', { ...other, image: `sha256:${'2'.padStart(64, '0')}` })).object.status.decision).toBe('Fired');
+    expect((await act('approve', { image: `sha256:${'2'.padStart(64, '0')}` })).object.status.decision).toBe('Fired');
+  });
+
+  it('that has no verdict approves, and says so', async () => {
+    await create('deploy', { approval: { required: 2 } });
+    await pushes(1);
+
+    expect(await act('approve', { generation: 1 })).toMatchObject({
+      code: 201,
+      object: { verdict: 'Approve', status: { pending: { verdicts: [{ user: 'ada', verdict: 'Approve' }] } } },
+    });
   });
 
   it.each([
-    [{}, ['verdict', 'generation']],
+    [{}, ['generation']],
+    [{ verdict: '', generation: 1 }, ['verdict']],
     [{ verdict: 'Maybe', generation: 1 }, ['verdict']],
     [{ verdict: 'Approve' }, ['generation']],
     [{ verdict: 'Approve', generation: 1, comment: 'x'.repeat(1_001) }, ['comment']],
@@ -448,6 +461,7 @@ describe('approval', () => {
     });
     expect(await act('release', [] as never)).toMatchObject({ code: 400 });
     expect(await act('other')).toMatchObject({ code: 404 });
+    expect(await act('toString')).toMatchObject({ code: 404 });
   });
 
   it('that is refused, or comes too late, is the end of the change; the next is asked about anew', async () => {

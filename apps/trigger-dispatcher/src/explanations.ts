@@ -11,7 +11,7 @@ import {
 } from '@millrace/domain/explanation';
 import { TRIGGER_API_VERSION } from '@millrace/domain/image-trigger';
 import type { MovedTo } from '@millrace/domain/pending-change';
-import { badRequest, invalid, methodNotAllowed, StatusError, unavailable } from '@millrace/domain/status';
+import { badRequest, invalid, malformed, methodNotAllowed, StatusError, unavailable } from '@millrace/domain/status';
 import { splitStreamTag } from '@millrace/domain/stream-names';
 import { tagKey, type TagName } from '@millrace/domain/trigger-annotation';
 import { AskError, Bus } from '@millrace/platform/bus';
@@ -272,14 +272,7 @@ function readFrom(text: string): { resource: Part; key: readonly string[] } {
 /** Throws StatusError 400 and 422. */
 function parsed({ object, namespace = '' }: Ask<'create'>): Explanation {
   const { data, error } = Explanation.safeParse(object);
-  if (error) {
-    const [issue] = error.issues;
-    throw new StatusError(
-      badRequest(
-        `Explanation in version "v1" cannot be handled as a Explanation: ${issue?.path.join('.') || 'body'}: ${issue?.message ?? ''}`,
-      ),
-    );
-  }
+  if (error) throw new StatusError(malformed('Explanation', error));
   const errors = validateExplanation(data, namespace);
   if (errors.length) throw new StatusError(invalid(TRIGGERS.group, 'Explanation', data.metadata?.name ?? namespace, errors));
   return data;

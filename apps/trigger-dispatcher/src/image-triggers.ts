@@ -5,7 +5,16 @@ import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests'
 import { completeSpec, ImageTrigger, validateTrigger, type TriggerSpec } from '@millrace/domain/image-trigger';
 import { recounted } from '@millrace/domain/pending-change';
 import { signingOf } from '@millrace/domain/signing-key';
-import { alreadyExists, badRequest, type FieldError, invalid, invalidValue, StatusError, success } from '@millrace/domain/status';
+import {
+  alreadyExists,
+  badRequest,
+  type FieldError,
+  invalid,
+  invalidValue,
+  malformed,
+  StatusError,
+  success,
+} from '@millrace/domain/status';
 import { isControlled } from '@millrace/domain/trigger-control';
 import { splitStreamTag } from '@millrace/domain/stream-names';
 import { isCredentialHeader, isSecretParameter, maskWebhook } from '@millrace/domain/trigger-webhook';
@@ -258,14 +267,7 @@ function warningsOf(kept: readonly Kept[]): { warnings?: string[] } {
 /** Throws StatusError 400. */
 function parsed(object: unknown, namespace: string): ImageTrigger {
   const { data, error } = ImageTrigger.safeParse(object);
-  if (!data) {
-    const issue = error.issues[0];
-    throw new StatusError(
-      badRequest(
-        `ImageTrigger in version "v1" cannot be handled as a ImageTrigger: ${issue?.path.join('.') || 'body'}: ${issue?.message ?? ''}`,
-      ),
-    );
-  }
+  if (!data) throw new StatusError(malformed('ImageTrigger', error));
   if (data.metadata.namespace && data.metadata.namespace !== namespace)
     throw new StatusError(badRequest('the namespace of the provided object does not match the namespace sent on the request'));
   return data;

@@ -232,6 +232,10 @@ describe('a replay of many', () => {
     });
     expect(await bed.ask({ resource: 'deliveryreplays', verb: 'list' })).toMatchObject({ code: 405 });
     expect(await bed.replay({ labelSelector: '=' })).toMatchObject({ code: 400 });
+    expect(await bed.replay({ limit: 'all' })).toMatchObject({
+      code: 400,
+      message: expect.stringContaining('DeliveryReplay in version "v1" cannot be handled as a DeliveryReplay: spec.limit: ') as string,
+    });
   });
 });
 

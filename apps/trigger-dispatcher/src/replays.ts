@@ -2,7 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import type { ObjectAnswer } from '@millrace/contracts/requests';
 import { DeliveryReplay, readReplay, type ReplaySelection } from '@millrace/domain/delivery-replay';
 import { TRIGGER_API_VERSION, TRIGGER_GROUP } from '@millrace/domain/image-trigger';
-import { badRequest, invalid, methodNotAllowed, StatusError } from '@millrace/domain/status';
+import { invalid, malformed, methodNotAllowed, StatusError } from '@millrace/domain/status';
 import { randomSuffix } from '@millrace/platform/generated-names';
 import type { Log } from '@millrace/platform/log';
 import { LOG } from '@millrace/platform/service';
@@ -36,8 +36,7 @@ export class Replays {
     if (question.verb !== 'create') throw new StatusError(methodNotAllowed());
     const { namespace = '', object, dryRun, user } = question as Ask<'create'>;
     const { data, error } = DeliveryReplay.safeParse(object ?? {});
-    if (!data)
-      throw new StatusError(badRequest(`DeliveryReplay: ${error.issues[0]?.path.join('.') || 'body'}: ${error.issues[0]?.message ?? ''}`));
+    if (!data) throw new StatusError(malformed('DeliveryReplay', error));
     const read = readReplay(data, new Date());
     if ('errors' in read) throw new StatusError(invalid(TRIGGER_GROUP, 'DeliveryReplay', data.metadata?.name ?? '', read.errors));
     const matched = await this.count(namespace, read.selection);

@@ -1,7 +1,7 @@
 import { Controller } from '@nestjs/common';
 import type { Question } from '@millrace/contracts/define';
 import { type ObjectAnswer, type ObjectQuestion, TriggerObjects, type Touched, TriggersTouched } from '@millrace/contracts/requests';
-import { WebhookPresets } from '@millrace/contracts/resources';
+import * as resources from '@millrace/contracts/resources';
 import { noSuchPath } from '@millrace/domain/status';
 import { OnRequest } from '@millrace/platform/doors';
 import { answerOf } from '@millrace/platform/refusals';
@@ -35,13 +35,14 @@ export class RequestsController {
 
   @OnRequest(TriggerObjects)
   async objects(question: ObjectQuestion): Promise<ObjectAnswer> {
+    const { resource } = question;
     return answerOf(async () => {
-      if (question.resource === 'imagetriggers') return (question.subresource ? this.acts : this.triggers).answer(question);
-      if (question.resource === 'explanations') return this.explanations.answer(question);
-      if (question.resource === 'deliveries') return this.deliveries.answer(question);
-      if (question.resource === 'deliveryreplays') return this.replays.answer(question);
-      if (question.resource === WebhookPresets.resource) return this.presets.answer(question);
-      if (isWorkload(question.resource)) return this.workloads.answer(question);
+      if (resource === resources.ImageTriggers.resource) return (question.subresource ? this.acts : this.triggers).answer(question);
+      if (resource === resources.Explanations.resource) return this.explanations.answer(question);
+      if (resource === resources.Deliveries.resource) return this.deliveries.answer(question);
+      if (resource === resources.DeliveryReplays.resource) return this.replays.answer(question);
+      if (resource === resources.WebhookPresets.resource) return this.presets.answer(question);
+      if (isWorkload(resource)) return this.workloads.answer(question);
       return { kind: 'refused', status: noSuchPath() };
     });
   }

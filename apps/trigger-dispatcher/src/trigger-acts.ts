@@ -1,10 +1,9 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
-import { Approval, Release, validateApproval, validateRelease } from '@millrace/domain/change-acts';
-import type { Verdict } from '@millrace/domain/change-control';
+import { Approval, isHeard, Release, validateApproval, validateRelease, VERDICTS_MAX, wordOf } from '@millrace/domain/change-acts';
 import { TRIGGER_API_VERSION } from '@millrace/domain/image-trigger';
-import { type PendingChange, released, withVerdict } from '@millrace/domain/pending-change';
-import { badRequest, conflict, type FieldError, invalid, methodNotAllowed, noSuchPath, StatusError } from '@millrace/domain/status';
+import { type PendingChange, released, voted } from '@millrace/domain/pending-change';
+import { conflict, type FieldError, invalid, malformed, methodNotAllowed, noSuchPath, StatusError } from '@millrace/domain/status';
 import { Clock } from '@millrace/platform/clock';
 import type { Log } from '@millrace/platform/log';
 import { LOG } from '@millrace/platform/service';
@@ -14,9 +13,6 @@ import type { Ask } from './object-writes.ts';
 import type { Outcome } from './trigger-decisions.ts';
 import { memoryOf, pendingStatus, triggerNamed, type TriggerRecord, TRIGGERS } from './trigger-record.ts';
 import { Triggers } from './triggers.ts';
-
-/** How many people are remembered for one change; no rule asks for so many. */
-const VERDICTS_MAX = 100;
 
 /** What people say about the change of a trigger that waits: `approve` and `release`. */
 @Injectable()
@@ -29,31 +25,34 @@ export class TriggerActs {
   ) {}
 
   async answer(question: ObjectQuestion): Promise<ObjectAnswer> {
-    const acts = { approve: this.approve, release: this.release };
-    const act = acts[question.subresource as keyof typeof acts] as ((asked: Ask<'create'>) => Promise<ObjectAnswer>) | undefined;
-    if (!act) throw new StatusError(noSuchPath());
-    if (question.verb !== 'create') throw new StatusError(methodNotAllowed());
-    return act.call(this, question);
+    switch (question.subresource) {
+      case 'approve':
+        return this.approve(created(question));
+      case 'release':
+        return this.release(created(question));
+      default:
+        throw new StatusError(noSuchPath());
+    }
   }
 
   /** Throws StatusError 409 where another change waits than the one that is meant. */
   private async approve(question: Ask<'create'>): Promise<ObjectAnswer> {
     const approval = said('Approval', Approval, validateApproval, question);
+    const { generation, image } = approval;
+    const word = wordOf(approval);
     const user = question.user.name;
     const { trigger, outcome } = await this.store.write(question.dryRun, async (tx) => {
       const record = await triggerNamed(tx, question, { lock: true });
       const memory = memoryOf(record);
       meant(record, memory.pending, approval);
-      if ((memory.pending?.verdicts.length ?? 0) >= VERDICTS_MAX)
+      if (!isHeard(user, memory.pending?.verdicts))
         throw new StatusError(conflict(TRIGGERS, record.name, `${VERDICTS_MAX} people have said something already`));
-      const verdict: Verdict = { ...wordOf(approval), user, at: this.clock.now().toISOString() };
-      record.control = withVerdict(memory, verdict);
+      record.control = voted(memory, { ...word, user, at: this.clock.now().toISOString() });
       const [decided] = await this.triggers.decideAgain(tx, [record], { said: true });
       return { trigger: record, outcome: decided };
     });
-    const { verdict, generation, image, comment } = approval;
-    this.told(question, 'trigger.verdict', { verdict, generation: generation ?? image });
-    const body = { verdict, generation, image, comment, user, status: outcomeStatus(outcome) };
+    this.told(question, 'trigger.verdict', { verdict: word.verdict, generation: generation ?? image });
+    const body = { ...word, generation, image, user, status: outcomeStatus(outcome) };
     return { kind: 'object', code: 201, object: { ...headOf('Approval', trigger), ...body } };
   }
 
@@ -84,6 +83,12 @@ export class TriggerActs {
   }
 }
 
+/** Throws StatusError 405. */
+function created(question: ObjectQuestion): Ask<'create'> {
+  if (question.verb !== 'create') throw new StatusError(methodNotAllowed());
+  return question;
+}
+
 /** Throws StatusError 400 and 422. */
 function said<S extends z.ZodType>(
   kind: string,
@@ -92,12 +97,7 @@ function said<S extends z.ZodType>(
   question: Ask<'create'>,
 ): z.output<S> {
   const { data, error } = schema.safeParse(question.object);
-  if (error) {
-    const [issue] = error.issues;
-    throw new StatusError(
-      badRequest(`${kind} in version "v1" cannot be handled as a ${kind}: ${issue?.path.join('.') || 'body'}: ${issue?.message ?? ''}`),
-    );
-  }
+  if (error) throw new StatusError(malformed(kind, error));
   const errors = problems(data);
   if (errors.length) throw new StatusError(invalid(TRIGGERS.group, kind, question.name ?? '', errors));
   return data;
@@ -112,11 +112,6 @@ function meant({ name, spec }: TriggerRecord, pending: PendingChange | undefined
   if (image && image !== pending.image) throw refuse(`${image} does not wait: ${waits}`);
   if (!spec.approval) throw refuse(`its changes need no approval: spec.approval is absent; ${waits}`);
 }
-
-const wordOf = ({ verdict, comment }: Approval) => ({
-  verdict: verdict === 'Reject' ? ('Reject' as const) : ('Approve' as const),
-  ...(comment ? { comment } : {}),
-});
 
 const headOf = (kind: string, { namespace, name }: TriggerRecord) => ({
   apiVersion: TRIGGER_API_VERSION,

@@ -507,6 +507,16 @@ describe('writing', () => {
     expect((await create('statefulsets', deployment([]))).code).toBe(201);
   });
 
+  it.each([
+    [{ name: 'a', labels: 7 }, 'metadata.labels: '],
+    ['a', 'metadata: '],
+  ])('refuses the metadata %j with the place that is wrong', async (metadata, where) => {
+    expect(await create('pods', { metadata })).toMatchObject({
+      code: 400,
+      object: { message: expect.stringContaining(`Pod in version "v1" cannot be handled as a Pod: ${where}`) as string },
+    });
+  });
+
   it('refuses an object that names more tags than can be asked about', async () => {
     const containers = Array.from({ length: 501 }, (_, i) => ({ name: `c${i}`, image: `stream-${i}` }));
 

@@ -5,13 +5,24 @@ import { BuildConfigs, Builds as BuildsResource, type Resource, workloads } from
 import { type BuildRequest, BUILD_CONFIG, followedByBuildConfig } from '@millrace/domain/build-config';
 import { same } from '@millrace/domain/field-sets';
 import { tagsNamedIn, withLocalNames } from '@millrace/domain/local-names';
-import { ObjectMeta } from '@millrace/domain/object-meta';
+import { ObjectMeta, optional } from '@millrace/domain/object-meta';
 import { type Fields, isObject, listIn, metadataOf, textIn, withPullPolicies } from '@millrace/domain/pod-template';
-import { alreadyExists, badRequest, conflict, invalid, methodNotAllowed, notFound, StatusError, success } from '@millrace/domain/status';
+import {
+  alreadyExists,
+  badRequest,
+  conflict,
+  invalid,
+  malformed,
+  methodNotAllowed,
+  notFound,
+  StatusError,
+  success,
+} from '@millrace/domain/status';
 import { distinct, indexTriggers, takesAnnotation, type TagName } from '@millrace/domain/trigger-annotation';
 import { askedTags, followedTags, pausedTags, respecified, TAGS_MAX, validateWorkload } from '@millrace/domain/workload';
 import { randomSuffix } from '@millrace/platform/generated-names';
 import { Store, type Tx } from '@millrace/platform/store';
+import { z } from 'zod';
 import { Builds } from './builds.ts';
 import { Changes, type Recorded } from './changes.ts';
 import { FollowedTags, namedTag, resolveWith, type Told } from './followed-tags.ts';
@@ -260,15 +271,14 @@ export class Workloads {
   }
 }
 
+const Named = z.object({ metadata: optional(ObjectMeta) });
+
 /** Throws StatusError 400 and 422. */
 function parsed(of: Resource, sent: unknown, { namespace = '', name: named }: { namespace?: string; name?: string }) {
   const object = isObject(sent) ? sent : {};
-  const { data: metadata, error } = ObjectMeta.safeParse(object['metadata'] ?? {});
-  if (!metadata) {
-    const issue = error.issues[0];
-    const what = `metadata.${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`;
-    throw new StatusError(badRequest(`${of.kind} in version "v1" cannot be handled as a ${of.kind}: ${what}`));
-  }
+  const { data, error } = Named.safeParse(object);
+  if (!data) throw new StatusError(malformed(of.kind, error));
+  const { metadata = {} } = data;
   if (metadata.namespace && metadata.namespace !== namespace)
     throw new StatusError(badRequest('the namespace of the provided object does not match the namespace sent on the request'));
   const name = metadata.name || (metadata.generateName ? `${metadata.generateName}${randomSuffix()}` : '');

@@ -1,8 +1,8 @@
 import { Identity } from '@millrace/domain/access';
+import { Blocker } from '@millrace/domain/change-control';
 import { Image } from '@millrace/domain/image';
 import { ImageStream } from '@millrace/domain/image-stream';
 import { Status } from '@millrace/domain/status';
-import { Blocker } from '@millrace/domain/tag-control';
 import { z } from 'zod';
 import { defineRequest, type Owner, type RequestContract } from './define.ts';
 import { TagTarget } from './events.ts';

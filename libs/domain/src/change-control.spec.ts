@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type Change, ChangeControl, decideChange, type Moment, validateControl, type Verdict } from './change-control.ts';
+import { type Change, ChangeControl, decideChange, forced, type Moment, validateControl, type Verdict } from './change-control.ts';
 
 const A = `sha256:${'a'.repeat(64)}`;
 const B = `sha256:${'b'.repeat(64)}`;
@@ -76,6 +76,13 @@ describe('a change', () => {
     expect(decided({ approval: { within: '30m' }, paused: true }, { verdicts: [said('ann')] })).toEqual(['Paused: paused']);
   });
 
+  it('is taken by force against age, windows and approval, and not against what people mean', () => {
+    const windows = [{ schedule: '0 9 * * 1', duration: '8h' }];
+    const control = { hold: {}, paused: true, minimumAge: '1h', windows, approval: {}, deny: [{ image: A }] };
+
+    expect(Object.keys(forced(ChangeControl.parse(control)))).toEqual(['hold', 'paused', 'deny']);
+  });
+
   it.each<[string, Moment['window'], string[]]>([
     ['is taken in an open window', { open: true }, ['take']],
     [
@@ -122,6 +129,7 @@ describe('what holds changes back', () => {
     [{ deny: [{}] }, 'spec.deny[0].image: Required value: the digest'],
     [{ deny: [{ image: 'web:1' }] }, 'spec.deny[0].image: Invalid value: "web:1": must be a digest'],
     [{ hold: { reason: 'x'.repeat(1_001) } }, 'spec.hold.reason: Invalid value'],
+    [{ hold: { reason: 'half \ud800' } }, 'spec.hold.reason: Invalid value'],
   ])('%j is refused', (control, problem) => {
     expect(problems(control)).toEqual([expect.stringContaining(problem) as string]);
   });

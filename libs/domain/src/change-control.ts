@@ -78,12 +78,11 @@ export interface Change {
 }
 
 export type BlockReason = 'Held' | 'Paused' | 'AwaitingApproval' | 'TooYoung' | 'OutsideWindow';
-/** One thing that a change waits for; `until` where time alone may end it. */
-export interface Blocker {
-  reason: BlockReason;
-  message: string;
-  until?: string;
-}
+
+export const Blocker = z
+  .object({ reason: z.string(), message: z.string(), until: z.string().optional().describe('When time alone may end it.') })
+  .meta({ id: 'Blocker', description: 'One thing that a change waits for.' });
+export type Blocker<Reason extends string = BlockReason> = z.infer<typeof Blocker> & { reason: Reason };
 
 export type ChangeDecision =
   | { kind: 'take' }
@@ -119,6 +118,9 @@ export function decideChange(control: ChangeControl, change: Change, { now, wind
   const times = [...blockers.flatMap(({ until }) => until ?? []), ...(approval?.expires ?? [])].map((at) => Date.parse(at));
   return { kind: 'wait', blockers, ...(times.length ? { lookAt: new Date(Math.min(...times)).toISOString() } : {}) };
 }
+
+/** What a force leaves of a control: people who hold, pause or deny mean it. */
+export const forced = ({ hold, paused, deny }: ChangeControl): ChangeControl => ({ hold, paused, deny });
 
 function heldBy({ hold, paused }: ChangeControl, now: Date): Blocker[] {
   const blockers: Blocker[] = [];
@@ -176,7 +178,8 @@ const because = (reason: string | undefined): string => (reason ? `: ${reason}` 
 const WINDOWS_MAX = 20;
 const DENIED_MAX = 1_000;
 const APPROVERS_MAX = 20;
-const TEXT_MAX = 1_000;
+/** Characters of what people write for whoever reads it. */
+export const TEXT_MAX = 1_000;
 /** A year: what is longer is a mistake, or a hold. */
 const INTERVAL_MAX_MS = 366 * 24 * 60 * 60 * 1_000;
 
@@ -186,7 +189,7 @@ export type ScheduleProblem = (schedule: string, timeZone: string) => string | u
 /** Everything that is wrong with it; `path` is that of the object which has the fields. */
 export function validateControl(control: ChangeControl, path: string, scheduleProblem: ScheduleProblem): FieldError[] {
   const { hold, minimumAge, windows = [], approval, deny = [] } = control;
-  const errors: FieldError[] = [...text(hold?.reason, `${path}.hold.reason`), ...interval(minimumAge, `${path}.minimumAge`)];
+  const errors: FieldError[] = [...validateText(hold?.reason, `${path}.hold.reason`), ...interval(minimumAge, `${path}.minimumAge`)];
   if (windows.length > WINDOWS_MAX) errors.push(forbiddenField(`${path}.windows`, `${windows.length} windows; at most ${WINDOWS_MAX}`));
   else windows.forEach((window, i) => errors.push(...validateWindow(window, `${path}.windows[${i}]`, scheduleProblem)));
   if (approval) {
@@ -201,7 +204,7 @@ export function validateControl(control: ChangeControl, path: string, schedulePr
       if (!image) errors.push(required(`${path}.deny[${i}].image`, 'the digest'));
       else if (!isDigest(image))
         errors.push(invalidValue(`${path}.deny[${i}].image`, image, 'must be a digest such as sha256: and 64 hexadecimal digits'));
-      errors.push(...text(reason, `${path}.deny[${i}].reason`));
+      errors.push(...validateText(reason, `${path}.deny[${i}].reason`));
     });
   return errors;
 }
@@ -224,7 +227,7 @@ export function interval(given: string | undefined, field: string): FieldError[]
   return ms > INTERVAL_MAX_MS ? [invalidValue(field, given, `must be at most ${formatInterval(INTERVAL_MAX_MS)}`)] : [];
 }
 
-const text = (given: string | undefined, field: string): FieldError[] =>
-  given !== undefined && (given.length > TEXT_MAX || given.includes('\0'))
+export const validateText = (given: string | undefined, field: string): FieldError[] =>
+  given !== undefined && (given.length > TEXT_MAX || given.includes('\0') || !given.isWellFormed())
     ? [invalidValue(field, given.slice(0, 40), `must be up to ${TEXT_MAX} characters, without NUL`)]
     : [];

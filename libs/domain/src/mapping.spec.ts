@@ -45,8 +45,10 @@ describe('a mapping is refused', () => {
   });
 
   it('that has not the shape of one, with the place that is wrong', () => {
-    expect(told({ metadata: { name: 's' }, tag: 7 })).toMatch(/^ImageStreamMapping cannot be read: tag: /);
-    expect(told('text')).toMatch(/^ImageStreamMapping cannot be read: body: /);
+    expect(told({ metadata: { name: 's' }, tag: 7 })).toContain(
+      'ImageStreamMapping in version "v1" cannot be handled as a ImageStreamMapping: tag: ',
+    );
+    expect(told('text')).toContain('cannot be handled as a ImageStreamMapping: body: ');
   });
 });
 

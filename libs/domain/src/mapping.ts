@@ -2,7 +2,7 @@ import { completeImage, validateImage } from './image-content.ts';
 import { formatReference, isDigest, tryParseReference } from './image-reference.ts';
 import { IMAGE_GROUP, ImageStreamMapping } from './image-stream.ts';
 import { type Image, MANAGED_ANNOTATION } from './image.ts';
-import { badRequest, type FieldError, invalid, invalidValue, required, type Status } from './status.ts';
+import { badRequest, type FieldError, invalid, invalidValue, malformed, required, type Status } from './status.ts';
 import { pathSegmentProblems } from './stream-names.ts';
 import { validateLength } from './stream-validation.ts';
 
@@ -26,9 +26,7 @@ const LEGACY_VERSION = 'v1';
 /** Reads a posted mapping, and checks it as {@link checkMapping} does. */
 export function readMapping(object: unknown, by: { namespace: string; internalRegistryHost: string }): CheckedMapping {
   const parsed = ImageStreamMapping.safeParse(object);
-  if (parsed.success) return checkMapping(parsed.data, by);
-  const [issue] = parsed.error.issues;
-  return refused(badRequest(`ImageStreamMapping cannot be read: ${issue?.path.join('.') || 'body'}: ${issue?.message ?? 'malformed'}`));
+  return parsed.success ? checkMapping(parsed.data, by) : refused(malformed('ImageStreamMapping', parsed.error));
 }
 
 /**

@@ -10,7 +10,7 @@ import {
   type MovedTo,
   released,
   type Step,
-  withVerdict,
+  voted,
 } from './pending-change.ts';
 import { DECISIONS_MAX } from './decision-record.ts';
 import { TriggerControl } from './trigger-control.ts';
@@ -43,7 +43,7 @@ class Played {
   }
 
   say(user: string, verdict: 'Approve' | 'Reject' = 'Approve'): Step | undefined {
-    this.memory = withVerdict(this.memory, { user, verdict, at: new Date(this.now).toISOString() });
+    this.memory = voted(this.memory, { user, verdict, at: new Date(this.now).toISOString() });
     return this.look();
   }
 

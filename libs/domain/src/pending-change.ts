@@ -1,4 +1,5 @@
-import { type Blocker, type BlockReason, decideChange, type Moment, type Verdict } from './change-control.ts';
+import { withVerdict } from './change-acts.ts';
+import { type Blocker, type BlockReason, decideChange, forced, type Moment, type Verdict } from './change-control.ts';
 import { type Decided, type DecisionRecord, isNoted, noted, superseded } from './decision-record.ts';
 import { parseInterval } from './interval.ts';
 import type { TriggerControl } from './trigger-control.ts';
@@ -10,9 +11,7 @@ import { decideFiring, type Ignored, type Missed, missedBefore, type Move, type 
  */
 
 export type WaitReason = BlockReason | 'Coalescing' | 'Storm';
-export interface WaitsFor extends Omit<Blocker, 'reason'> {
-  reason: WaitReason;
-}
+export type WaitsFor = Blocker<WaitReason>;
 
 /** A move as it is decided about. */
 export interface MovedTo extends Move {
@@ -128,11 +127,10 @@ export function foresee(
 }
 const LOOKS_MAX = 50;
 
-/** With what somebody says about the pending change; of one person the last word counts, and the same word twice is one. */
-export function withVerdict(memory: ControlMemory, verdict: Verdict): ControlMemory {
+/** After somebody's word about the pending change. */
+export function voted(memory: ControlMemory, said: Verdict): ControlMemory {
   const { pending } = memory;
-  if (!pending || pending.verdicts.some((one) => one.user === verdict.user && one.verdict === verdict.verdict)) return memory;
-  return { ...memory, pending: { ...pending, verdicts: [...pending.verdicts.filter(({ user }) => user !== verdict.user), verdict] } };
+  return pending ? { ...memory, pending: { ...pending, verdicts: withVerdict(pending.verdicts, said) } } : memory;
 }
 
 /** Without what has stopped the trigger: its firings are counted anew. */
@@ -159,7 +157,7 @@ function decide(
   const position = { streamUid, generation, movedAt };
   const note = (decision: Decided, reason: string) => ({ ...memory, decisions: noted(memory.decisions, pending, decision, reason, now) });
 
-  const judged = decideChange(pending.released?.force ? withoutWaits(control) : control, pending, moment);
+  const judged = decideChange(pending.released?.force ? forced(control) : control, pending, moment);
   const coalescing = coalescingOf(control, pending, now);
   // What fires is counted when it would: who waits for something else does not stop anything.
   const valve = valveOf(control, before, { isFree: judged.kind === 'take' && !coalescing, now });
@@ -205,9 +203,6 @@ function waitingFor(
     waitedFor: [...new Set([...pending.waitedFor, ...blockers.map(({ reason }) => reason)])],
   };
 }
-
-/** What holds a change back that nobody has released by force. */
-const withoutWaits = ({ paused, hold, deny }: TriggerControl): TriggerControl => ({ paused, hold, deny });
 
 function coalescingOf({ coalesce }: TriggerControl, { first, released }: PendingChange, now: Date): WaitsFor | undefined {
   const forMs = coalesce === undefined || released?.force ? 0 : (parseInterval(coalesce) ?? 0);

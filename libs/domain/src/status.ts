@@ -106,6 +106,16 @@ export const conflict = (of: ResourceName, name: string, why: string): Status =>
     kind: of.resource,
   });
 export const badRequest = (message: string): Status => failure(400, 'BadRequest', message);
+
+/** How the reference begins to say that what was sent is none of a kind. */
+export const cannotBeHandled = (kind: string, as = kind): string => `${kind} in version "v1" cannot be handled as a ${as}`;
+/** 400 for an object of another kind than the one that belongs there. */
+export const otherKind = (given: string, { group, kind }: { group: string; kind: string }): Status =>
+  badRequest(`${cannotBeHandled(given, kind)}: converting (v1.${given}) to (${group.split('.', 1)[0]}.${kind}): unknown conversion`);
+/** 400 for an object that has not the shape of its kind: the first thing that is wrong with it. */
+export const malformed = (kind: string, { issues: [issue] }: z.ZodError): Status =>
+  badRequest(`${cannotBeHandled(kind)}: ${issue?.path.join('.') || 'body'}: ${issue?.message ?? 'malformed'}`);
+
 export const unauthorized = (message = 'Unauthorized'): Status => failure(401, 'Unauthorized', message);
 export const forbidden = (of: ResourceName, name: string, why: string): Status =>
   failure(403, 'Forbidden', `${qualified(of)}${name ? ` "${name}"` : ''} is forbidden: ${why}`, {

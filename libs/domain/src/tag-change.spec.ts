@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { Verdict } from './change-control.ts';
 import type { TagEvent } from './image-stream.ts';
-import { rollbackReason, stepBack, TagApproval, TagRollback, validateApproval, validateRollback, withVerdict } from './tag-change.ts';
+import { rollbackReason, stepBack, TagApproval, TagRollback, validateTagApproval, validateTagRollback } from './tag-change.ts';
 
 const item = (of: string): TagEvent => ({
   created: '2026-01-01T00:00:00Z',
@@ -46,7 +45,7 @@ describe('what is asked of a tag', () => {
     [{ image: 'sha256:1', verdict: 'No' }, ['verdict: Invalid value: "No": must be Approve or Reject']],
     [{ image: 'sha256:1', comment: 'a\0' }, ['comment: Invalid value: "a\\u0000": must be up to 1000 characters, without NUL']],
   ])('by the approval %j has these problems: %j', (approval, problems) => {
-    expect(validateApproval(TagApproval.parse(approval)).map(({ field, text }) => `${field}: ${text}`)).toEqual(problems);
+    expect(validateTagApproval(TagApproval.parse(approval)).map(({ field, text }) => `${field}: ${text}`)).toEqual(problems);
   });
 
   it.each<[object, string[]]>([
@@ -55,17 +54,6 @@ describe('what is asked of a tag', () => {
     [{ image: 'sha256:1', generation: 3 }, ['generation']],
     [{ reason: 'x'.repeat(1_001) }, ['reason']],
   ])('by the rollback %j has problems with %j', (rollback, fields) => {
-    expect(validateRollback(TagRollback.parse(rollback)).map(({ field }) => field)).toEqual(fields);
-  });
-
-  it('by a verdict replaces what the same person said before', () => {
-    const said = (user: string, verdict: Verdict['verdict']): Verdict => ({ user, verdict, at: '2026-01-01T00:00:00Z' });
-
-    expect(
-      withVerdict([said('ann', 'Reject'), said('bob', 'Approve')], said('ann', 'Approve')).map(({ user, verdict }) => [user, verdict]),
-    ).toEqual([
-      ['bob', 'Approve'],
-      ['ann', 'Approve'],
-    ]);
+    expect(validateTagRollback(TagRollback.parse(rollback)).map(({ field }) => field)).toEqual(fields);
   });
 });

@@ -1,8 +1,9 @@
 import { z } from 'zod';
-import { Verdict } from './change-control.ts';
+import { validateWord, Word } from './change-acts.ts';
+import { TEXT_MAX, validateText } from './change-control.ts';
 import { TagEvent } from './image-stream.ts';
 import { ObjectMeta, optional } from './object-meta.ts';
-import { CONTROL_GROUP, PendingChange, TagControl, TagControlStatus } from './tag-control.ts';
+import { CONTROL_GROUP, PendingTagChange, TagControl, TagControlStatus } from './tag-control.ts';
 import { type FieldError, invalidValue, required, tooLong } from './status.ts';
 
 /* A tag with a control as an object of its own, `stream:tag`, and what people do to it: release, approve, roll back. */
@@ -17,7 +18,7 @@ export const TagChange = z
     spec: z.object({ control: TagControl.describe('That of the tag in the spec of its stream, where it is written.') }),
     status: TagControlStatus.extend({
       current: TagEvent.nullable().describe('What the tag points at.'),
-      changes: z.array(PendingChange).optional().describe('What waits, newest first: at most 100, and not in lists.'),
+      changes: z.array(PendingTagChange).optional().describe('What waits, newest first: at most 100, and not in lists.'),
     }),
   })
   .meta({ id: 'TagChange', description: 'What waits for a tag, why, and until when; its name is STREAM:TAG.' });
@@ -56,8 +57,7 @@ export const TagApproval = z
   .strictObject({
     ...Named,
     image: optional(z.string()).describe('Digest of the change that is meant: it must be the newest.'),
-    verdict: optional(z.string()).describe('Approve (when absent) or Reject.'),
-    comment: optional(z.string()).describe('Why, for whoever reads it.'),
+    ...Word.shape,
     ...Done,
   })
   .meta({ id: 'TagApproval', description: 'What somebody says about the newest change of a tag.' });
@@ -74,46 +74,26 @@ export const TagRollback = z
   .meta({ id: 'TagRollback', description: 'Puts an older image on a tag, one back where none is named, and holds it there.' });
 export type TagRollback = z.infer<typeof TagRollback>;
 
-const COMMENT_MAX = 1_000;
 const IMAGE_MAX = 255;
-/** How many people are heard about one change. */
-export const VERDICTS_MAX = 100;
-
-const textProblem = (field: string, text: string | undefined): FieldError[] =>
-  text !== undefined && (text.length > COMMENT_MAX || text.includes('\0') || !text.isWellFormed())
-    ? [invalidValue(field, text.slice(0, 40), `must be up to ${COMMENT_MAX} characters, without NUL`)]
-    : [];
 
 const imageProblem = (image: string | undefined): FieldError[] =>
   image !== undefined && image.length > IMAGE_MAX ? [tooLong('image', IMAGE_MAX)] : [];
 
 /** What is wrong with an approval, apart from the change that it is about. */
-export function validateApproval({ image, verdict, comment }: TagApproval): FieldError[] {
-  return [
-    ...(image ? imageProblem(image) : [required('image', 'the digest of the change that is meant')]),
-    ...(verdict === undefined || verdict === 'Approve' || verdict === 'Reject'
-      ? []
-      : [invalidValue('verdict', verdict.slice(0, 40), 'must be Approve or Reject')]),
-    ...textProblem('comment', comment),
-  ];
+export function validateTagApproval({ image, ...word }: TagApproval): FieldError[] {
+  return [...(image ? imageProblem(image) : [required('image', 'the digest of the change that is meant')]), ...validateWord(word)];
 }
 
-export const validateRelease = ({ image }: TagRelease): FieldError[] => imageProblem(image);
+export const validateTagRelease = ({ image }: TagRelease): FieldError[] => imageProblem(image);
 
-export function validateRollback({ image, generation, reason }: TagRollback): FieldError[] {
+export function validateTagRollback({ image, generation, reason }: TagRollback): FieldError[] {
   return [
     ...(image !== undefined && generation !== undefined
       ? [invalidValue('generation', generation, 'give image or generation, not both')]
       : []),
-    ...textProblem('reason', reason),
+    ...validateText(reason, 'reason'),
   ];
 }
-
-/** The verdicts of a change with another: what a person said before is replaced. */
-export const withVerdict = (verdicts: readonly Verdict[], said: Verdict): Verdict[] => [
-  ...verdicts.filter(({ user }) => user !== said.user),
-  said,
-];
 
 /**
  * The item that one step back leads to, of the newest items of a history. `putBack`: a person put the newest one there; where it is an older image,
@@ -131,5 +111,5 @@ export function stepBack(items: readonly TagEvent[], { putBack }: { putBack: boo
 export function rollbackReason(by: string, { from, to }: { from?: TagEvent; to: TagEvent }, why?: string): string {
   const named = (event: TagEvent) => event.image || event.dockerImageReference;
   const text = `rolled back by ${by} from ${from ? named(from) : 'nothing'} to ${named(to)}${why ? `: ${why}` : ''}`;
-  return text.slice(0, COMMENT_MAX);
+  return text.slice(0, TEXT_MAX);
 }

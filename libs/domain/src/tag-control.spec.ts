@@ -4,7 +4,6 @@ import { nextSpec } from './stream-spec.ts';
 import {
   changedControls,
   controlStatus,
-  forced,
   keepControls,
   keepsWaiting,
   sameControl,
@@ -91,20 +90,6 @@ describe('what waits', () => {
     [{ paused: true }, true],
   ])('stays when a person tags under %j: %s', (control, stays) => {
     expect(keepsWaiting(read(control), NOW)).toBe(stays);
-  });
-
-  it('is moved to by force against age, windows and approval, and not against what people mean', () => {
-    const control = read({
-      hold: {},
-      paused: true,
-      minimumAge: '1h',
-      windows: [{}],
-      approval: {},
-      deny: [{ image: A }],
-      holdOnRollback: true,
-    });
-
-    expect(Object.keys(forced(control))).toEqual(['hold', 'paused', 'deny']);
   });
 });
 

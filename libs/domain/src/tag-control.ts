@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type ChangeControl, changeControl, type ChangeDecision, decideChange, Verdict } from './change-control.ts';
+import { Blocker, type ChangeControl, changeControl, type ChangeDecision, decideChange, Verdict } from './change-control.ts';
 import { optional } from './object-meta.ts';
 
 /*
@@ -29,7 +29,7 @@ export const ChangeCause = z
   .meta({ id: 'ChangeCause', description: 'Where a change came from.' });
 
 /** A change that waits, as it is shown. */
-export const PendingChange = z
+export const PendingTagChange = z
   .object({
     image: z.string().describe('The image.'),
     dockerImageReference: z.string().describe('Its pull spec.'),
@@ -38,12 +38,8 @@ export const PendingChange = z
     cause: ChangeCause.optional().describe('Where it came from.'),
     verdicts: z.array(Verdict).optional().describe('What people said about it.'),
   })
-  .meta({ id: 'PendingChange', description: 'An image that the tag was given and does not point at yet.' });
-export type PendingChange = z.infer<typeof PendingChange>;
-
-export const Blocker = z
-  .object({ reason: z.string(), message: z.string(), until: z.string().optional().describe('When time alone may end it.') })
-  .meta({ id: 'Blocker', description: 'One thing that a change waits for.' });
+  .meta({ id: 'PendingTagChange', description: 'An image that the tag was given and does not point at yet.' });
+export type PendingTagChange = z.infer<typeof PendingTagChange>;
 
 /** What became of a change. */
 export const TagDecision = z
@@ -73,7 +69,7 @@ export const TagControlStatus = z
       })
       .describe('What was decided about the newest change, and why.'),
     pending: z.int().describe('How many changes wait.'),
-    newest: PendingChange.optional().describe('The one of them that the tag will move to.'),
+    newest: PendingTagChange.optional().describe('The one of them that the tag will move to.'),
     observedGeneration: z.int().optional().describe('Generation of the spec up to which images came, whatever became of them.'),
     decisions: z.array(TagDecision).optional().describe('What became of the last changes, newest first.'),
   })
@@ -81,7 +77,7 @@ export const TagControlStatus = z
 export type TagControlStatus = z.infer<typeof TagControlStatus>;
 
 /** How many past decisions are shown. */
-export const DECISIONS_MAX = 5;
+export const TAG_DECISIONS_MAX = 5;
 
 /** A control as it is stored, with its keys in one order; undefined where it asks for nothing. An empty hold is one, and so is an empty approval. */
 export function storedControl(control: TagControl | null | undefined): TagControl | undefined {
@@ -137,12 +133,9 @@ export const keepsWaiting = ({ hold, paused }: TagControl, now: Date): boolean =
 const standing = ({ hold, paused }: ChangeControl, now: Date): ChangeDecision =>
   decideChange({ hold, paused }, { image: '', since: now.toISOString(), verdicts: [] }, { now, window: { open: true } });
 
-/** What a force leaves of a control: people who hold, pause or deny mean it. */
-export const forced = ({ hold, paused, deny }: TagControl): TagControl => ({ hold, paused, deny });
-
 export interface Waiting {
   pending: number;
-  newest?: PendingChange;
+  newest?: PendingTagChange;
   /** About the newest; a change that is not to wait is not there any more. */
   decision?: Extract<ChangeDecision, { kind: 'wait' }>;
   observedGeneration?: number;
@@ -162,7 +155,7 @@ export function controlStatus(
     pending,
     ...(newest ? { newest: { ...newest, verdicts: newest.verdicts?.length ? newest.verdicts : undefined } } : {}),
     ...(observedGeneration ? { observedGeneration } : {}),
-    ...(decisions.length ? { decisions: decisions.slice(0, DECISIONS_MAX) } : {}),
+    ...(decisions.length ? { decisions: decisions.slice(0, TAG_DECISIONS_MAX) } : {}),
   };
 }
 
