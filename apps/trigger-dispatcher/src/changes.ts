@@ -7,7 +7,7 @@ import { packed, unpacked } from '@millrace/platform/rows';
 import type { Worker } from '@millrace/platform/service';
 import { type Statement, Store, type Tx } from '@millrace/platform/store';
 import { touchedSince } from '@millrace/platform/touched';
-import type { ChangeRow, TriggerRow } from './tables.ts';
+import type { ChangeRow } from './tables.ts';
 import { TRIGGER_COLUMNS, triggerObject, type TriggerRecord } from './trigger-record.ts';
 
 /*
@@ -28,12 +28,12 @@ export interface Change {
   object?: () => { metadata: Record<string, unknown> };
   /** What it was selected by before; absent for a new one. */
   oldLabels?: Record<string, string> | null;
-  /** Of a trigger: is written with the number, so that its row is written once. */
+  /** Of a trigger: is written with the number, so that its row is written once, and many with one statement. */
   progress?: Progress;
 }
 
 /** How far a trigger is with its tag. */
-export type Progress = Pick<TriggerRow, 'baseline' | 'lastTriggered' | 'held' | 'control' | 'lookAt'>;
+export type Progress = Pick<TriggerRecord, 'baseline' | 'lastTriggered' | 'held' | 'control' | 'lookAt' | 'planned'>;
 
 /** The number of a change; known when its transaction has committed, empty before. */
 export interface Recorded {
@@ -226,6 +226,10 @@ function numbering(pending: readonly Pending[]): Statement {
        UPDATE trigger SET resource_version = told.revision, baseline = progress -> 'baseline', last_triggered = progress -> 'lastTriggered',
               held = progress ->> 'held', control = progress -> 'control', look_at = (progress ->> 'lookAt')::timestamptz
          FROM told WHERE trigger.uid = told.uid AND told.progress IS NOT NULL
+     ), planned AS (
+       INSERT INTO trigger_tag (trigger_uid, stream_uid, generation, moved_at)
+       SELECT told.uid, one ->> 'streamUid', (one ->> 'generation')::bigint, one ->> 'movedAt' FROM told, jsonb_array_elements(progress -> 'planned') AS one
+       ON CONFLICT (trigger_uid, stream_uid) DO UPDATE SET generation = excluded.generation, moved_at = excluded.moved_at
      ), numbered_workloads AS (
        UPDATE workload SET resource_version = told.revision FROM told WHERE workload.uid = told.uid
      ), feed AS (
@@ -251,17 +255,16 @@ function numbering(pending: readonly Pending[]): Statement {
 const numbered = (object: { metadata: Record<string, unknown> }): string =>
   JSON.stringify({ ...object, metadata: { ...object.metadata, resourceVersion: NUMBER } });
 
-/** As JSON, without what is null. */
-function progressOf({ baseline, lastTriggered, held, control, lookAt }: Progress): string {
-  const or = <T>(value: T | null): T | undefined => value ?? undefined;
-  return JSON.stringify({
-    baseline: or(baseline),
-    lastTriggered: or(lastTriggered),
-    held: or(held),
-    control: or(control),
-    lookAt: or(lookAt),
+/** As JSON, in which what is null is absent. */
+const progressOf = ({ baseline, lastTriggered, held, control, lookAt, planned }: Progress): string =>
+  JSON.stringify({
+    ...(baseline && { baseline }),
+    ...(lastTriggered && { lastTriggered }),
+    ...(held !== null && { held }),
+    ...(control && { control }),
+    ...(lookAt && { lookAt }),
+    ...(planned && { planned }),
   });
-}
 
 function tell(pending: Pending[], base: bigint): void {
   pending.forEach(({ recorded }, i) => (recorded.resourceVersion = String(base + BigInt(i + 1))));

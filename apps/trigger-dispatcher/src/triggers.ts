@@ -4,6 +4,7 @@ import { CurrentTag } from '@millrace/contracts/requests';
 import { StatusError, unavailable } from '@millrace/domain/status';
 import { decideBaseline } from '@millrace/domain/trigger-matching';
 import { AskError, Bus } from '@millrace/platform/bus';
+import { breathe } from '@millrace/platform/backoff';
 import type { FactBatch } from '@millrace/platform/facts';
 import { CONFIG } from '@millrace/platform/service';
 import { Store, type Tx } from '@millrace/platform/store';
@@ -19,6 +20,9 @@ import { WorkloadTriggers } from './workload-triggers.ts';
 const ASK_MS = 2_000;
 /** Triggers that all moves of a batch reach in its own transaction, in parts; the moves that most follow go out beside it. */
 const PARTS_IN_BATCH = 5;
+
+/** Triggers of a part that are dealt with at a stretch: a millisecond of the thread that all moves share. */
+const SLICE = 25;
 
 /** Acts on moves of tags: which triggers fire, which hold the move back, and where a new one begins. */
 @Injectable()
@@ -73,9 +77,12 @@ export class Triggers {
       `SELECT ${FOLLOWER_COLUMNS} FROM trigger t WHERE ${NEXT} ORDER BY t.uid LIMIT $6 FOR UPDATE OF t`,
       [...nextOf(move, after, id), size],
     );
-    const round = new Round();
-    for (const trigger of triggers) round.take(this.decisions.arrived(trigger, { move, traceparent }));
-    await this.write(tx, round);
+    for (let from = 0; from < triggers.length; from += SLICE) {
+      if (from) await breathe();
+      const round = new Round();
+      for (const trigger of triggers.slice(from, from + SLICE)) round.take(this.decisions.arrived(trigger, { move, traceparent }));
+      await this.write(tx, round);
+    }
     return { brought: triggers.length, last: triggers.at(-1)?.uid ?? null, more: triggers.length === size };
   }
 
@@ -205,21 +212,8 @@ export class Triggers {
 
   private async write(tx: Tx, { firings, touched, outcomes }: Round): Promise<void> {
     if (!touched.size) return;
-    const triggers = [...touched];
-    const planned = triggers.flatMap((trigger) => (trigger.planned ?? []).map((one) => ({ ...one, uid: trigger.uid })));
-    if (planned.length)
-      tx.send(
-        `INSERT INTO trigger_tag (trigger_uid, stream_uid, generation, moved_at) SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[])
-         ON CONFLICT (trigger_uid, stream_uid) DO UPDATE SET generation = excluded.generation, moved_at = excluded.moved_at`,
-        [
-          planned.map((one) => one.uid),
-          planned.map((one) => one.streamUid),
-          planned.map((one) => one.generation),
-          planned.map((one) => one.movedAt),
-        ],
-      );
     await this.firings.write(tx, firings);
-    for (const trigger of triggers) this.changes.record(tx, progressChange(trigger));
+    for (const trigger of touched) this.changes.record(tx, progressChange(trigger));
     this.decisions.report(tx, outcomes);
   }
 }

@@ -12,6 +12,9 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
+/** Lets others have the thread: for work of many milliseconds that others should not wait for. */
+export const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
 /** A bell that one loop waits on and anybody may ring; a ring while nobody waits is not lost. */
 export class Bell {
   private rung = false;

@@ -44,7 +44,7 @@ export interface Waiting {
 /** The longest list that one INSERT takes: seven parameters a row, 65,535 in all. */
 const ROWS_PER_INSERT = 1_000;
 /** Facts that one row holds: they are published together, and again where one of them was refused. */
-const FACTS_PER_ROW = 100;
+const FACTS_PER_ROW = 25;
 
 /**
  * Facts are written here in the transaction that made them true, so a crash between commit and publish loses none; the

@@ -2,7 +2,7 @@ import type { StreamInfo } from '@nats-io/jetstream';
 import type { Owner, StreamName } from '@millrace/contracts/define';
 import { events } from '@millrace/contracts/events';
 import { positionOf } from '@millrace/contracts/requests';
-import { Bell, pause } from './backoff.ts';
+import { Bell, breathe, pause } from './backoff.ts';
 import type { Bus } from './bus.ts';
 import type { Lease } from './lease.ts';
 import { idHeaders, type Message } from './fact-writes.ts';
@@ -129,7 +129,12 @@ export class Relay {
     else if (due || this.fresh.incomplete) rows = await this.look();
     if (!rows.length) return 0;
     this.underWay = factsOf(rows);
-    const outcomes = await Promise.allSettled(rows.map((row) => this.publish(row)));
+    const publishing: Promise<PromiseSettledResult<Mark>[]>[] = [];
+    for (const row of rows) {
+      if (publishing.length) await breathe();
+      publishing.push(Promise.allSettled([this.publish(row)]));
+    }
+    const outcomes = (await Promise.all(publishing)).flat();
     this.underWay = 0;
     const stored = rows.filter((_, i) => outcomes[i]?.status === 'fulfilled');
     this.marks.push(...outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? outcome.value : [])));
