@@ -112,6 +112,8 @@ export class DeliveryObjects {
   private async cancel(question: Ask<'delete'>): Promise<ObjectAnswer> {
     const { name, dryRun, preconditions = {} } = question;
     return this.store.write(dryRun, async (tx): Promise<ObjectAnswer> => {
+      const { triggerUid, webhook } = await this.read(tx, question);
+      await this.endpoints.lock(tx, triggerUid);
       const row = await this.read(tx, question, 'FOR UPDATE OF d');
       if (preconditions.uid && preconditions.uid !== row.uid)
         throw new StatusError(
@@ -120,11 +122,15 @@ export class DeliveryObjects {
       if (preconditions.resourceVersion && preconditions.resourceVersion !== row.version)
         throw new StatusError(conflict(RESOURCE, name, 'Precondition failed: it has changed meanwhile'));
       if (row.finishedAt) await tx.run('DELETE FROM delivery WHERE name = $1', [name]);
-      else
+      else {
         await tx.run(
           `UPDATE delivery SET state = 'canceled', uid = gen_random_uuid(), next_attempt_at = NULL, claimed_by = NULL, finished_at = now(), version = version + 1 WHERE name = $1`,
           [name],
         );
+        // Others may have waited for it to be over.
+        await this.endpoints.wake(tx, [{ triggerUid, webhook }]);
+        tx.afterCommit(() => this.deliveries.made(1));
+      }
       return { kind: 'object', code: 200, object: success({ name, group: RESOURCE.group, kind: RESOURCE.resource, uid: row.uid }) };
     });
   }
