@@ -1,4 +1,4 @@
-import type { AttemptRow } from './tables.ts';
+import type { AttemptRow } from './delivery-tables.ts';
 import type { SentRequest } from './webhook.ts';
 
 /** One attempt of a delivery as clients read it. What is a credential was masked before it was kept. */

@@ -6,7 +6,7 @@ import { type Fields, fieldsIn, metadataOf } from '@millrace/domain/pod-template
 import type { Resolve } from '@millrace/domain/trigger-annotation';
 import type { Tx } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
-import type { WorkloadRow } from './tables.ts';
+import type { WorkloadRow } from './workload-tables.ts';
 import { wholeSeconds } from './trigger-record.ts';
 import { labelsOf, recordOf, WORKLOAD_COLUMNS, workloadObject, type WorkloadRecord } from './workload-record.ts';
 

@@ -12,7 +12,7 @@ import { readContinue, Where, writeContinue } from './selection.ts';
 import { attemptObject } from './attempts.ts';
 import { Endpoints } from './endpoints.ts';
 import type { Ask } from './object-writes.ts';
-import type { AttemptRow, DeliveryRow, DeliveryState } from './tables.ts';
+import type { AttemptRow, DeliveryRow, DeliveryState } from './delivery-tables.ts';
 import { wholeSeconds } from './trigger-record.ts';
 import { withoutQuery } from './webhook.ts';
 

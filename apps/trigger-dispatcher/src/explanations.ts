@@ -20,7 +20,7 @@ import { Store, type Tx } from '@millrace/platform/store';
 import { windowAt } from '@millrace/platform/windows';
 import { FollowedTags, movesIn } from './followed-tags.ts';
 import type { Ask } from './object-writes.ts';
-import type { WorkloadRow } from './tables.ts';
+import type { WorkloadRow } from './workload-tables.ts';
 import { memoryOf, movedTo, TRIGGERS, type TriggerRecord } from './trigger-record.ts';
 import { Triggers } from './triggers.ts';
 import { kindOf, recordOf, WORKLOAD_COLUMNS } from './workload-record.ts';

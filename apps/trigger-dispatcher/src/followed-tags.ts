@@ -7,7 +7,7 @@ import { distinct, type Resolve, tagKey, type TagName } from '@millrace/domain/t
 import { isNewer } from '@millrace/domain/workload';
 import { AskError, Bus } from '@millrace/platform/bus';
 import { Store, type Tx } from '@millrace/platform/store';
-import type { FollowedTagRow } from './tables.ts';
+import type { FollowedTagRow } from './workload-tables.ts';
 
 const ASK_MS = 2_000;
 /** How long a tag is remembered at least that somebody has begun to follow: from the question until the object is written takes seconds. */

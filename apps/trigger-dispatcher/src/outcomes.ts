@@ -9,7 +9,7 @@ import { isTransient, Store, type Tx } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
 import type { DispatcherConfig } from './config.ts';
 import { LOSABLE } from './endpoints.ts';
-import type { DeliveryState } from './tables.ts';
+import type { DeliveryState } from './delivery-tables.ts';
 import { TRIGGER_COLUMNS, triggerChange, type TriggerRecord } from './trigger-record.ts';
 import { type Called, withoutQuery } from './webhook.ts';
 

@@ -8,7 +8,8 @@ import type { Move, Planned } from '@millrace/domain/trigger-matching';
 import type { TagMoved } from '@millrace/contracts/events';
 import type { Tx } from '@millrace/platform/store';
 import type { Change } from './changes.ts';
-import type { Findings, Standing, TriggerRow } from './tables.ts';
+import type { Findings } from './delivery-tables.ts';
+import type { Standing, TriggerRow } from './tables.ts';
 
 export const TRIGGERS = { group: TRIGGER_GROUP, resource: 'imagetriggers' };
 

@@ -4,7 +4,7 @@ import type { Log } from '@millrace/platform/log';
 import { LOG, type Worker } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
-import type { Findings } from './tables.ts';
+import type { Findings } from './delivery-tables.ts';
 import { TRIGGER_COLUMNS, triggerChange, type TriggerRecord } from './trigger-record.ts';
 import { webhookKey } from './webhook-secrets.ts';
 

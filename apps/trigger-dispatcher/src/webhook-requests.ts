@@ -9,7 +9,7 @@ import { CONFIG } from '@millrace/platform/service';
 import type { DispatcherConfig } from './config.ts';
 import { NamespaceSecrets } from './namespace-secrets.ts';
 import type { Claimed } from './outcomes.ts';
-import type { Findings } from './tables.ts';
+import type { Findings } from './delivery-tables.ts';
 import { WebhookFindings } from './webhook-findings.ts';
 import { makeRequest, plainRequest, RequestError, requestProblems } from './webhook-request.ts';
 import { publicKeyOf, webhookKey, type WebhookSecrets } from './webhook-secrets.ts';

@@ -13,7 +13,7 @@ import {
 import { type FieldError, invalidValue } from '@millrace/domain/status';
 import { SealError, Sealing } from '@millrace/platform/sealing';
 import { Store, type Tx } from '@millrace/platform/store';
-import type { Findings } from './tables.ts';
+import type { Findings } from './delivery-tables.ts';
 import { shownUrl } from './webhook-request.ts';
 import { freshSecret, webhookKey, type WebhookSecrets } from './webhook-secrets.ts';
 

@@ -1,6 +1,6 @@
 import { type Fields, fieldsIn, isObject, metadataOf } from '@millrace/domain/pod-template';
 import { SERVER_METADATA } from '@millrace/domain/workload';
-import type { WorkloadRow } from './tables.ts';
+import type { WorkloadRow } from './workload-tables.ts';
 import { wholeSeconds } from './trigger-record.ts';
 
 /** Says on an object that its triggers, or some of them, do nothing, and why. The server's: what a client sends there is dropped. */

@@ -16,7 +16,7 @@ import { Changes } from './changes.ts';
 import type { DispatcherConfig } from './config.ts';
 import { type FanOut, FanOuts, type Part, type Told } from './fan-outs.ts';
 import { FOLLOWED_TAG_COLUMNS, type FollowedTag, FollowedTags, type Moves, movesIn, resolveWith } from './followed-tags.ts';
-import type { WorkloadRow } from './tables.ts';
+import type { WorkloadRow } from './workload-tables.ts';
 import { kindOf, recordOf, WORKLOAD_COLUMNS, workloadObject, type WorkloadRecord } from './workload-record.ts';
 
 /** Workloads that tags concern, and all tags that they follow. */

@@ -28,7 +28,7 @@ import { Changes, type Recorded } from './changes.ts';
 import { FollowedTags, namedTag, resolveWith, type Told } from './followed-tags.ts';
 import { answerChanges, answerList, type Ask, meets } from './object-writes.ts';
 import { Where } from './selection.ts';
-import type { WorkloadRow } from './tables.ts';
+import type { WorkloadRow } from './workload-tables.ts';
 import { kept, kindOf, labelsOf, recordOf, WORKLOAD_COLUMNS, workloadObject, type WorkloadRecord } from './workload-record.ts';
 import { Round, WorkloadTriggers } from './workload-triggers.ts';
 
