@@ -72,12 +72,21 @@ export class FactWrites {
     const storing = this.storing.get(key);
     if (!storing) return;
     const { subject } = storing;
-    if (answer.headers?.code === 503) return storing.settle(new Error(`${subject} cannot be stored: JetStream does not answer`));
-    const { seq, error } = answer.json<{ seq?: number; error?: { description?: string } }>();
-    if (error || !seq)
-      return storing.settle(new Error(`${subject} cannot be stored: ${error?.description ?? 'JetStream gave no sequence'}`));
-    storing.sequences[Number(place)] = seq;
+    const told = outcomeOf(answer);
+    if (typeof told === 'string') return storing.settle(new Error(`${subject} cannot be stored: ${told}`));
+    storing.sequences[Number(place)] = told;
     if (--storing.left === 0) storing.settle();
+  }
+}
+
+/** The sequence, or why there is none. */
+function outcomeOf(answer: Msg): number | string {
+  if (answer.headers?.code === 503) return 'JetStream does not answer';
+  try {
+    const { seq, error } = answer.json<{ seq?: number; error?: { description?: string } }>();
+    return error?.description ?? seq ?? 'JetStream gave no sequence';
+  } catch {
+    return 'JetStream gave an answer that is no JSON';
   }
 }
 

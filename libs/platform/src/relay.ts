@@ -13,6 +13,8 @@ import { isTransient, type Store, type Tx } from './store.ts';
 
 const BATCH_FACTS = 500;
 const BATCH_BYTES = 16 * 1024 * 1024;
+/** Facts that are published at a stretch: a millisecond of the thread. */
+const SLICE = 50;
 const POLL_MS = 1_000;
 /** Marks that come close to each other are written together: each time is a transaction, which pushes share the disk and the processor with. */
 const MARK_MS = 50;
@@ -129,12 +131,7 @@ export class Relay {
     else if (due || this.fresh.incomplete) rows = await this.look();
     if (!rows.length) return 0;
     this.underWay = factsOf(rows);
-    const publishing: Promise<PromiseSettledResult<Mark>[]>[] = [];
-    for (const row of rows) {
-      if (publishing.length) await breathe();
-      publishing.push(Promise.allSettled([this.publish(row)]));
-    }
-    const outcomes = (await Promise.all(publishing)).flat();
+    const outcomes = await this.publishAll(rows);
     this.underWay = 0;
     const stored = rows.filter((_, i) => outcomes[i]?.status === 'fulfilled');
     this.marks.push(...outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? outcome.value : [])));
@@ -147,6 +144,20 @@ export class Relay {
     // Nothing after the first refusal counts as out of order: it is published again too, and dropped as a repeat.
     if (refused) throw refused.reason;
     return rows.length;
+  }
+
+  private async publishAll(rows: readonly Waiting[]): Promise<PromiseSettledResult<Mark>[]> {
+    const publishing: Promise<PromiseSettledResult<Mark>[]>[] = [];
+    let atOnce = 0;
+    for (const row of rows) {
+      if (atOnce && atOnce + row.facts.length > SLICE) {
+        await breathe();
+        atOnce = 0;
+      }
+      atOnce += row.facts.length;
+      publishing.push(Promise.allSettled([this.publish(row)]));
+    }
+    return (await Promise.all(publishing)).flat();
   }
 
   /** What waits in the outbox, oldest first, whoever committed it. */
