@@ -3,7 +3,7 @@ import { WebhookDisabled } from '@millrace/contracts/webhooks';
 import { type Circuit, judge, type Judgement, stateOfWebhook } from '@millrace/domain/circuit';
 import { failureOf, isDelivered, isGone, nextStep, type NextStep } from '@millrace/domain/delivery-retry';
 import { DAY, HOUR } from '@millrace/domain/interval';
-import { pause } from '@millrace/platform/backoff';
+import { growingMs, pause } from '@millrace/platform/backoff';
 import { CONFIG } from '@millrace/platform/service';
 import { isTransient, Store, type Tx } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
@@ -102,7 +102,7 @@ export class Outcomes {
         return await lane.add(delivery, called);
       } catch (error) {
         if (!isTransient(error) || failures >= 8 || signal.aborted) throw error;
-        await pause(Math.min(5_000, 100 * 2 ** failures), signal);
+        await pause(growingMs(failures), signal);
       }
     }
   }

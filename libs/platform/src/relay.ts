@@ -2,7 +2,7 @@ import type { StreamInfo } from '@nats-io/jetstream';
 import type { Owner, StreamName } from '@millrace/contracts/define';
 import { events } from '@millrace/contracts/events';
 import { positionOf } from '@millrace/contracts/requests';
-import { Bell, breathe, pause } from './backoff.ts';
+import { Bell, breathe, growingMs, pause } from './backoff.ts';
 import type { Bus } from './bus.ts';
 import type { Lease } from './lease.ts';
 import { idHeaders, type Message } from './fact-writes.ts';
@@ -112,7 +112,7 @@ export class Relay {
         await this.bell.wait(Math.max(0, this.lookedAt + POLL_MS - performance.now()), signal);
       } catch (error) {
         if (signal.aborted) break;
-        const waitMs = Math.min(5_000, 100 * 2 ** failures++);
+        const waitMs = growingMs(failures++);
         this.lookedAt = -Infinity;
         this.fresh.clear();
         this.log.warn({ err: error, waitMs, transient: isTransient(error) }, 'relay.waiting');
