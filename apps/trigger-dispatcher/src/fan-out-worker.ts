@@ -14,7 +14,7 @@ import { WorkloadTriggers } from './workload-triggers.ts';
 const POLL_MS = 250;
 /** How often a follower is tried alone that the move cannot be brought to. */
 const TRIES = 3;
-/** Facts that may wait to be published when a part commits: what others tell meanwhile waits behind one part, and this thread has time for them. */
+/** Facts that may wait to be published when a part commits, beside those of the part before: what others tell meanwhile waits behind two parts, and this thread has time for them. */
 const AHEAD = 20;
 /** Without NATS it waits no longer: the part holds its triggers meanwhile. */
 const AHEAD_MS = 500;
@@ -88,7 +88,7 @@ export class FanOutWorker implements Worker {
       const fanOut = await this.fanOuts.next(tx, id);
       if (!fanOut) return false;
       begun(fanOut);
-      tx.require(this.store.outbox.calm(AHEAD, AHEAD_MS, this.stopping.signal));
+      tx.require(this.store.outbox.calm(this.config.FAN_OUT_PART + AHEAD, AHEAD_MS, this.stopping.signal));
       this.fanOuts.advance(tx, fanOut, await this.to(fanOut).bring(tx, fanOut, size));
       return true;
     });
