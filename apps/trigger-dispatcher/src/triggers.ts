@@ -21,7 +21,7 @@ const ASK_MS = 2_000;
 /** Triggers that all moves of a batch reach in its own transaction, in parts; the moves that most follow go out beside it. */
 const PARTS_IN_BATCH = 5;
 
-/** Triggers of a part that are dealt with at a stretch: a millisecond of the thread that all moves share. */
+/** Triggers of a part that are dealt with at a stretch, before others have the thread that all moves share. */
 const SLICE = 25;
 
 /** Acts on moves of tags: which triggers fire, which hold the move back, and where a new one begins. */

@@ -145,23 +145,24 @@ export const sizeOf = ({ facts, end }: Pick<Waiting, 'facts' | 'end'>): { kept: 
   return { kept: begins + end.length, sent: begins + facts.length * end.length };
 };
 
+type Row = Omit<Staged, keyof OneFact> & { facts: OneFact[] };
+
 /** Rows for facts: those that follow each other and differ in what they begin with alone share one. */
 function together(staged: readonly Staged[]): Omit<Waiting, 'id'>[] {
-  const rows: (Omit<Waiting, 'id'> & { facts: OneFact[] })[] = [];
-  let last: Staged | undefined;
-  for (const { event, stream, headers, end, ...fact } of staged) {
+  const rows: Row[] = [];
+  for (const { subject, id, begin, ...rest } of staged) {
+    const fact = { subject, id, begin };
     const row = rows.at(-1);
-    if (row && last && row.facts.length < FACTS_PER_ROW && fact.begin && endAlike(last, { event, headers, end })) row.facts.push(fact);
-    else rows.push({ event, stream, headers, facts: [fact], end: Buffer.from(end) });
-    last = { event, stream, headers, end, ...fact };
+    if (row && begin && row.facts.length < FACTS_PER_ROW && endAlike(row, rest)) row.facts.push(fact);
+    else rows.push({ ...rest, facts: [fact] });
   }
-  return rows;
+  return rows.map((row) => ({ ...row, end: Buffer.from(row.end) }));
 }
 
-const endAlike = (one: Pick<Staged, 'event' | 'headers' | 'end'>, other: Pick<Staged, 'event' | 'headers' | 'end'>): boolean =>
-  one.event === other.event &&
-  one.end === other.end &&
-  ['ce-subject', 'ce-time', 'traceparent'].every((name) => one.headers[name] === other.headers[name]);
+const endAlike = (row: Row, other: Omit<Staged, keyof OneFact>): boolean =>
+  row.event === other.event &&
+  row.end === other.end &&
+  ['ce-subject', 'ce-time', 'traceparent'].every((name) => row.headers[name] === other.headers[name]);
 
 /** Of several, `subject` is empty: NATS takes nothing there, so a program that knows of one fact a row leaves it to those that know more. */
 function columnsOf(row: Omit<Waiting, 'id'>): unknown[] {

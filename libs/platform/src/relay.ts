@@ -13,7 +13,7 @@ import { isTransient, type Store, type Tx } from './store.ts';
 
 const BATCH_FACTS = 500;
 const BATCH_BYTES = 16 * 1024 * 1024;
-/** Facts that are published at a stretch: a millisecond of the thread. */
+/** Facts that are published at a stretch, before others have the thread. */
 const SLICE = 50;
 const POLL_MS = 1_000;
 /** Marks that come close to each other are written together: each time is a transaction, which pushes share the disk and the processor with. */
@@ -227,10 +227,11 @@ export class Relay {
     }));
     const fits = ({ body }: Message) => body.length + HEADER_ROOM_BYTES <= limit;
     const fitting = messages.filter(fits);
-    const stored = this.bus.store(row.headers, fitting);
-    for (const message of messages)
-      if (!fits(message)) await this.bury(row, message, `over the NATS server's max_payload of ${limit} bytes; raise it and replay`);
-    const sequences = await stored;
+    const tooBig = messages.filter((message) => !fits(message));
+    const [sequences] = await Promise.all([
+      this.bus.store(row.headers, fitting),
+      ...tooBig.map((message) => this.bury(row, message, `over the NATS server's max_payload of ${limit} bytes; raise it and replay`)),
+    ]);
     // Mostly the last; another one where some had been stored before.
     const sequence = Math.max(0, ...sequences);
     return { id: row.id, sequence, eventId: fitting[sequences.lastIndexOf(sequence)]?.id ?? row.facts.at(-1)?.id ?? '' };
