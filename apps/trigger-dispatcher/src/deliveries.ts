@@ -1,5 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { Counter, Histogram, type Registry } from 'prom-client';
+import { isDelivered } from '@millrace/domain/delivery-retry';
 import { Bell, inRounds, pause } from '@millrace/platform/backoff';
 import { Bus } from '@millrace/platform/bus';
 import { METRICS } from '@millrace/platform/health';
@@ -12,7 +13,8 @@ import { claim, type Share } from './claims.ts';
 import type { DispatcherConfig } from './config.ts';
 import { Endpoints, type EndpointKey } from './endpoints.ts';
 import { Outcomes, type Claimed } from './outcomes.ts';
-import { Slots, type Slot } from './slots.ts';
+import { Ready } from './ready.ts';
+import { PROMPT_MS, Slots, type Slot } from './slots.ts';
 import { WebhookRequests } from './webhook-requests.ts';
 import { Webhooks, type Called, withoutQuery } from './webhook.ts';
 
@@ -22,6 +24,8 @@ const POLL_MS = 500;
 const LOCKED_MS = 10;
 /** Retries that are due soon wake this instance on time; the others are found by the next look. */
 const ALARM_MS = 60_000;
+/** What is claimed as it is made, beyond the calls that may begin at once: as much as goes out promptly where receivers are well. */
+const AHEAD = { all: 1_024, perHost: 64 };
 
 /** Calls webhooks when they are due. Instances share the work by claiming rows; a claim counts as long as its instance lives. */
 @Injectable()
@@ -30,6 +34,7 @@ export class Deliveries implements Worker {
   private readonly stopping = new AbortController();
   private readonly cutShort = new AbortController();
   private readonly slots: Slots;
+  private readonly ready = new Ready();
   private readonly inFlight = new Set<Promise<void>>();
   private running: Promise<void> = Promise.resolve();
   private freedAt = 0;
@@ -77,6 +82,7 @@ export class Deliveries implements Worker {
     this.stopping.abort();
     this.bell.ring();
     await this.running;
+    await this.giveBack(this.ready.take(() => true));
     const bound = new AbortController();
     await Promise.race([
       Promise.allSettled([...this.inFlight]).then(() => bound.abort()),
@@ -89,20 +95,24 @@ export class Deliveries implements Worker {
 
   /** What may be claimed right away for new deliveries: they then need no look of their own. */
   async share(): Promise<Share> {
-    const free = this.stopping.signal.aborted ? 0 : Math.max(0, this.slots.free);
-    return {
-      ...{ instance: await this.lease.instance(), free, perHost: this.config.WEBHOOK_PARALLEL_PER_HOST },
-      ...this.slots.limits(performance.now()),
-    };
+    return this.shareOf(AHEAD);
   }
 
   /** To be called after the commit that made deliveries, or made some due again; some of them may be claimed for this instance already. */
   made(deliveries: number, claimed: readonly Claimed[] = []): void {
-    for (const delivery of claimed) this.begin(delivery);
+    this.begin(claimed);
     if (deliveries <= claimed.length) return;
     this.bell.ring();
     // More than this instance can do at once: the others may have room.
     if (deliveries - claimed.length > this.slots.free) this.bus.nudge(NUDGE);
+  }
+
+  private async shareOf(ahead: typeof AHEAD): Promise<Share> {
+    const perHost = this.config.WEBHOOK_PARALLEL_PER_HOST + ahead.perHost;
+    const { hosts, failing } = this.slots.limits(performance.now(), ahead.perHost);
+    for (const [host, waiting] of this.ready.counts()) hosts[host] = Math.max(0, (hosts[host] ?? perHost) - waiting);
+    const free = this.stopping.signal.aborted ? 0 : Math.max(0, this.slots.free + ahead.all - this.ready.size);
+    return { instance: await this.lease.instance(), free, perHost, hosts, failing };
   }
 
   private run(): Promise<void> {
@@ -110,19 +120,21 @@ export class Deliveries implements Worker {
     const waiting = (err: unknown, waitMs: number) => this.log.warn({ err, waitMs }, 'deliveries.waiting');
     return inRounds(signal, waiting, async () => {
       if (Date.now() - this.freedAt >= POLL_MS) await this.freeClaims();
+      const late = performance.now() - PROMPT_MS;
+      await this.giveBack(this.ready.take((_, since) => since < late));
       const looked = this.slots.free > 0;
       const took = looked && (await this.claim());
-      if (!took) await this.bell.wait(looked && this.more ? LOCKED_MS : POLL_MS, signal);
+      if (!took) await this.bell.wait(looked && this.more ? LOCKED_MS : this.ready.size ? PROMPT_MS : POLL_MS, signal);
     });
   }
 
   private async claim(): Promise<boolean> {
-    const share = await this.share();
+    const share = await this.shareOf({ all: 0, perHost: 0 });
     // Until it is known: a call that ends meanwhile rings.
     [this.more, this.full] = [true, share];
     const { claimed, more } = await claim(this.store, share);
     this.more = more;
-    for (const delivery of claimed) this.begin(delivery);
+    this.begin(claimed);
     return claimed.length > 0;
   }
 
@@ -151,8 +163,21 @@ export class Deliveries implements Worker {
     return freed;
   }
 
-  private begin(delivery: Claimed): void {
-    const slot = this.slots.take(delivery.host, delivery.failing, performance.now());
+  private begin(claimed: readonly Claimed[]): void {
+    const now = performance.now();
+    for (const delivery of claimed) this.ready.add(delivery, now);
+    this.goOn();
+  }
+
+  /** Makes the calls that there is room for, to one host where that is given. */
+  private goOn(host?: string): void {
+    const now = performance.now();
+    const hasRoom = (one: string): boolean => !this.stopping.signal.aborted && this.slots.hasRoom(one, now);
+    for (let next = this.ready.next(hasRoom, host); next; next = this.ready.next(hasRoom, host)) this.send(next, now);
+  }
+
+  private send(delivery: Claimed, now: number): void {
+    const slot = this.slots.take(delivery.host, delivery.failing, now);
     const work = withTrace(delivery.traceparent, () => this.deliver(delivery, slot))
       .catch((error: unknown) => this.log.error({ err: error, delivery: delivery.name }, 'delivery.not-recorded'))
       .finally(() => this.inFlight.delete(work));
@@ -161,10 +186,21 @@ export class Deliveries implements Worker {
 
   private async deliver(delivery: Claimed, slot: Slot): Promise<void> {
     const called = await this.call(delivery);
+    const well = called && isDelivered(called.outcome);
+    // What waits for a receiver that is not well is for its circuit to decide.
+    const behind = well
+      ? []
+      : this.ready.take(({ triggerUid, webhook }) => triggerUid === delivery.triggerUid && webhook === delivery.webhook);
+    const wasFull = this.slots.free === 0;
     // Others may go on while the outcome is written down.
     this.slots.release(slot);
+    this.goOn(wasFull ? undefined : slot.host);
     if (this.more || this.full.hosts[slot.host] === 0 || this.full.failing === 0) this.bell.ring();
-    await (called ? this.finish(delivery, called) : this.giveBack(delivery));
+    try {
+      await (called ? this.finish(delivery, called) : this.giveBack([delivery]));
+    } finally {
+      await this.giveBack(behind);
+    }
   }
 
   /** Undefined when the service stops before the receiver has answered. */
@@ -178,8 +214,17 @@ export class Deliveries implements Worker {
     }
   }
 
-  private async giveBack({ name, claimedBy }: Claimed): Promise<void> {
-    await this.store.transaction((tx) => this.free(tx, 'name = $1 AND claimed_by = $2', [name, claimedBy]));
+  private async giveBack(deliveries: readonly Claimed[]): Promise<void> {
+    const [first] = deliveries;
+    if (!first) return;
+    const names = deliveries.map(({ name }) => name);
+    try {
+      await this.store.transaction((tx) => this.free(tx, 'name = ANY($1) AND claimed_by = $2', [names, first.claimedBy]));
+    } catch (error) {
+      // They are still this instance's to see to.
+      for (const delivery of deliveries) this.ready.add(delivery, -Infinity);
+      throw error;
+    }
     this.bus.nudge(NUDGE);
   }
 

@@ -326,6 +326,46 @@ describe('a long queue', () => {
   });
 });
 
+describe('deliveries that are in hand', () => {
+  const held = async () =>
+    (await bed.store.query('SELECT FROM delivery WHERE namespace = $1 AND claimed_by IS NOT NULL', [bed.namespace])).length;
+
+  it('for a receiver that hangs are given back, but for those that it has been sent', async () => {
+    const hung = await bed.aSocketServer(() => undefined);
+    await bed.trigger(Array.from({ length: 20 }, (_, i) => bed.hook({ name: `hook-${i}`, url: hung.url })));
+    await bed.push();
+
+    await eventually(async () => expect([await held(), hung.connections()]).toEqual([8, 8]));
+    expect((await bed.list()).map(({ status }) => status.state)).toEqual(Array.from({ length: 20 }, () => 'pending'));
+  });
+
+  it('go to another dispatcher when theirs stops', async () => {
+    const hung = await bed.aSocketServer(() => undefined);
+    const second = await bed.start({ STOP_TIMEOUT_MS: '2000' });
+    await bed.trigger(Array.from({ length: 20 }, (_, i) => bed.hook({ name: `hook-${i}`, url: hung.url })));
+    await bed.push();
+    await eventually(() => expect(hung.connections()).toBeGreaterThanOrEqual(8));
+    await second.stop();
+
+    const [alone] = await bed.store.query<{ n: string }>(
+      'SELECT count(DISTINCT claimed_by) AS n FROM delivery WHERE namespace = $1 AND claimed_by IS NOT NULL',
+      [bed.namespace],
+    );
+    await eventually(async () => expect(await held()).toBe(8));
+    expect(Number(alone?.n)).toBe(1);
+  });
+
+  it('do not go out to a receiver that has begun to fail', async () => {
+    bed.sink.answer = () => ({ status: 500, delayMs: 200 });
+    await bed.trigger([bed.hook()]);
+    await bed.push(24);
+
+    await eventually(async () => expect((await bed.list()).filter(({ status }) => status.attempts > 0).length).toBeGreaterThanOrEqual(8));
+    await eventually(async () => expect(await held()).toBeLessThanOrEqual(1));
+    expect(new Set(bed.generations()).size).toBeLessThanOrEqual(12);
+  });
+});
+
 describe('a clock that jumps', () => {
   it('back leaves nothing waiting for a time that was far ahead', async () => {
     bed.sink.answer = () => ({ status: 503 });

@@ -13,6 +13,25 @@ describe('slots', () => {
     expect(slots.limits(0).hosts).toEqual({ a: 1, b: 2 });
   });
 
+  it('what may wait for a host comes on top of its bound', () => {
+    const slots = new Slots(10, 3);
+    for (const host of ['a', 'a', 'b']) slots.take(host, false, 0);
+
+    expect(slots.limits(0, 5).hosts).toEqual({ a: 6, b: 7 });
+    expect(slots.limits(LATER, 5).hosts).toEqual({ a: 0, b: 0 });
+  });
+
+  it('a host has room as long as it is not full, none of its calls takes long, and a slot is free', () => {
+    const slots = new Slots(3, 2);
+    slots.take('a', false, 0);
+
+    expect([slots.hasRoom('a', PROMPT_MS), slots.hasRoom('a', LATER), slots.hasRoom('b', LATER)]).toEqual([true, false, true]);
+    slots.take('a', false, LATER);
+    expect([slots.hasRoom('a', PROMPT_MS), slots.hasRoom('b', LATER)]).toEqual([false, true]);
+    slots.take('c', false, LATER);
+    expect(slots.hasRoom('b', LATER)).toBe(false);
+  });
+
   it('a host that is full gets no more', () => {
     const slots = new Slots(10, 2);
     for (const host of ['a', 'a']) slots.take(host, false, 0);

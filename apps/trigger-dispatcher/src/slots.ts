@@ -26,18 +26,27 @@ export class Slots {
     return this.total - this.taken;
   }
 
-  /** How many more calls a host may have, for hosts that may not have `perHost`, and how many calls endpoints that fail may have. */
-  limits(now: number): { hosts: Record<string, number>; failing: number } {
+  /** Whether a host may have a call now. */
+  hasRoom(host: string, now: number): boolean {
+    const calls = this.inFlight.get(host);
+    return this.free > 0 && (!calls || (calls.size < this.perHost && [...calls].every((call) => !isLate(call, now))));
+  }
+
+  /**
+   * How many more calls a host may have, for hosts that may not have `perHost` and `ahead`, which may wait there; and how many calls endpoints that
+   * fail may have.
+   */
+  limits(now: number, ahead = 0): { hosts: Record<string, number>; failing: number } {
     const hosts: Record<string, number> = {};
     let failing = Math.max(1, Math.floor(this.total / 2));
     for (const [host, calls] of this.inFlight) {
       let slow = false;
       for (const call of calls) {
-        const late = now - call.startedAt > PROMPT_MS;
+        const late = isLate(call, now);
         slow ||= late;
         if (late || call.failing) failing--;
       }
-      hosts[host] = slow ? 0 : Math.max(0, this.perHost - calls.size);
+      hosts[host] = slow ? 0 : Math.max(0, this.perHost + ahead - calls.size);
     }
     return { hosts, failing: Math.max(0, failing) };
   }
@@ -58,3 +67,5 @@ export class Slots {
     if (!calls.size) this.inFlight.delete(slot.host);
   }
 }
+
+const isLate = ({ startedAt }: Slot, now: number): boolean => now - startedAt > PROMPT_MS;
