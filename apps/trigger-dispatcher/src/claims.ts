@@ -81,7 +81,7 @@ const CLAIM = `WITH looked AS MATERIALIZED (
   ), taken AS (
     UPDATE delivery d SET claimed_by = $6, started_at = coalesce(d.started_at, now())
       FROM chosen n WHERE d.name = n.delivery AND n.take AND d.next_attempt_at IS NOT NULL AND d.claimed_by IS NULL
-    RETURNING d.name, d.trigger_uid, d.namespace, d.trigger_name, d.webhook, d.host, d.attempts, d.tries, d.spent_ms, d.firing_id, d.claimed_by, d.position
+    RETURNING d.name, d.trigger_uid, d.namespace, d.trigger_name, d.webhook, d.host, d.attempts, d.calls, d.tries, d.spent_ms, d.firing_id, d.claimed_by, d.position
   ), rests AS (
     SELECT *, circuit = 'draining' AND first IS NULL AND n = 0 AND room = 1 AS drained, paced + n * per / calls AS paced_to
       FROM (SELECT trigger_uid, name, circuit, probe_at, counted, room, calls, per, paced, (count(*) FILTER (WHERE take))::int AS n, min(at) FILTER (WHERE NOT take) AS first
@@ -95,7 +95,7 @@ const CLAIM = `WITH looked AS MATERIALIZED (
                          ELSE greatest(a.first, now(), a.paced_to - a.per + a.per / a.calls) END
       FROM rests a WHERE w.trigger_uid = a.trigger_uid AND w.name = a.name
   )
-  SELECT more.more, t.name, t.trigger_uid AS "triggerUid", t.namespace || '/' || t.trigger_name AS trigger, t.webhook, t.host, t.attempts, t.tries,
+  SELECT more.more, t.name, t.trigger_uid AS "triggerUid", t.namespace || '/' || t.trigger_name AS trigger, t.webhook, t.host, t.attempts, t.calls, t.tries,
          t.spent_ms::float8 AS "spentMs", t.firing_id AS "firingId", t.claimed_by AS "claimedBy", f.event, f.traceparent, w.url, w.timeout_seconds AS "timeoutSeconds",
          w.sealed, w.failures > 0 AS failing, w.circuit = 'open' AS probe,
          w.failures > 0 OR w.circuit <> 'closed' OR w.ordered OR w.parallel IS NOT NULL OR w.gone_at IS NOT NULL AS watched

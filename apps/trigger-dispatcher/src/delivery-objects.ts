@@ -9,7 +9,7 @@ import { Store, type Tx } from '@millrace/platform/store';
 import { Changes } from './changes.ts';
 import { Deliveries } from './deliveries.ts';
 import { readContinue, Where, writeContinue } from './selection.ts';
-import { attemptObject } from './attempts.ts';
+import { ATTEMPTS, attemptObject } from './attempts.ts';
 import { Endpoints } from './endpoints.ts';
 import type { Ask } from './object-writes.ts';
 import type { AttemptRow, DeliveryRow, DeliveryState } from './delivery-tables.ts';
@@ -75,10 +75,7 @@ export class DeliveryObjects {
   /** With its attempts, which lists leave out. */
   private async get(question: Ask<'get'>): Promise<ObjectAnswer> {
     const row = await this.read(this.store, question);
-    const attempts = await this.store.query<AttemptRow>(
-      `SELECT number, at, ms, request, status, headers, answer, error, outcome, next_at AS "nextAt" FROM attempt WHERE delivery = $1 ORDER BY number`,
-      [row.name],
-    );
+    const attempts = await this.store.query<AttemptRow>(ATTEMPTS, [row.name]);
     return { kind: 'object', code: 200, object: deliveryObject(row, attempts) };
   }
 

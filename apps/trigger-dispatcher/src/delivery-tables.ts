@@ -176,6 +176,19 @@ export class DeliveryRow {
   lastMs!: number | null;
   @Column({ name: 'last_answer', type: 'text', nullable: true })
   lastAnswer!: string | null;
+  @Column({ name: 'last_request', type: 'text', nullable: true, comment: 'As attempt.request' })
+  lastRequest!: string | null;
+  @Column({ name: 'last_headers', type: 'text', nullable: true, comment: 'As attempt.headers' })
+  lastHeaders!: string | null;
+  @Column({
+    name: 'last_outcome',
+    type: 'text',
+    nullable: true,
+    comment: 'Null where its last attempt is in the table of attempts, as those before it are',
+  })
+  lastOutcome!: string | null;
+  @Column({ name: 'last_next_at', type: 'timestamptz', nullable: true })
+  lastNextAt!: Date | null;
   @Column({ type: 'timestamptz' })
   created!: Date;
   @Column({ name: 'finished_at', type: 'timestamptz', nullable: true })
@@ -190,7 +203,7 @@ export class DeliveryRow {
   spentMs!: string;
 }
 
-/** One call that was made for a delivery: what was sent, what came back, what followed. */
+/** One call that was made for a delivery, before its last one: what was sent, what came back, what followed. */
 @Entity('attempt')
 export class AttemptRow {
   @PrimaryColumn({ type: 'text', primaryKeyConstraintName: 'attempt_pkey' })

@@ -56,9 +56,20 @@ export function exchange(dispatcher: Dispatcher, sent: Sent, bounds: Bounds, sig
   });
 }
 
+/** The exchanges that a signal ends. It has one listener for all: it looks through all that it has for each that comes and goes. */
+const underWay = new WeakMap<AbortSignal, Set<Exchange>>();
+
+function underWayOf(signal: AbortSignal): Set<Exchange> {
+  const known = underWay.get(signal);
+  if (known) return known;
+  const made = new Set<Exchange>();
+  underWay.set(signal, made);
+  signal.addEventListener('abort', () => made.forEach((exchange) => exchange.end(signal.reason as Error)), { once: true });
+  return made;
+}
+
 class Exchange implements Dispatcher.DispatchHandler {
   private readonly begun = performance.now();
-  private readonly abort = (): void => this.end(this.signal.reason as Error);
   private timer: NodeJS.Timeout;
   private controller: Dispatcher.DispatchController | undefined;
   private over = false;
@@ -75,7 +86,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     private readonly reject: (error: Error) => void,
   ) {
     this.timer = setTimeout(() => this.end(new NoAnswer(`no answer within ${bounds.timeoutMs / 1_000} s`)), bounds.timeoutMs);
-    signal.addEventListener('abort', this.abort, { once: true });
+    underWayOf(signal).add(this);
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -113,7 +124,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (this.over) return;
     this.over = true;
     clearTimeout(this.timer);
-    this.signal.removeEventListener('abort', this.abort);
+    underWayOf(this.signal).delete(this);
     this.controller?.abort(error ?? new Error('enough of it was read'));
     const { status, headers, ms } = this;
     if (status && !this.signal.aborted) this.resolve({ status, headers, ms, body: Buffer.concat(this.kept).toString() });

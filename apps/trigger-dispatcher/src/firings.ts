@@ -161,7 +161,7 @@ type Written = { id: string } & (
 );
 
 /** Nothing was known against its webhook when it was made. */
-const FRESH = { attempts: 0, tries: 0, spentMs: 0, failing: false, probe: false, watched: false };
+const FRESH = { attempts: 0, calls: 0, tries: 0, spentMs: 0, failing: false, probe: false, watched: false };
 
 /** The delivery, where it was claimed for this instance as it was made. */
 function claimedOf(firing: (Firing & { event: string }) | undefined, made: Written): Claimed | undefined {

@@ -4,8 +4,10 @@ import { type Circuit, judge, type Judgement, stateOfWebhook } from '@millrace/d
 import { failureOf, isDelivered, isGone, nextStep, type NextStep } from '@millrace/domain/delivery-retry';
 import { DAY, HOUR } from '@millrace/domain/interval';
 import { growingMs, pause } from '@millrace/platform/backoff';
+import { packed, unpacked } from '@millrace/platform/rows';
 import { CONFIG } from '@millrace/platform/service';
 import { isTransient, Store, type Tx } from '@millrace/platform/store';
+import { LAST_ATTEMPT } from './attempts.ts';
 import { Changes } from './changes.ts';
 import type { DispatcherConfig } from './config.ts';
 import { LOSABLE } from './endpoints.ts';
@@ -21,6 +23,8 @@ export interface Claimed {
   webhook: string;
   host: string;
   attempts: number;
+  /** Attempts ever, also before replays. */
+  calls: number;
   tries: number;
   spentMs: number;
   firingId: string;
@@ -250,30 +254,41 @@ class Lane {
 
 const keyOf = ({ triggerUid, webhook }: { triggerUid: string; webhook: string }): string => `${triggerUid}/${webhook}`;
 
-/** A delivery that was canceled or deleted meanwhile has lost its claim, and stays as it is. */
+/**
+ * The attempt is kept with its delivery, and the one that was there goes to the others; most have one alone. A delivery that was canceled or deleted
+ * meanwhile has lost its claim, and stays as it is.
+ */
 async function write(on: Pick<Tx, 'query'>, batch: readonly Queued[], recorded: readonly Recorded[], losable = false): Promise<void> {
   const rows = batch.map(({ delivery, called }, i) => rowOf(delivery, called, recorded[i] as Recorded));
   const column = <K extends keyof OutcomeRow>(name: K) => rows.map((row) => row[name]);
+  const { first, last } = ATTEMPTS_KEPT;
   await on.query(
-    `WITH done AS (
+    `WITH o AS MATERIALIZED (
+       SELECT * FROM unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::int[], $6::int[], $7::float8[], $8::float8[], $9::int[], $10::text[], $11::int[], $12::text[],
+                ${unpacked('$13')}, ${unpacked('$14')}, $15::text[]) AS o (name, claimed_by, calls, state, attempts, tries, spent_ms, delay_ms, status, error, ms, answer, request, headers, outcome)
+     ), before AS (
+       SELECT d.* FROM o JOIN delivery d ON d.name = o.name WHERE o.calls > 0
+     ), done AS (
        UPDATE delivery d SET state = o.state, attempts = o.attempts, tries = o.tries, spent_ms = o.spent_ms, calls = d.calls + 1,
-              next_attempt_at = now() + o.delay_ms * interval '1 millisecond', last_attempt_at = now(),
-              last_status = o.status, last_error = o.error, last_ms = o.ms, last_answer = o.answer,
+              next_attempt_at = now() + o.delay_ms * interval '1 millisecond', last_next_at = now() + o.delay_ms * interval '1 millisecond',
+              last_attempt_at = now(), last_status = o.status, last_error = o.error, last_ms = o.ms, last_answer = o.answer,
+              last_request = o.request, last_headers = o.headers, last_outcome = o.outcome,
               finished_at = CASE WHEN o.delay_ms IS NULL THEN now() END, claimed_by = NULL, version = d.version + 1
-         FROM unnest($1::text[], $2::int[], $3::text[], $4::int[], $5::int[], $6::float8[], $7::float8[], $8::int[], $9::text[], $10::int[], $11::text[], $12::text[], $13::text[], $14::text[])
-              AS o (name, claimed_by, state, attempts, tries, spent_ms, delay_ms, status, error, ms, answer, request, headers, outcome)
-        WHERE d.name = o.name AND d.claimed_by = o.claimed_by
-       RETURNING d.name, d.calls, d.next_attempt_at, o.ms, o.status, o.error, o.answer, o.request, o.headers, o.outcome
+         FROM o WHERE d.name = o.name AND d.claimed_by = o.claimed_by
+       RETURNING d.name
+     ), moved AS (
+       INSERT INTO attempt (delivery, number, at, ms, request, status, headers, answer, error, outcome, next_at)
+       SELECT name, ${LAST_ATTEMPT} FROM before d JOIN done USING (name) WHERE d.last_outcome IS NOT NULL
+       ON CONFLICT (delivery, number) DO NOTHING
      ), forgotten AS (
-       DELETE FROM attempt a USING done WHERE done.calls > ${ATTEMPTS_KEPT.first + ATTEMPTS_KEPT.last}
-          AND a.delivery = done.name AND a.number > ${ATTEMPTS_KEPT.first} AND a.number <= done.calls - ${ATTEMPTS_KEPT.last}
+       DELETE FROM attempt a USING before d JOIN done USING (name)
+        WHERE d.calls >= ${first + last} AND a.delivery = d.name AND a.number > ${first} AND a.number <= d.calls - ${last - 1}
      )
-     INSERT INTO attempt (delivery, number, at, ms, request, status, headers, answer, error, outcome, next_at)
-     SELECT name, calls, now() - ms * interval '1 millisecond', ms, request, status, headers, answer, error, outcome, next_attempt_at FROM done${losable ? `, (SELECT ${LOSABLE}) losable` : ''}
-     ON CONFLICT (delivery, number) DO NOTHING`,
+     SELECT${losable ? ` ${LOSABLE}` : ''}`,
     [
-      ...[column('name'), column('claimedBy'), column('state'), column('attempts'), column('tries'), column('spentMs'), column('delayMs')],
-      ...[column('status'), column('error'), column('ms'), column('answer'), column('request'), column('headers'), column('outcome')],
+      ...[column('name'), column('claimedBy'), column('calls'), column('state'), column('attempts'), column('tries'), column('spentMs')],
+      ...[column('delayMs'), column('status'), column('error'), column('ms'), column('answer')],
+      ...[packed(column('request')), packed(column('headers')), column('outcome')],
     ],
   );
 }
@@ -282,6 +297,7 @@ async function write(on: Pick<Tx, 'query'>, batch: readonly Queued[], recorded: 
 interface OutcomeRow {
   name: string;
   claimedBy: number;
+  calls: number;
   state: DeliveryState;
   attempts: number;
   tries: number;
@@ -299,7 +315,7 @@ interface OutcomeRow {
 function rowOf(delivery: Claimed, { outcome, ms, answer, request, headers }: Called, { step, attempts }: Recorded): OutcomeRow {
   const retry = step.kind === 'retry' ? step : undefined;
   return {
-    ...{ name: delivery.name, claimedBy: delivery.claimedBy, attempts, ms },
+    ...{ name: delivery.name, claimedBy: delivery.claimedBy, calls: delivery.calls, attempts, ms },
     state: step.kind === 'retry' ? 'retrying' : step.kind,
     tries: retry?.tries ?? delivery.tries + 1,
     spentMs: retry?.spentMs ?? delivery.spentMs,

@@ -104,12 +104,38 @@ describe('each attempt of a delivery', () => {
     await bed.push();
     await eventually(async () => expect(await bed.list('state=delivered')).toHaveLength(1));
     const [one] = await bed.list();
+    await bed.replay({ states: ['delivered'] });
     const kept = () => bed.store.query('SELECT 1 FROM attempt WHERE delivery = $1', [one?.metadata.name]);
-    expect(await kept()).toHaveLength(1);
+    await eventually(async () => expect(await kept()).toHaveLength(1));
+    await eventually(async () => expect(await bed.list('state=delivered')).toHaveLength(1));
 
     await bed.ask({ verb: 'delete', name: one?.metadata.name });
 
     expect(await kept()).toEqual([]);
+  });
+
+  it('that was kept by a program from before is shown once, and followed by the next', async () => {
+    await bed.trigger([bed.hook()]);
+    await bed.push();
+    await eventually(async () => expect(await bed.list('state=delivered')).toHaveLength(1));
+    const [{ metadata: { name } } = { metadata: { name: '' } }] = await bed.list();
+    const log = async () => ((await bed.get(name)).status.attemptLog ?? []).map(({ number, outcome }) => [number, outcome]);
+    await bed.store.query(
+      `INSERT INTO attempt (delivery, number, at, ms, status, outcome) SELECT name, calls, last_attempt_at, last_ms, last_status, 'delivered' FROM delivery WHERE name = $1`,
+      [name],
+    );
+    expect(await log()).toEqual([[1, 'delivered']]);
+    await bed.store.query('UPDATE delivery SET last_outcome = NULL WHERE name = $1', [name]);
+    expect(await log()).toEqual([[1, 'delivered']]);
+
+    await bed.replay({ states: ['delivered'] });
+
+    await eventually(async () =>
+      expect(await log()).toEqual([
+        [1, 'delivered'],
+        [2, 'delivered'],
+      ]),
+    );
   });
 });
 

@@ -62,7 +62,11 @@ CREATE TABLE delivery (
   position bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
   calls integer NOT NULL DEFAULT 0,
   tries integer NOT NULL DEFAULT 0,
-  spent_ms bigint NOT NULL DEFAULT 0
+  spent_ms bigint NOT NULL DEFAULT 0,
+  last_request text,
+  last_headers text,
+  last_outcome text,
+  last_next_at timestamp with time zone
 ) WITH (fillfactor=70);
 
 CREATE TABLE fact_position (

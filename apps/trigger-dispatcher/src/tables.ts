@@ -9,6 +9,7 @@ import { EndpointsAttempts1763810000000 } from './migrations/1763810000000-endpo
 import { ChangeControl1763820000000 } from './migrations/1763820000000-change-control.ts';
 import { FanOuts1763830000000 } from './migrations/1763830000000-fan-outs.ts';
 import { LessWritten1763860000000 } from './migrations/1763860000000-less-written.ts';
+import { LastAttempt1763870000000 } from './migrations/1763870000000-last-attempt.ts';
 import { webhookKey } from './webhook-secrets.ts';
 import { FollowedTagRow, PausedTagRow, WorkloadRow, WorkloadTagRow } from './workload-tables.ts';
 
@@ -192,5 +193,6 @@ export const database = {
     ChangeControl1763820000000,
     FanOuts1763830000000,
     LessWritten1763860000000,
+    LastAttempt1763870000000,
   ],
 };

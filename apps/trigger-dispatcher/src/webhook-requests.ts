@@ -15,9 +15,14 @@ import { makeRequest, plainRequest, RequestError, requestProblems } from './webh
 import { publicKeyOf, webhookKey, type WebhookSecrets } from './webhook-secrets.ts';
 import type { Call } from './webhook.ts';
 
+/** Webhooks whose secrets are kept open; to open them again costs as much as to sign. */
+const OPEN_MAX = 2_000;
+
 /** Makes of a delivery the call that it is: opens what is sealed, reads what stands in Secrets, renders templates. */
 @Injectable()
 export class WebhookRequests {
+  private readonly opened = new Map<string, { sealed: Buffer; secrets: WebhookSecrets }>();
+
   constructor(
     private readonly sealing: Sealing,
     private readonly secrets: NamespaceSecrets,
@@ -28,10 +33,7 @@ export class WebhookRequests {
   /** Rejects with the reason why there is nothing to send, in words for whoever wrote the trigger. */
   async of(delivery: Claimed): Promise<Call> {
     const { url, event, traceparent, firingId, timeoutSeconds, trigger } = delivery;
-    const secrets = this.sealing.open(
-      delivery.sealed,
-      webhookKey({ triggerUid: delivery.triggerUid, name: delivery.webhook }),
-    ) as WebhookSecrets;
+    const secrets = this.open(delivery);
     const rest = { traceparent, id: firingId, timeoutMs: timeoutSeconds * 1_000 };
     if (!secrets.send) return { ...plainRequest(secrets, url, event), ...rest };
     const { values, problem, findings } = await this.read(namespaceOf(trigger), secrets.send, secrets);
@@ -75,6 +77,17 @@ export class WebhookRequests {
       if (error instanceof RequestError) return { errors, findings: { ...read.findings, problem: error.message }, asked };
       throw error;
     }
+  }
+
+  /** Throws {@link SealError}. */
+  private open({ triggerUid, webhook, sealed }: Claimed): WebhookSecrets {
+    const key = webhookKey({ triggerUid, name: webhook });
+    const known = this.opened.get(key);
+    if (known?.sealed.equals(sealed)) return known.secrets;
+    const secrets = this.sealing.open(sealed, key) as WebhookSecrets;
+    if (this.opened.size >= OPEN_MAX) this.opened.clear();
+    this.opened.set(key, { sealed, secrets });
+    return secrets;
   }
 
   /** Everything that a webhook takes from Secrets. `problem` is the first that is not there. Rejects with {@link AskError}. */
