@@ -31,28 +31,28 @@ export class Ready {
 
   /** Takes the next one, of `only` where that is given, of a host that has room. */
   next(hasRoom: (host: string) => boolean, only?: string): Claimed | undefined {
-    const hosts = only === undefined ? this.hosts.keys() : this.hosts.has(only) ? [only] : [];
-    for (const host of hosts) {
-      if (!hasRoom(host)) continue;
-      const waiting = this.hosts.get(host) ?? [];
-      const first = waiting.shift();
-      // It is another's turn.
-      this.hosts.delete(host);
-      if (waiting.length) this.hosts.set(host, waiting);
-      if (first) this.all--;
-      return first?.delivery;
-    }
+    if (only !== undefined) return this.hosts.has(only) && hasRoom(only) ? this.first(only) : undefined;
+    for (const host of this.hosts.keys()) if (hasRoom(host)) return this.first(host);
     return undefined;
+  }
+
+  /** It is another host's turn then. */
+  private first(host: string): Claimed | undefined {
+    const waiting = this.hosts.get(host) ?? [];
+    const next = waiting.shift();
+    this.hosts.delete(host);
+    if (waiting.length) this.hosts.set(host, waiting);
+    if (next) this.all--;
+    return next?.delivery;
   }
 
   /** Takes out those that are meant. */
   take(which: (delivery: Claimed, since: number) => boolean): Claimed[] {
     const taken: Claimed[] = [];
     for (const [host, waiting] of this.hosts) {
-      const kept = waiting.filter(({ delivery, since }) => !which(delivery, since));
-      if (kept.length === waiting.length) continue;
-      taken.push(...waiting.filter((one) => !kept.includes(one)).map(({ delivery }) => delivery));
-      if (kept.length) this.hosts.set(host, kept);
+      const { meant = [], others = [] } = Object.groupBy(waiting, ({ delivery, since }) => (which(delivery, since) ? 'meant' : 'others'));
+      taken.push(...meant.map(({ delivery }) => delivery));
+      if (others.length) this.hosts.set(host, others);
       else this.hosts.delete(host);
     }
     this.all -= taken.length;

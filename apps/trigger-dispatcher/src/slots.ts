@@ -28,8 +28,11 @@ export class Slots {
 
   /** Whether a host may have a call now. */
   hasRoom(host: string, now: number): boolean {
+    if (this.free <= 0) return false;
     const calls = this.inFlight.get(host);
-    return this.free > 0 && (!calls || (calls.size < this.perHost && [...calls].every((call) => !isLate(call, now))));
+    if (!calls) return true;
+    for (const call of calls) if (isLate(call, now)) return false;
+    return calls.size < this.perHost;
   }
 
   /**

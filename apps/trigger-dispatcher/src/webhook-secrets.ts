@@ -64,7 +64,7 @@ export function publicKeyOf(key: string): string | undefined {
 
 /** What Standard Webhooks 1.0 signs with a key: `v1,` and base64 of HMAC-SHA256 over id, timestamp and body, or `v1a,` and that of Ed25519. */
 export function signature({ id, body, key }: { id: string; body: string; key: string }, timestamp: number): string {
-  const signed = `${id}.${timestamp}.${body}`;
-  if (signingOf(key) === 'Ed25519') return `v1a,${sign(null, Buffer.from(signed), keyObjectOf(key)).toString('base64')}`;
-  return `v1,${createHmac('sha256', keyObjectOf(key)).update(signed).digest('base64')}`;
+  const about = `${id}.${timestamp}.`;
+  if (signingOf(key) === 'Ed25519') return `v1a,${sign(null, Buffer.from(about + body), keyObjectOf(key)).toString('base64')}`;
+  return `v1,${createHmac('sha256', keyObjectOf(key)).update(about).update(body).digest('base64')}`;
 }

@@ -13,8 +13,6 @@ const ANSWER_LIMIT_BYTES = 256 * 1024 * 1024;
 const ASK_MS = 10_000;
 /** Bells are no facts: outside every stream's subjects, and not stored. */
 const NUDGE_PREFIX = 'millrace.nudge';
-/** What is told together goes to the server with fewer calls of the system: each wakes it. The client's types do not have it. */
-const MORE_AT_ONCE = { pendingLimit: 256 * 1024 };
 const HOUR_NS = 3_600_000_000_000;
 const Header = {
   Part: 'Millrace-Part',
@@ -83,7 +81,6 @@ export class Bus {
       waitOnFirstConnect: true,
       pingInterval: 10_000,
       maxPingOut: 2,
-      ...MORE_AT_ONCE,
       ...(first?.protocol === 'tls:' ? { tls: {} } : {}),
     });
     this.connection.subscribe(`${this.inbox}.*`, { callback: (_error, message) => this.collect(message) });
