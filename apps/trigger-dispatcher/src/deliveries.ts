@@ -82,7 +82,7 @@ export class Deliveries implements Worker {
     this.stopping.abort();
     this.bell.ring();
     await this.running;
-    await this.giveBack(this.ready.take(() => true));
+    await this.giveAllBack();
     const bound = new AbortController();
     await Promise.race([
       Promise.allSettled([...this.inFlight]).then(() => bound.abort()),
@@ -90,6 +90,8 @@ export class Deliveries implements Worker {
     ]);
     this.cutShort.abort();
     await Promise.allSettled([...this.inFlight]);
+    // What was made meanwhile.
+    await this.giveAllBack();
     await this.webhooks.close();
   }
 
@@ -214,12 +216,16 @@ export class Deliveries implements Worker {
     }
   }
 
+  private async giveAllBack(): Promise<void> {
+    const waiting = this.ready.take(() => true);
+    await this.giveBack(waiting).catch((err: unknown) => this.log.warn({ err, deliveries: waiting.length }, 'deliveries.not-given-back'));
+  }
+
   private async giveBack(deliveries: readonly Claimed[]): Promise<void> {
-    const [first] = deliveries;
-    if (!first) return;
-    const names = deliveries.map(({ name }) => name);
+    if (!deliveries.length) return;
+    const claims = [deliveries.map(({ name }) => name), deliveries.map(({ claimedBy }) => claimedBy)];
     try {
-      await this.store.transaction((tx) => this.free(tx, 'name = ANY($1) AND claimed_by = $2', [names, first.claimedBy]));
+      await this.store.transaction((tx) => this.free(tx, '(name, claimed_by) IN (SELECT * FROM unnest($1::text[], $2::int[]))', claims));
     } catch (error) {
       // They are still this instance's to see to.
       for (const delivery of deliveries) this.ready.add(delivery, -Infinity);
