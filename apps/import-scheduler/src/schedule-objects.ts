@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
+import type { Ask, ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
 import { ScheduledImports as Resource } from '@millrace/contracts/resources';
 import { formatInterval } from '@millrace/domain/interval';
 import { type LabelRequirement, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
@@ -9,8 +9,6 @@ import { Clock } from '@millrace/platform/clock';
 import { Store, type Tx } from '@millrace/platform/store';
 import { CheckQueue } from './check-queue.ts';
 import { SCHEDULE_BELL, Schedule } from './schedule.ts';
-
-type Ask<V extends ObjectQuestion['verb']> = Extract<ObjectQuestion, { verb: V }>;
 
 interface Row {
   id: string;

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
+import type { Ask, ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
 import { RegistryNotifications as Resource } from '@millrace/contracts/resources';
 import { type LabelRequirement, matchesLabels, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
 import { badRequest, conflict, methodNotAllowed, notFound, StatusError, success } from '@millrace/domain/status';
@@ -8,8 +8,6 @@ import { Store, type Tx } from '@millrace/platform/store';
 import { answerOf } from '@millrace/platform/refusals';
 import { MappingWorkers } from './mapping-workers.ts';
 import type { PushRow } from './tables.ts';
-
-type Ask<V extends ObjectQuestion['verb']> = Extract<ObjectQuestion, { verb: V }>;
 
 /** Where a name leads: `n-12` to a push, `f-12` to a fact that the platform put aside before it came to be one. */
 type Named = { kind: 'push' | 'fact'; id: string };

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
+import type { Ask, ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
 import { Deliveries as Resource, fieldsOf } from '@millrace/contracts/resources';
 import type { Circuit } from '@millrace/domain/circuit';
 import { TRIGGER_API_VERSION, TRIGGER_GROUP } from '@millrace/domain/image-trigger';
@@ -11,7 +11,6 @@ import { Deliveries } from './deliveries.ts';
 import { readContinue, Where, writeContinue } from './selection.ts';
 import { ATTEMPTS, attemptObject } from './attempts.ts';
 import { Endpoints } from './endpoints.ts';
-import type { Ask } from './object-writes.ts';
 import type { AttemptRow, DeliveryRow, DeliveryState } from './delivery-tables.ts';
 import { wholeSeconds } from './trigger-record.ts';
 import { withoutQuery } from './webhook.ts';

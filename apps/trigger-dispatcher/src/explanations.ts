@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { TagMoved } from '@millrace/contracts/events';
-import { ExplainTag, type ObjectAnswer, type ObjectQuestion } from '@millrace/contracts/requests';
+import { type Ask, ExplainTag, type ObjectAnswer, type ObjectQuestion } from '@millrace/contracts/requests';
 import {
   Explanation,
   type Explained,
@@ -19,7 +19,6 @@ import { Clock } from '@millrace/platform/clock';
 import { Store, type Tx } from '@millrace/platform/store';
 import { windowAt } from '@millrace/platform/windows';
 import { FollowedTags, movesIn } from './followed-tags.ts';
-import type { Ask } from './object-writes.ts';
 import type { WorkloadRow } from './workload-tables.ts';
 import { memoryOf, movedTo, TRIGGERS, type TriggerRecord } from './trigger-record.ts';
 import { Triggers } from './triggers.ts';

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { Inject, Injectable } from '@nestjs/common';
-import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
+import type { Ask, ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
 import { completeSpec, ImageTrigger, validateTrigger, type TriggerSpec } from '@millrace/domain/image-trigger';
 import { recounted } from '@millrace/domain/pending-change';
 import { signingOf } from '@millrace/domain/signing-key';
@@ -26,7 +26,7 @@ import { scheduleProblem } from '@millrace/platform/windows';
 import { Changes } from './changes.ts';
 import type { DispatcherConfig } from './config.ts';
 import { Endpoints } from './endpoints.ts';
-import { answerChanges, answerList, type Ask, meets } from './object-writes.ts';
+import { answerChanges, answerList, meets } from './object-writes.ts';
 import { Where } from './selection.ts';
 import {
   TRIGGER_COLUMNS,

@@ -1,4 +1,4 @@
-import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
+import type { Ask, ObjectAnswer } from '@millrace/contracts/requests';
 import { matchesFields, matchesLabels, parseFieldSelector, parseLabelSelector } from '@millrace/domain/selectors';
 import { badRequest, conflict, gone, type ResourceName, StatusError, tooLarge } from '@millrace/domain/status';
 import type { Store } from '@millrace/platform/store';
@@ -6,8 +6,6 @@ import type { Changes, FeedEntry } from './changes.ts';
 import { readContinue, type Where, writeContinue } from './selection.ts';
 
 /* What triggers and workloads have in common as objects of the API. */
-
-export type Ask<V extends ObjectQuestion['verb']> = Extract<ObjectQuestion, { verb: V }>;
 
 const MODIFIED = 'the object has been modified; please apply your changes to the latest version and try again';
 

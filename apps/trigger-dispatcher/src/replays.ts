@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import type { ObjectAnswer } from '@millrace/contracts/requests';
+import type { Ask, ObjectAnswer } from '@millrace/contracts/requests';
 import { DeliveryReplay, readReplay, type ReplaySelection } from '@millrace/domain/delivery-replay';
 import { TRIGGER_API_VERSION, TRIGGER_GROUP } from '@millrace/domain/image-trigger';
 import { invalid, malformed, methodNotAllowed, StatusError } from '@millrace/domain/status';
@@ -10,7 +10,6 @@ import { Store } from '@millrace/platform/store';
 import { Deliveries } from './deliveries.ts';
 import { FROM, LABELS, replayDeliveries, STATE } from './delivery-objects.ts';
 import { type EndpointKey, Endpoints } from './endpoints.ts';
-import type { Ask } from './object-writes.ts';
 import { Where } from './selection.ts';
 
 /** Rows that one transaction has locked at most. */

@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
+import type { Ask, ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
 import { Approval, isHeard, Release, validateApproval, validateRelease, VERDICTS_MAX, wordOf } from '@millrace/domain/change-acts';
 import { TRIGGER_API_VERSION } from '@millrace/domain/image-trigger';
 import { type PendingChange, released, voted } from '@millrace/domain/pending-change';
@@ -9,7 +9,6 @@ import type { Log } from '@millrace/platform/log';
 import { LOG } from '@millrace/platform/service';
 import { Store } from '@millrace/platform/store';
 import type { z } from 'zod';
-import type { Ask } from './object-writes.ts';
 import type { Outcome } from './trigger-decisions.ts';
 import { memoryOf, pendingStatus, triggerNamed, type TriggerRecord, TRIGGERS } from './trigger-record.ts';
 import { Triggers } from './triggers.ts';

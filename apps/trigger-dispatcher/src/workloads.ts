@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import type { ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
+import type { Ask, ObjectAnswer, ObjectQuestion } from '@millrace/contracts/requests';
 import { BuildConfigs, Builds as BuildsResource, type Resource, workloads } from '@millrace/contracts/resources';
 import { type BuildRequest, BUILD_CONFIG, followedByBuildConfig } from '@millrace/domain/build-config';
 import { same } from '@millrace/domain/field-sets';
@@ -26,7 +26,7 @@ import { z } from 'zod';
 import { Builds } from './builds.ts';
 import { Changes, type Recorded } from './changes.ts';
 import { FollowedTags, namedTag, resolveWith, type Told } from './followed-tags.ts';
-import { answerChanges, answerList, type Ask, meets } from './object-writes.ts';
+import { answerChanges, answerList, meets } from './object-writes.ts';
 import { Where } from './selection.ts';
 import type { WorkloadRow } from './workload-tables.ts';
 import { kept, kindOf, labelsOf, recordOf, WORKLOAD_COLUMNS, workloadObject, type WorkloadRecord } from './workload-record.ts';

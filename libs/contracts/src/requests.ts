@@ -84,6 +84,8 @@ export const ObjectQuestion = z
   ])
   .meta({ id: 'ObjectQuestion' });
 export type ObjectQuestion = z.infer<typeof ObjectQuestion>;
+/** A question with this verb. */
+export type Ask<V extends ObjectQuestion['verb']> = Extract<ObjectQuestion, { verb: V }>;
 
 /** `object` is the JSON that the client gets, complete with kind and apiVersion; `code` the HTTP status (200 or 201). */
 export const ObjectAnswer = z
