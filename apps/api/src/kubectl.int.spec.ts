@@ -1,9 +1,8 @@
-import { spawn } from 'node:child_process';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ImageStreams, ImageStreamTags, Namespaces, resources } from '@millrace/contracts/resources';
 import type { RunningService } from '@millrace/platform/service';
 import { eventually } from '@millrace/testing/eventually';
+import { kubectl as kubectlOf, startKubectl } from '@millrace/testing/kubectl';
 import { aNatsServer } from '@millrace/testing/servers';
 import { hasTool } from '@millrace/testing/tools';
 import { anApi, type Api } from './fixture-api.ts';
@@ -29,24 +28,7 @@ afterAll(async () => {
   await nats?.stop();
 });
 
-const environment = () => ({
-  PATH: process.env['PATH'],
-  HOME: api.directory,
-  KUBECONFIG: api.kubeconfig,
-  KUBECACHEDIR: join(api.directory, 'cache'),
-});
-
-/** Runs kubectl against the api; what it writes to stderr comes after what it writes to stdout. */
-async function kubectl(args: string, input?: string): Promise<string> {
-  const child = spawn('kubectl', args.split(' '), { env: environment(), stdio: ['pipe', 'pipe', 'pipe'] });
-  const said = { out: '', err: '' };
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (said.out += text));
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (said.err += text));
-  child.stdin.end(input);
-  await new Promise((resolve) => child.once('close', resolve));
-  return said.out + said.err;
-}
-
+const kubectl = (args: string, input?: string) => kubectlOf(api, args, input);
 const manifest = (tags: string[], name = 'web') =>
   JSON.stringify({
     apiVersion: 'image.openshift.io/v1',
@@ -199,7 +181,7 @@ describe.runIf(hasTool('kubectl'))('kubectl', () => {
 
   it('watches', async () => {
     await kubectl('create -f -', manifest(['1'], 'watched'));
-    const child = spawn('kubectl', ['get', 'is', 'watched', '-w', '--output-watch-events'], { env: environment() });
+    const child = startKubectl(api, 'get is watched -w --output-watch-events');
     let said = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => (said += text));
     try {

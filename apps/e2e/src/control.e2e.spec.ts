@@ -1,50 +1,14 @@
-import { spawn } from 'node:child_process';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { apiClient, type ApiClient } from '@millrace/testing/client';
+import { describe, expect, it } from 'vitest';
 import { eventually } from '@millrace/testing/eventually';
-import { startProduct, type Product } from '@millrace/testing/product';
+import { aTag, aTrigger } from '@millrace/testing/image-trigger';
+import { digest, ProductBed } from '@millrace/testing/product-bed';
 import { hasTool } from '@millrace/testing/tools';
 
-const STREAMS = '/apis/image.openshift.io/v1/namespaces/team';
 const TRIGGERS = '/apis/triggers.millrace.dev/v1/namespaces/team/imagetriggers';
-const digest = (letter: string) => `sha256:${letter.repeat(64)}`;
 
-let product: Product;
-let api: ApiClient;
-
-beforeAll(async () => {
-  product = await startProduct();
-  api = apiClient(product);
-}, 120_000);
-afterAll(async () => {
-  await api.close();
-  await product.stop();
-  product.remove();
-});
-
-/** Runs kubectl; what it writes to stderr comes after what it writes to stdout. */
-async function kubectl(args: string, input?: object): Promise<string> {
-  const child = spawn('kubectl', ['--kubeconfig', product.kubeconfig, '-n', 'team', ...args.split(' ')], { timeout: 60_000 });
-  const said = { out: '', err: '' };
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (said.out += text));
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (said.err += text));
-  child.stdin.end(input && JSON.stringify(input));
-  await new Promise((resolve) => child.once('close', resolve));
-  return said.out + said.err;
-}
-
-async function push(letter: string): Promise<void> {
-  const image = { metadata: { name: digest(letter) }, dockerImageReference: `e.io/team/app@${digest(letter)}` };
-  const { status } = await api.request('POST', `${STREAMS}/imagestreammappings`, { metadata: { name: 'app' }, tag: 'latest', image });
-  expect(status).toBe(201);
-}
-
-const manifest = (spec: object) => ({
-  apiVersion: 'triggers.millrace.dev/v1',
-  kind: 'ImageTrigger',
-  metadata: { name: 'deploy' },
-  spec: { kind: 'Deploy', from: { kind: 'ImageStreamTag', name: 'app:latest' }, ...spec },
-});
+const bed = new ProductBed();
+const kubectl = bed.kubectl('team');
+const manifest = (spec: object) => aTrigger('deploy', { from: aTag('app:latest'), ...spec });
 const explanation = (spec: object) => ({
   apiVersion: 'triggers.millrace.dev/v1',
   kind: 'Explanation',
@@ -53,11 +17,11 @@ const explanation = (spec: object) => ({
 
 describe.runIf(hasTool('kubectl'))('a trigger that holds changes back', () => {
   it('is applied, tells what waits and why, is explained, and is released and approved', { timeout: 60_000 }, async () => {
-    await api.request('POST', `${STREAMS}/imagestreams`, { metadata: { name: 'app' } });
+    await bed.stream('team/app');
     const held = { hold: { reason: 'back to what worked' }, approval: { within: '24h' }, storm: { firings: 20, within: '1h' } };
     expect(await kubectl('apply -f -', manifest(held))).toBe('imagetrigger.triggers.millrace.dev/deploy created\n');
     expect(await kubectl('apply -f -', manifest(held))).toBe('imagetrigger.triggers.millrace.dev/deploy unchanged\n');
-    for (const letter of ['a', 'b', 'c']) await push(letter);
+    for (const letter of ['a', 'b', 'c']) await bed.push('team/app:latest', letter);
 
     await eventually(
       async () => expect(await kubectl('get imagetriggers')).toMatch(/deploy +app:latest +Deploy +Waiting +#3 \(\+2\) +0/),

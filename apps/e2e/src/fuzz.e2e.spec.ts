@@ -1,19 +1,11 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { fuzz } from '@millrace/testing/fuzz';
-import { startProduct, type Product } from '@millrace/testing/product';
+import { ProductBed } from '@millrace/testing/product-bed';
 
-let product: Product;
-
-beforeAll(async () => {
-  product = await startProduct();
-}, 120_000);
-afterAll(async () => {
-  await product.stop();
-  product.remove();
-});
+const bed = new ProductBed();
 
 it('requests that nobody should send are answered, none with a 5xx, each in bounded time', { timeout: 120_000 }, async () => {
-  const { faults, statuses, slowestMs } = await fuzz({ ...product, requests: 3_000, seed: 1 });
+  const { faults, statuses, slowestMs } = await fuzz({ ...bed.product, requests: 3_000, seed: 1 });
 
   expect(faults).toEqual([]);
   expect(Object.keys(statuses)).toEqual(expect.arrayContaining(['200', '201', '400', '404', '422']));

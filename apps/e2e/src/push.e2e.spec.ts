@@ -4,15 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Webhook } from 'standardwebhooks';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { connect } from '@millrace/client/client';
-import { apiClient, type ApiClient } from '@millrace/testing/client';
 import { eventReader } from '@millrace/testing/event-reader';
 import { eventually } from '@millrace/testing/eventually';
+import { aTag, aTrigger } from '@millrace/testing/image-trigger';
 import { makeImage, makeIndex, pushImage, writeOciLayout } from '@millrace/testing/images';
-import { startProduct, type Product } from '@millrace/testing/product';
+import { ProductBed } from '@millrace/testing/product-bed';
 import { hasTool } from '@millrace/testing/tools';
-import { aWebhookSink, type WebhookSink } from '@millrace/testing/webhook-sink';
 
 const run = promisify(execFile);
 const [kubectlThere, skopeoThere] = [hasTool('kubectl'), hasTool('skopeo')];
@@ -20,44 +19,26 @@ const GROUP = '/apis/image.openshift.io/v1';
 const TRIGGERS = '/apis/triggers.millrace.dev/v1';
 const SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
 
-let product: Product;
-let api: ApiClient;
-let sink: WebhookSink;
-let scratch: string;
+const scratch = mkdtempSync(join(tmpdir(), 'millrace-push-'));
+afterAll(() => rmSync(scratch, { recursive: true }));
 
-beforeAll(async () => {
-  scratch = mkdtempSync(join(tmpdir(), 'millrace-push-'));
-  [product, sink] = await Promise.all([startProduct(), aWebhookSink()]);
-  api = apiClient(product);
-}, 120_000);
-afterAll(async () => {
-  await api.close();
-  await product.stop();
-  await sink.close();
-  product.remove();
-  rmSync(scratch, { recursive: true });
-});
-
-const kubectl = async (...args: string[]) =>
-  (await run('kubectl', ['--kubeconfig', product.kubeconfig, ...args], { timeout: 60_000 })).stdout;
+const bed = new ProductBed();
+const kubectl = bed.scriptedKubectl('demo');
 const skopeo = (name: string, made: Parameters<typeof writeOciLayout>[2], to: string, ...args: string[]) => {
   const layout = join(scratch, name);
   writeOciLayout(layout, name, made);
   return run(
     'skopeo',
-    ['--insecure-policy', 'copy', '--dest-tls-verify=false', ...args, `oci:${layout}:${name}`, `docker://${product.registry}/${to}`],
+    ['--insecure-policy', 'copy', '--dest-tls-verify=false', ...args, `oci:${layout}:${name}`, `docker://${bed.product.registry}/${to}`],
     { timeout: 60_000 },
   );
 };
 const trigger = (namespace: string, name: string, kind: 'Build' | 'Deploy', from: string, webhooks: unknown[] = []) =>
-  api.request('POST', `${TRIGGERS}/namespaces/${namespace}/imagetriggers`, {
-    apiVersion: 'triggers.millrace.dev/v1',
-    kind: 'ImageTrigger',
-    metadata: { name },
-    spec: { kind, from: { kind: 'ImageStreamTag', name: from }, webhooks },
-  });
+  bed.create(`${TRIGGERS}/namespaces/${namespace}/imagetriggers`, aTrigger(name, { kind, from: aTag(from), webhooks }));
+/** What was received at a path. */
+const received = (path: string) => bed.sink.received.filter((one) => one.path === path);
 const istag = async (namespace: string, name: string) => {
-  const answer = await api.request('GET', `${GROUP}/namespaces/${namespace}/imagestreamtags/${name}`);
+  const answer = await bed.api.request('GET', `${GROUP}/namespaces/${namespace}/imagestreamtags/${name}`);
   expect(answer.status, answer.text).toBe(200);
   return answer.json;
 };
@@ -68,13 +49,11 @@ describe('what the try-it promises', () => {
     async () => {
       const manifest = readFileSync(new URL('../../../examples/demo.yaml', import.meta.url), 'utf8').replace(
         'http://127.0.0.1:8099',
-        sink.url,
+        bed.sink.url,
       );
-      const file = join(scratch, 'demo.yaml');
-      await import('node:fs/promises').then((fs) => fs.writeFile(file, manifest));
-      const applied = await kubectl('apply', '-f', file);
+      const applied = await kubectl('apply -f -', manifest);
       expect(applied.match(/created/g)).toHaveLength(3);
-      const events = await eventReader(product.nats, 'try-it');
+      const events = await eventReader(bed.product.nats, 'try-it');
       const made = makeImage('try-it', { format: 'oci', labels: { 'org.example.commit': 'abc' } });
 
       await skopeo('try-it', made, 'demo/web:latest');
@@ -89,15 +68,15 @@ describe('what the try-it promises', () => {
         );
         expect(told.toSorted()).toEqual(['build.triggered', 'deploy.triggered', 'image.created', 'tag.moved']);
       });
-      await eventually(() => expect(sink.received.filter((r) => r.path === '/deploy')).toHaveLength(1));
+      await eventually(() => expect(received('/deploy')).toHaveLength(1));
       await events.close();
-      expect(await kubectl('get', 'imagestreamtags,deliveries', '-n', 'demo')).toMatch(/web:latest[\s\S]*web-deploy/);
+      expect(await kubectl('get imagestreamtags,deliveries')).toMatch(/web:latest[\s\S]*web-deploy/);
     },
   );
 
   it('the kubeconfig and the data are readable by their owner only', () => {
-    expect(statSync(product.kubeconfig).mode & 0o777).toBe(0o600);
-    expect(statSync(product.dataDir).mode & 0o077 & 0o700).toBe(0);
+    expect(statSync(bed.product.kubeconfig).mode & 0o777).toBe(0o600);
+    expect(statSync(bed.product.dataDir).mode & 0o077 & 0o700).toBe(0);
   });
 });
 
@@ -123,7 +102,7 @@ describe.runIf(skopeoThere)('images of every kind, pushed by skopeo', () => {
         made.images.map((i) => [i.digest, i.architecture]),
       );
       for (const child of made.images)
-        expect((await api.request('GET', `${GROUP}/namespaces/kinds/imagestreamimages/${name}@${child.digest}`)).status).toBe(200);
+        expect((await bed.api.request('GET', `${GROUP}/namespaces/kinds/imagestreamimages/${name}@${child.digest}`)).status).toBe(200);
     } else {
       expect(image.dockerImageMetadata.Architecture).toBe('amd64');
       expect(image.dockerImageLayers).toHaveLength(1);
@@ -134,9 +113,9 @@ describe.runIf(skopeoThere)('images of every kind, pushed by skopeo', () => {
 
 describe('events and webhooks', () => {
   it('a subscriber that was away finds every event once, in order; each webhook is signed and carries the id and the trace of its event', async () => {
-    await trigger('away', 'deploy', 'Deploy', 'app:latest', [{ name: 'hook', url: `${sink.url}/away`, secret: SECRET }]);
-    const first = await eventReader(product.nats, 'away', 'millrace.v1.deploy.triggered.away.>');
-    await pushImage(product.registry, 'away/app', 'latest', makeImage('away-1'));
+    await trigger('away', 'deploy', 'Deploy', 'app:latest', [{ name: 'hook', url: `${bed.sink.url}/away`, secret: SECRET }]);
+    const first = await eventReader(bed.product.nats, 'away', 'millrace.v1.deploy.triggered.away.>');
+    await pushImage(bed.product.registry, 'away/app', 'latest', makeImage('away-1'));
     const seen: Awaited<ReturnType<typeof first.take>> = [];
     await eventually(async () => {
       seen.push(...(await first.take()));
@@ -144,9 +123,9 @@ describe('events and webhooks', () => {
     });
     await first.close();
 
-    for (const n of [2, 3, 4]) await pushImage(product.registry, 'away/app', 'latest', makeImage(`away-${n}`));
-    await eventually(() => expect(sink.received.filter((r) => r.path === '/away')).toHaveLength(4));
-    const back = await eventReader(product.nats, 'away', 'millrace.v1.deploy.triggered.away.>');
+    for (const n of [2, 3, 4]) await pushImage(bed.product.registry, 'away/app', 'latest', makeImage(`away-${n}`));
+    await eventually(() => expect(received('/away')).toHaveLength(4));
+    const back = await eventReader(bed.product.nats, 'away', 'millrace.v1.deploy.triggered.away.>');
     await eventually(async () => {
       seen.push(...(await back.take()));
       expect(seen).toHaveLength(4);
@@ -154,7 +133,7 @@ describe('events and webhooks', () => {
     await back.close();
 
     expect(seen.map((event) => event.data.generation)).toEqual([1, 2, 3, 4]);
-    for (const { headers, body } of sink.received.filter((r) => r.path === '/away')) {
+    for (const { headers, body } of received('/away')) {
       const event = new Webhook(SECRET).verify(body, headers as Record<string, string>) as { id: string; data: { generation: number } };
       const same = seen.find((one) => one.id === headers['webhook-id']);
       expect(event.id).toBe(headers['webhook-id']);
@@ -166,10 +145,10 @@ describe('events and webhooks', () => {
   it('a consumer takes the state of all tags, and what is told after it: images that are new, moves, and what fires', async () => {
     await trigger('client', 'build', 'Build', 'app:latest');
     const [one, other, newest] = [makeImage('client-1'), makeImage('client-2'), makeImage('client-3')];
-    await pushImage(product.registry, 'client/app', 'latest', one);
-    await pushImage(product.registry, 'client/app', '1.0', one);
-    await pushImage(product.registry, 'client/app', 'latest', other);
-    const client = await connect({ servers: product.nats });
+    await pushImage(bed.product.registry, 'client/app', 'latest', one);
+    await pushImage(bed.product.registry, 'client/app', '1.0', one);
+    await pushImage(bed.product.registry, 'client/app', 'latest', other);
+    const client = await connect({ servers: bed.product.nats });
     const state = await eventually(async () => {
       const taken = await client.state({ namespace: 'client' });
       expect(taken.events.map(({ data }) => [data.tag, data.current.image]).toSorted()).toEqual([
@@ -179,7 +158,7 @@ describe('events and webhooks', () => {
       return taken;
     });
 
-    await pushImage(product.registry, 'client/app', 'latest', newest);
+    await pushImage(bed.product.registry, 'client/app', 'latest', newest);
     const told: string[] = [];
     for await (const event of await client.subscribe({ name: 'client', namespace: 'client', from: { sequence: state.sequence } })) {
       event.ack();
@@ -194,36 +173,27 @@ describe('events and webhooks', () => {
   });
 
   it('a tag that follows the pushed one moves with it and fires its own triggers', async () => {
-    await api.request('POST', `${GROUP}/namespaces/follow/imagestreams`, {
-      kind: 'ImageStream',
-      apiVersion: 'image.openshift.io/v1',
-      metadata: { name: 'app' },
-      spec: { tags: [{ name: 'stable', from: { kind: 'ImageStreamTag', name: 'latest' } }] },
-    });
-    await trigger('follow', 'stable', 'Deploy', 'app:stable', [{ name: 'hook', url: `${sink.url}/follow`, secret: SECRET }]);
+    await bed.stream('follow/app', { tags: [{ name: 'stable', from: aTag('latest') }] });
+    await trigger('follow', 'stable', 'Deploy', 'app:stable', [{ name: 'hook', url: `${bed.sink.url}/follow`, secret: SECRET }]);
     const made = makeImage('follow');
 
-    await pushImage(product.registry, 'follow/app', 'latest', made);
+    await pushImage(bed.product.registry, 'follow/app', 'latest', made);
 
     expect((await eventually(() => istag('follow', 'app:stable'))).image.metadata.name).toBe(made.digest);
-    await eventually(() => expect(sink.received.filter((r) => r.path === '/follow')).toHaveLength(1));
+    await eventually(() => expect(received('/follow')).toHaveLength(1));
   });
 });
 
 describe('a mapping posted to the API', () => {
   const post = (body: string, type: string) =>
-    api.request('POST', `${GROUP}/namespaces/test/imagestreammappings`, body, { 'content-type': type });
+    bed.api.request('POST', `${GROUP}/namespaces/test/imagestreammappings`, body, { 'content-type': type });
   const json = readFileSync(new URL('./example-imagestreammapping.json', import.meta.url), 'utf8');
   const yaml = readFileSync(new URL('./example-imagestreammapping.yaml', import.meta.url), 'utf8');
 
   it("the documentation's own examples are 404 without the stream, and make the tag with it, as printed", async () => {
     const missing = await post(json, 'application/json');
     expect([missing.status, missing.json.message]).toEqual([404, 'imagestreammappings.image.openshift.io "origin-ruby-sample" not found']);
-    await api.request('POST', `${GROUP}/namespaces/test/imagestreams`, {
-      kind: 'ImageStream',
-      apiVersion: 'image.openshift.io/v1',
-      metadata: { name: 'origin-ruby-sample' },
-    });
+    await bed.stream('test/origin-ruby-sample');
 
     expect((await post(yaml, 'application/yaml')).status).toBe(201);
     const legacy = await istag('test', 'origin-ruby-sample:latest');
@@ -231,18 +201,14 @@ describe('a mapping posted to the API', () => {
     expect((await post(json, 'application/json')).status).toBe(201);
     expect((await post(json, 'application/json')).status).toBe(201);
 
-    const { status } = (await api.request('GET', `${GROUP}/namespaces/test/imagestreams/origin-ruby-sample`)).json;
+    const { status } = (await bed.api.request('GET', `${GROUP}/namespaces/test/imagestreams/origin-ruby-sample`)).json;
     const name = JSON.parse(json).image.metadata.name as string;
     expect(status.tags[0].items[0].image).toBe(name);
     expect(status.tags[0].items.length).toBe(legacy.image.metadata.name === name ? 1 : 2);
   });
 
   it('32 clients that post to one stream and tag at once are all accepted, in one order', async () => {
-    await api.request('POST', `${GROUP}/namespaces/test/imagestreams`, {
-      kind: 'ImageStream',
-      apiVersion: 'image.openshift.io/v1',
-      metadata: { name: 'busy' },
-    });
+    await bed.stream('test/busy');
     const mapping = (n: number) => {
       const digest = `sha256:${n.toString(16).padStart(64, '0')}`;
       return {
@@ -255,30 +221,28 @@ describe('a mapping posted to the API', () => {
     };
 
     const answers = await Promise.all(
-      Array.from({ length: 32 }, (_, n) => api.request('POST', `${GROUP}/namespaces/test/imagestreammappings`, mapping(n + 1))),
+      Array.from({ length: 32 }, (_, n) => bed.api.request('POST', `${GROUP}/namespaces/test/imagestreammappings`, mapping(n + 1))),
     );
 
     expect(answers.map((answer) => answer.status)).toEqual(Array.from({ length: 32 }, () => 201));
-    const { status } = (await api.request('GET', `${GROUP}/namespaces/test/imagestreams/busy`)).json;
+    const { status } = (await bed.api.request('GET', `${GROUP}/namespaces/test/imagestreams/busy`)).json;
     expect(new Set(status.tags[0].items.map((item: { image: string }) => item.image)).size).toBe(32);
   });
 });
 
 describe('stopping and starting again', () => {
   it('Ctrl-C ends everything within 5 s, and the next start finds all of it', async () => {
-    const before = (await api.request('GET', `${GROUP}/namespaces/away/imagestreams/app`)).json;
+    const before = (await bed.api.request('GET', `${GROUP}/namespaces/away/imagestreams/app`)).json;
     const began = performance.now();
-    expect(await product.stop()).toBe(0);
+    expect(await bed.product.stop()).toBe(0);
     expect(performance.now() - began).toBeLessThan(5_000);
 
-    product = await startProduct({ dataDir: product.dataDir });
-    await api.close();
-    api = apiClient(product);
+    await bed.startAgain();
 
-    const after = (await api.request('GET', `${GROUP}/namespaces/away/imagestreams/app`)).json;
+    const after = (await bed.api.request('GET', `${GROUP}/namespaces/away/imagestreams/app`)).json;
     expect(after.status.tags).toEqual(before.status.tags);
-    expect((await api.request('GET', `${TRIGGERS}/namespaces/away/imagetriggers/deploy`)).status).toBe(200);
-    await pushImage(product.registry, 'away/app', 'latest', makeImage('away-5'));
-    await eventually(() => expect(sink.received.filter((r) => r.path === '/away')).toHaveLength(5));
+    expect((await bed.api.request('GET', `${TRIGGERS}/namespaces/away/imagetriggers/deploy`)).status).toBe(200);
+    await pushImage(bed.product.registry, 'away/app', 'latest', makeImage('away-5'));
+    await eventually(() => expect(received('/away')).toHaveLength(5));
   }, 60_000);
 });

@@ -1,46 +1,13 @@
-import { spawn } from 'node:child_process';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { apiClient, type ApiClient } from '@millrace/testing/client';
-import { startProduct, type Product } from '@millrace/testing/product';
+import { describe, expect, it } from 'vitest';
+import { digest, ProductBed } from '@millrace/testing/product-bed';
 import { hasTool } from '@millrace/testing/tools';
 
-const GROUP = '/apis/image.openshift.io/v1';
 const CHANGES = '/apis/control.millrace.dev/v1/namespaces/held/tagchanges';
-const [A, B, C, D] = ['a', 'b', 'c', 'd'].map((letter) => `sha256:${letter.repeat(64)}`) as [string, string, string, string];
 
-let product: Product;
-let api: ApiClient;
-
-beforeAll(async () => {
-  product = await startProduct();
-  api = apiClient(product);
-}, 120_000);
-afterAll(async () => {
-  await api.close();
-  await product.stop();
-  product.remove();
-});
-
-/** Runs kubectl; what it writes to stderr comes after what it writes to stdout. */
-async function kubectl(args: string, input?: object): Promise<string> {
-  const child = spawn('kubectl', ['--kubeconfig', product.kubeconfig, '-n', 'held', ...args.split(' ')], { timeout: 60_000 });
-  const said = { out: '', err: '' };
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (said.out += text));
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (said.err += text));
-  child.stdin.end(input && JSON.stringify(input));
-  await new Promise((resolve) => child.once('close', resolve));
-  return said.out + said.err;
-}
+const bed = new ProductBed();
+const kubectl = bed.kubectl('held');
 const act = (tag: string, name: string, body: object = {}, query = '') =>
   kubectl(`create --raw ${CHANGES}/${tag}/${name}${query} -f -`, body);
-const push = async (stream: string, image: string) => {
-  const body = {
-    metadata: { name: stream },
-    tag: 'latest',
-    image: { metadata: { name: image }, dockerImageReference: `e.io/a/b@${image}` },
-  };
-  return api.request('POST', `${GROUP}/namespaces/held/imagestreammappings`, body);
-};
 const imageOf = (tag: string) => kubectl(`get istag ${tag} -o jsonpath={.image.metadata.name}`);
 const manifest = (name: string, control: object) => ({
   apiVersion: 'image.openshift.io/v1',
@@ -51,20 +18,20 @@ const manifest = (name: string, control: object) => ({
 
 describe.runIf(hasTool('kubectl'))('a tag that holds changes back, with kubectl', () => {
   it('is rolled back with one command, stays there, and shows what waits', async () => {
-    await kubectl('create -f -', { apiVersion: 'image.openshift.io/v1', kind: 'ImageStream', metadata: { name: 'web' } });
-    await push('web', A);
-    await push('web', B);
+    await bed.stream('held/web');
+    await bed.push('held/web:latest', 'a');
+    await bed.push('held/web:latest', 'b');
     await act('web:latest', 'rollback', { reason: 'errors' });
-    await push('web', C);
-    await push('web', D);
+    await bed.push('held/web:latest', 'c');
+    await bed.push('held/web:latest', 'd');
 
-    expect(await imageOf('web:latest')).toBe(A);
+    expect(await imageOf('web:latest')).toBe(digest('a'));
     expect(await kubectl('get tagchanges -A')).toMatch(
       /^NAMESPACE +NAME +DECISION +REASON +PENDING +NEWEST +SINCE +NEXT LOOK\nheld +web:latest +Waiting +Held +2 +sha256:dddddddddddd +\S.* ago *\n$/,
     );
     const described = await kubectl('describe tagchange web:latest');
     expect(described).toMatch(/Reason: +rolled back by \S+ from sha256:b+ to sha256:a+: errors/);
-    expect(described).toContain(C);
+    expect(described).toContain(digest('c'));
     expect(await kubectl('describe is web')).toMatch(/Pending: +2\n/);
   });
 
@@ -72,13 +39,13 @@ describe.runIf(hasTool('kubectl'))('a tag that holds changes back, with kubectl'
     const explanation = {
       apiVersion: 'triggers.millrace.dev/v1',
       kind: 'Explanation',
-      spec: { from: { kind: 'ImageStreamTag', name: 'web:latest' }, image: C },
+      spec: { from: { kind: 'ImageStreamTag', name: 'web:latest' }, image: digest('c') },
     };
 
     expect(JSON.parse(await kubectl('create -f - -o jsonpath={.status.tag}', explanation))).toMatchObject({
       outcome: 'waits',
       reason: 'Held',
-      current: { image: A },
+      current: { image: digest('a') },
       pending: 2,
     });
   });
@@ -86,13 +53,13 @@ describe.runIf(hasTool('kubectl'))('a tag that holds changes back, with kubectl'
   it('is released in a rehearsal, and then once', async () => {
     expect(JSON.parse(await act('web:latest', 'release', {}, '?dryRun=All'))).toMatchObject({
       kind: 'TagRelease',
-      status: { outcome: 'Moved', superseded: 1, current: { image: D } },
+      status: { outcome: 'Moved', superseded: 1, current: { image: digest('d') } },
     });
-    expect(await imageOf('web:latest')).toBe(A);
+    expect(await imageOf('web:latest')).toBe(digest('a'));
 
     await act('web:latest', 'release');
 
-    expect(await imageOf('web:latest')).toBe(D);
+    expect(await imageOf('web:latest')).toBe(digest('d'));
     expect(await kubectl('get tagchanges')).toBe('No resources found in held namespace.\n');
   });
 
@@ -107,9 +74,9 @@ describe.runIf(hasTool('kubectl'))('a tag that holds changes back, with kubectl'
     expect(JSON.parse(await shown('soaked'))).toEqual({ minimumAge: '2h' });
 
     expect(await kubectl('apply --server-side -f -', manifest('owned', control))).toContain('serverside-applied');
-    await push('owned', A);
+    await bed.push('held/owned:latest', 'a');
     await act('owned:latest', 'release', { force: true });
-    await push('owned', B);
+    await bed.push('held/owned:latest', 'b');
     await act('owned:latest', 'release', { force: true });
     await act('owned:latest', 'rollback');
     expect(await kubectl('apply --server-side -f -', manifest('owned', control))).toContain('serverside-applied');
@@ -119,7 +86,7 @@ describe.runIf(hasTool('kubectl'))('a tag that holds changes back, with kubectl'
     });
     expect(await kubectl('apply --server-side -f -', manifest('owned', { minimumAge: '1h' }))).toContain('serverside-applied');
     expect(JSON.parse(await shown('owned'))).not.toHaveProperty('holdOnRollback');
-    expect(await imageOf('owned:latest')).toBe(A);
+    expect(await imageOf('owned:latest')).toBe(digest('a'));
   });
 
   it('is explained, with what is wrong in its place', async () => {

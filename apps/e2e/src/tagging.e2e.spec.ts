@@ -1,52 +1,27 @@
-import { spawn } from 'node:child_process';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { apiClient, type ApiClient } from '@millrace/testing/client';
-import { startProduct, type Product } from '@millrace/testing/product';
+import { describe, expect, it } from 'vitest';
+import { digest, ProductBed } from '@millrace/testing/product-bed';
 import { hasTool } from '@millrace/testing/tools';
 
-const GROUP = '/apis/image.openshift.io/v1';
-const A = `sha256:${'a'.repeat(64)}`;
-const B = `sha256:${'b'.repeat(64)}`;
+const A = digest('a');
+const B = digest('b');
 
-let product: Product;
-let api: ApiClient;
-
-beforeAll(async () => {
-  product = await startProduct();
-  api = apiClient(product);
-}, 120_000);
-afterAll(async () => {
-  await api.close();
-  await product.stop();
-  product.remove();
-});
-
-/** Runs kubectl; what it writes to stderr comes after what it writes to stdout. */
-async function kubectl(args: string, input?: object): Promise<string> {
-  const child = spawn('kubectl', ['--kubeconfig', product.kubeconfig, '-n', 'tags', ...args.split(' ')], { timeout: 60_000 });
-  const said = { out: '', err: '' };
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (said.out += text));
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (said.err += text));
-  child.stdin.end(input && JSON.stringify({ apiVersion: 'image.openshift.io/v1', ...input }));
-  await new Promise((resolve) => child.once('close', resolve));
-  return said.out + said.err;
-}
-const push = async (stream: string, tag: string, image: string) => {
-  const body = { metadata: { name: stream }, tag, image: { metadata: { name: image }, dockerImageReference: `e.io/a/b@${image}` } };
-  expect((await api.request('POST', `${GROUP}/namespaces/tags/imagestreammappings`, body)).status).toBe(201);
-};
+const bed = new ProductBed();
+const kubectl = bed.kubectl('tags');
 const imageOf = (tag: string) => kubectl(`get istag ${tag} -o jsonpath={.image.metadata.name}`);
-const tagged = (name: string, from: object) => ({ kind: 'ImageStreamTag', metadata: { name }, tag: { name: name.split(':')[1], from } });
+const tagged = (name: string, from: object) => ({
+  ...{ apiVersion: 'image.openshift.io/v1', kind: 'ImageStreamTag', metadata: { name } },
+  tag: { name: name.split(':')[1], from },
+});
 
 describe.runIf(hasTool('kubectl'))('tagging with kubectl', () => {
   it('an alias follows its tag, a tag of an image stays, and an older image is tagged to roll back', async () => {
-    await kubectl('create -f -', { kind: 'ImageStream', metadata: { name: 'app' } });
-    await push('app', 'latest', A);
+    await bed.stream('tags/app');
+    await bed.push('tags/app:latest', 'a');
     expect(await kubectl('create -f -', tagged('app:prod', { kind: 'ImageStreamTag', name: 'latest' }))).toBe(
       'imagestreamtag.image.openshift.io/app:prod created\n',
     );
     await kubectl('create -f -', tagged('app:v1', { kind: 'ImageStreamImage', name: `app@${A}` }));
-    await push('app', 'latest', B);
+    await bed.push('tags/app:latest', 'b');
     expect(await imageOf('app:prod')).toBe(B);
     expect(await imageOf('app:v1')).toBe(A);
 

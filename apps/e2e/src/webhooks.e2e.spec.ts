@@ -1,45 +1,23 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { apiClient, type ApiClient } from '@millrace/testing/client';
+import { describe, expect, it } from 'vitest';
 import { eventually } from '@millrace/testing/eventually';
-import { startProduct, type Product } from '@millrace/testing/product';
-import { aWebhookSink, type WebhookSink } from '@millrace/testing/webhook-sink';
+import { aTag, aTrigger } from '@millrace/testing/image-trigger';
+import { ProductBed } from '@millrace/testing/product-bed';
 
-const NAMESPACE = 'shop';
-const STREAMS = `/apis/image.openshift.io/v1/namespaces/${NAMESPACE}`;
-const TRIGGERS = `/apis/triggers.millrace.dev/v1/namespaces/${NAMESPACE}`;
+const SECRETS = '/api/v1/namespaces/shop/secrets';
+const TRIGGERS = '/apis/triggers.millrace.dev/v1/namespaces/shop';
 const DEPLOYMENTS = '/apis/apps/v1/namespaces/cluster/deployments';
-const digest = (letter: string) => `sha256:${letter.repeat(64)}`;
 
-let product: Product;
-let api: ApiClient;
-let sink: WebhookSink;
-
-beforeAll(async () => {
-  [product, sink] = await Promise.all([startProduct(), aWebhookSink()]);
-  api = apiClient(product);
-}, 120_000);
-afterAll(async () => {
-  await api.close();
-  await product.stop();
-  await sink.close();
-  product.remove();
-});
+const bed = new ProductBed();
 
 async function done(method: string, path: string, body?: unknown, headers?: Record<string, string>) {
-  const answer = await api.request(method, path, body, headers);
+  const answer = await bed.api.request(method, path, body, headers);
   expect(answer.status, answer.text).toBeLessThan(300);
   return answer.json;
 }
-async function push(stream: string, letter: string): Promise<string> {
-  const image = { metadata: { name: digest(letter) }, dockerImageReference: `e.io/shop/${stream}@${digest(letter)}` };
-  await done('POST', `${STREAMS}/imagestreammappings`, { metadata: { name: stream }, tag: 'latest', image });
-  return image.dockerImageReference;
-}
+const push = (stream: string, letter: string) => bed.push(`shop/${stream}:latest`, letter);
 const secret = (name: string, stringData: Record<string, string>) => ({ kind: 'Secret', apiVersion: 'v1', metadata: { name }, stringData });
-const trigger = (name: string, stream: string, webhook: object) => ({
-  ...{ apiVersion: 'triggers.millrace.dev/v1', kind: 'ImageTrigger', metadata: { name } },
-  spec: { kind: 'Deploy', from: { kind: 'ImageStreamTag', name: `${stream}:latest` }, webhooks: [{ name: 'hook', ...webhook }] },
-});
+const trigger = (name: string, stream: string, webhook: object) =>
+  aTrigger(name, { from: aTag(`${stream}:latest`), webhooks: [{ name: 'hook', ...webhook }] });
 const deliveries = async (name: string) => (await done('GET', `${TRIGGERS}/deliveries?labelSelector=trigger%3D${name}`)).items;
 
 describe('a workload in a cluster', () => {
@@ -61,7 +39,7 @@ describe('a workload in a cluster', () => {
   };
   const kubernetes = (more: object = {}) => ({
     ...{
-      server: product.api,
+      server: bed.product.api,
       caFrom: { secretKeyRef: { name: 'cluster', key: 'ca.crt' } },
       tokenFrom: { secretKeyRef: { name: 'cluster', key: 'token' } },
     },
@@ -73,8 +51,8 @@ describe('a workload in a cluster', () => {
 
   it('is left alone while another owns the image, and the delivery says who and what to do', async () => {
     await done('POST', DEPLOYMENTS, deployment);
-    await done('POST', `${STREAMS}/imagestreams`, { metadata: { name: 'web' } });
-    await done('POST', `/api/v1/namespaces/${NAMESPACE}/secrets`, secret('cluster', { token: product.token, 'ca.crt': product.ca }));
+    await bed.stream('shop/web');
+    await done('POST', SECRETS, secret('cluster', { token: bed.product.token, 'ca.crt': bed.product.ca }));
     await done('POST', `${TRIGGERS}/imagetriggers`, trigger('web', 'web', { kubernetes: kubernetes() }));
     await push('web', 'a');
 
@@ -114,7 +92,7 @@ describe('a workload in a cluster', () => {
   });
 
   it('that is not there is not made', async () => {
-    await done('POST', `${STREAMS}/imagestreams`, { metadata: { name: 'none' } });
+    await bed.stream('shop/none');
     const object = { apiVersion: 'apps/v1', kind: 'Deployment', namespace: 'cluster', name: 'none' };
     await done('POST', `${TRIGGERS}/imagetriggers`, trigger('none', 'none', { kubernetes: kubernetes({ object }) }));
     await push('none', 'a');
@@ -123,34 +101,34 @@ describe('a workload in a cluster', () => {
       async () => expect((await deliveries('none'))[0].status.lastAttempt.error).toContain('there is no such object'),
       20_000,
     );
-    expect((await api.request('GET', `${DEPLOYMENTS}/none`)).status).toBe(404);
+    expect((await bed.api.request('GET', `${DEPLOYMENTS}/none`)).status).toBe(404);
   });
 });
 
 describe('a preset with a token in a Secret', () => {
   it('uses what the Secret holds now, and shows it nowhere', async () => {
-    sink.answer = () => ({ status: 202 });
-    await done('POST', `${STREAMS}/imagestreams`, { metadata: { name: 'build' } });
-    await done('POST', `/api/v1/namespaces/${NAMESPACE}/secrets`, secret('tekton', { token: 'first-hmac-token' }));
+    bed.sink.answer = () => ({ status: 202 });
+    await bed.stream('shop/build');
+    await done('POST', SECRETS, secret('tekton', { token: 'first-hmac-token' }));
     const parametersFrom = { token: { secretKeyRef: { name: 'tekton', key: 'token' } } };
     await done(
       'POST',
       `${TRIGGERS}/imagetriggers`,
-      trigger('build', 'build', { preset: 'tekton-eventlistener', parameters: { server: sink.url }, parametersFrom }),
+      trigger('build', 'build', { preset: 'tekton-eventlistener', parameters: { server: bed.sink.url }, parametersFrom }),
     );
     await push('build', 'a');
-    await eventually(() => expect(sink.received).toHaveLength(1), 20_000);
+    await eventually(() => expect(bed.sink.received).toHaveLength(1), 20_000);
 
-    await done('PUT', `/api/v1/namespaces/${NAMESPACE}/secrets/tekton`, secret('tekton', { token: 'second-hmac-token' }));
+    await done('PUT', `${SECRETS}/tekton`, secret('tekton', { token: 'second-hmac-token' }));
     await push('build', 'b');
-    await eventually(() => expect(sink.received).toHaveLength(2), 20_000);
+    await eventually(() => expect(bed.sink.received).toHaveLength(2), 20_000);
 
     const { createHmac } = await import('node:crypto');
     for (const [i, token] of ['first-hmac-token', 'second-hmac-token'].entries()) {
-      const { headers, body } = sink.received[i] as (typeof sink.received)[0];
+      const { headers, body } = bed.sink.received[i] as (typeof bed.sink.received)[0];
       expect(headers['x-hub-signature-256']).toBe(`sha256=${createHmac('sha256', token).update(body).digest('hex')}`);
     }
-    const shown = [await done('GET', `${TRIGGERS}/imagetriggers/build`), await deliveries('build'), product.output()];
+    const shown = [await done('GET', `${TRIGGERS}/imagetriggers/build`), await deliveries('build'), bed.product.output()];
     for (const one of shown) expect(JSON.stringify(one)).not.toContain('hmac-token');
   });
 

@@ -1,44 +1,11 @@
-import { spawn } from 'node:child_process';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { apiClient, type ApiClient } from '@millrace/testing/client';
+import { describe, expect, it } from 'vitest';
 import { eventually } from '@millrace/testing/eventually';
-import { startProduct, type Product } from '@millrace/testing/product';
+import { digest, ProductBed } from '@millrace/testing/product-bed';
 import { hasTool } from '@millrace/testing/tools';
 
-const STREAMS = '/apis/image.openshift.io/v1/namespaces/team';
-const digest = (letter: string) => `sha256:${letter.repeat(64)}`;
-
-let product: Product;
-let api: ApiClient;
-
-beforeAll(async () => {
-  product = await startProduct();
-  api = apiClient(product);
-}, 120_000);
-afterAll(async () => {
-  await api.close();
-  await product.stop();
-  product.remove();
-});
-
-/** Runs kubectl; what it writes to stderr comes after what it writes to stdout. */
-async function kubectl(args: string, input?: object): Promise<string> {
-  const child = spawn('kubectl', ['--kubeconfig', product.kubeconfig, '-n', 'team', ...args.split(' ')], { timeout: 60_000 });
-  const said = { out: '', err: '' };
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (said.out += text));
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (said.err += text));
-  child.stdin.end(input && JSON.stringify(input));
-  await new Promise((resolve) => child.once('close', resolve));
-  return said.out + said.err;
-}
-
-async function push(letter: string): Promise<string> {
-  const image = { metadata: { name: digest(letter) }, dockerImageReference: `e.io/team/app@${digest(letter)}` };
-  const { status } = await api.request('POST', `${STREAMS}/imagestreammappings`, { metadata: { name: 'app' }, tag: 'latest', image });
-  expect(status).toBe(201);
-  return image.dockerImageReference;
-}
-
+const bed = new ProductBed();
+const kubectl = bed.kubectl('team');
+const push = (letter: string) => bed.push('team/app:latest', letter);
 const triggers = (fieldPath: string) => JSON.stringify([{ from: { kind: 'ImageStreamTag', name: 'app:latest' }, fieldPath }]);
 const manifest = (annotation: string) => ({
   apiVersion: 'apps/v1',
@@ -63,7 +30,7 @@ const images = () => kubectl('get deploy web -o jsonpath={.spec.template.spec.co
 
 describe.runIf(hasTool('kubectl'))('a Deployment that follows a tag', () => {
   it('is applied as it is, gets the image of each push, and shows it', async () => {
-    await api.request('POST', `${STREAMS}/imagestreams`, { metadata: { name: 'app' } });
+    await bed.stream('team/app');
     const first = await push('a');
 
     expect(await kubectl('apply -f -', manifest(triggers(BY_NAME)))).toBe('deployment.apps/web created\n');
@@ -92,7 +59,7 @@ describe.runIf(hasTool('kubectl'))('a Deployment that follows a tag', () => {
 
     expect(await kubectl(`patch is app -p ${local}`)).toContain('patched');
 
-    await eventually(async () => expect(await images()).toBe(`${product.registry}/team/app@${digest('b')} e.io/log:1`), 20_000);
+    await eventually(async () => expect(await images()).toBe(`${bed.product.registry}/team/app@${digest('b')} e.io/log:1`), 20_000);
   });
 
   it('whose annotation is wrong is taken with a warning, and says so afterwards', async () => {
@@ -130,7 +97,7 @@ describe.runIf(hasTool('kubectl'))('a BuildConfig', () => {
     );
     expect(await kubectl('get bc')).toMatch(/^b +Docker +2$/m);
     const request = { kind: 'BuildRequest', apiVersion: 'build.openshift.io/v1', metadata: { name: 'b' } };
-    const started = await api.request('POST', '/apis/build.openshift.io/v1/namespaces/team/buildconfigs/b/instantiate', request);
+    const started = await bed.api.request('POST', '/apis/build.openshift.io/v1/namespaces/team/buildconfigs/b/instantiate', request);
     expect(started).toMatchObject({ status: 201, json: { kind: 'Build', metadata: { name: 'b-3' }, status: { phase: 'New' } } });
 
     await kubectl('delete ns team');
