@@ -85,9 +85,9 @@ it.each([
   const url = await receiver();
   await bed.trigger([bed.hook({ url, timeoutSeconds: 1 })], 'bad');
   await bed.trigger([bed.hook({ url: other.url })], 'good', 'other');
-  await bed.push(3);
+  await bed.pushTimes(3);
   const pushed = Date.now();
-  await bed.push(1, 'other');
+  await bed.push('other:latest');
   await eventually(() => expect(other.received).toHaveLength(1));
 
   expect((other.received[0]?.at ?? 0) - pushed).toBeLessThan(500);

@@ -1,65 +1,16 @@
 import { spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { DeployTriggered } from '@millrace/contracts/events';
-import { TriggerObjects, type ObjectAnswer, type ObjectQuestion } from '@millrace/contracts/requests';
+import { describe, expect, it } from 'vitest';
 import { Clock } from '@millrace/platform/clock';
-import { Store } from '@millrace/platform/store';
+import { aUser, DispatcherBed } from '@millrace/testing/dispatcher-bed';
 import { eventually } from '@millrace/testing/eventually';
+import { aTag, aTrigger } from '@millrace/testing/image-trigger';
 import { nodeEnvironment, nodeFlags } from '@millrace/testing/product';
-import { aDatabase, aNatsServer } from '@millrace/testing/servers';
-import { aPeer, aService, type StartedService } from '@millrace/testing/service';
-import { TagMoves } from '@millrace/testing/tag-moves';
 import { DueChanges } from './due-changes.ts';
 import { service } from './main.ts';
 import { database } from './tables.ts';
 
-const SECRETS_KEY = randomBytes(32).toString('base64');
 const MINUTE = 60_000;
-
-let nats: Awaited<ReturnType<typeof aNatsServer>>;
-let server: Awaited<ReturnType<typeof aDatabase>>;
-let peer: Awaited<ReturnType<typeof aPeer>>;
-let dispatcher: StartedService;
-let store: Store;
-let tags: TagMoves;
-let deploys: ReturnType<typeof heardDeploys>;
-let namespace: string;
-let count = 0;
-/** What time it is for every instance. */
-let now: number;
-
-const heardDeploys = () => peer.hear(DeployTriggered);
-const env = () => ({ DATABASE_URL: server.url, NATS_URL: nats.url, SECRETS_KEY });
-
-async function start(): Promise<StartedService> {
-  const started = await aService(service as never, env());
-  started.app.get(Clock).now = () => new Date(now);
-  return started;
-}
-
-beforeAll(async () => {
-  now = Date.now();
-  [nats, server] = await Promise.all([aNatsServer(), aDatabase()]);
-  dispatcher = await start();
-  peer = await aPeer(nats.url);
-  tags = new TagMoves(peer);
-  tags.serve();
-  deploys = heardDeploys();
-  store = new Store({ ...database, url: server.url, poolSize: 2 });
-  await store.open();
-});
-
-afterAll(async () => {
-  await dispatcher.stop();
-  await Promise.all([peer.close(), store.close()]);
-  await Promise.all([nats.stop(), server.drop()]);
-});
-
-beforeEach(() => {
-  namespace = `ns-${++count}`;
-});
 
 interface Answered {
   code: number;
@@ -91,61 +42,35 @@ interface Answered {
   };
 }
 
-async function ask(question: Record<string, unknown>, user = 'ada'): Promise<Answered> {
-  const who = { name: user, groups: ['system:masters'] };
-  const addressed = { resource: 'imagetriggers', namespace, ...question };
-  const asked = question['verb'] === 'get' ? addressed : { dryRun: false, user: who, ...addressed };
-  const answer: ObjectAnswer = await peer.ask(TriggerObjects, asked as ObjectQuestion);
-  return (answer.kind === 'refused' ? { code: answer.status.code, object: answer.status } : answer) as unknown as Answered;
-}
-
-const manifest = (name: string, spec: Record<string, unknown>) => ({
-  metadata: { name },
-  spec: { kind: 'Deploy', from: { kind: 'ImageStreamTag', name: 'web:latest' }, ...spec },
-});
-async function create(name: string, spec: Record<string, unknown> = {}): Promise<Answered> {
-  const made = await ask({ verb: 'create', object: manifest(name, spec) });
-  expect(made.code, JSON.stringify(made.object)).toBe(201);
-  return made;
-}
-const get = async (name = 'deploy') => (await ask({ verb: 'get', name })).object;
+const bed = new DispatcherBed<Answered>(service as never, database, { keepsTime: true });
+const create = (name: string, spec: object = {}) => bed.create(aTrigger(name, spec));
+const get = async (name = 'deploy') => (await bed.ask({ verb: 'get', name })).object;
 const statusOf = async (name = 'deploy') => (await get(name)).status;
 async function change(spec: Record<string, unknown>, name = 'deploy'): Promise<Answered> {
   const before = await get(name);
-  return ask({ verb: 'update', name, object: { ...before, spec: { ...before.spec, ...spec } } });
+  return bed.ask({ verb: 'update', name, object: { ...before, spec: { ...before.spec, ...spec } } });
 }
 const act = (subresource: string, object: Record<string, unknown> = {}, { user = 'ada', dryRun = false, name = 'deploy' } = {}) =>
-  ask({ verb: 'create', name, subresource, object, dryRun }, user);
+  bed.ask({ verb: 'create', name, subresource, object, dryRun, user: aUser(user) });
 const approve = (generation: number, user: string, verdict = 'Approve') => act('approve', { verdict, generation }, { user });
 
-const eventsOf = (name = 'deploy') =>
-  deploys.filter(({ data }) => data.trigger.namespace === namespace && data.trigger.name === name).map(({ data }) => data);
-const fired = (name = 'deploy') => eventsOf(name).map(({ generation }) => generation);
-const push = () => tags.push(`${namespace}/web:latest`);
-/** Resolves when every move told so far has been acted on: a move of another tag that came after them has fired. */
-async function actedOn(): Promise<void> {
-  const name = `fence-${randomBytes(4).toString('hex')}`;
-  await create(name, { from: { kind: 'ImageStreamTag', name: `${name}:latest` } });
-  await tags.push(`${namespace}/${name}:latest`);
-  await eventually(() => expect(fired(name)).toEqual([1]));
-  // What many follow is brought to them in parts, beside the others.
-  await eventually(async () => expect(await store.query('SELECT 1 FROM fan_out')).toEqual([]));
-}
+const eventsOf = (name = 'deploy') => bed.eventsOf(name);
+const fired = (name = 'deploy') => bed.fired(name);
 async function pushes(times: number): Promise<void> {
-  for (let n = 0; n < times; n++) await push();
-  await actedOn();
+  await bed.pushTimes(times);
+  await bed.actedOn();
 }
 /** Everything that is due now has been decided about, by whichever instance. */
 async function decided(): Promise<void> {
   await eventually(async () => {
-    await dispatcher.app.get(DueChanges).decideDue();
-    const due = await store.query('SELECT 1 FROM trigger WHERE look_at <= $1 OR look_at > $2', [
-      new Date(now),
-      new Date(now + 60 * MINUTE),
+    await bed.dispatcher.app.get(DueChanges).decideDue();
+    const due = await bed.store.query('SELECT 1 FROM trigger WHERE look_at <= $1 OR look_at > $2', [
+      new Date(bed.now),
+      new Date(bed.now + 60 * MINUTE),
     ]);
     expect(due).toEqual([]);
   });
-  await actedOn();
+  await bed.actedOn();
 }
 const blockers = async (name = 'deploy') => (await statusOf(name)).pending?.blockers.map(({ reason }) => reason) ?? [];
 const decisions = async (name = 'deploy') =>
@@ -155,8 +80,8 @@ describe('a rollback that holds', () => {
   it('sticks over pushes and a restart, shows what a release would do, and then fires once: the newest', async () => {
     await create('deploy', { hold: { reason: 'back to what worked' } });
     await pushes(20);
-    await dispatcher.stop();
-    dispatcher = await start();
+    await bed.dispatcher.stop();
+    bed.dispatcher = await bed.start();
     await pushes(1);
     expect(fired()).toEqual([]);
     expect(await statusOf()).toMatchObject({
@@ -181,7 +106,7 @@ describe('a rollback that holds', () => {
     expect(rehearsed.object.status.between).toHaveLength(20);
     expect((await get()).spec['hold']).toEqual({ reason: 'back to what worked' });
     const done = await act('release', { comment: 'fixed' });
-    await actedOn();
+    await bed.actedOn();
 
     expect(done.object).toMatchObject({ user: 'ada', status: { decision: 'Fired', generation: 21 } });
     expect(fired()).toEqual([21]);
@@ -205,23 +130,23 @@ describe('a rollback that holds', () => {
     await pushes(3);
 
     const changed = await change({ hold: null });
-    await actedOn();
+    await bed.actedOn();
 
     expect(changed.object.status).toMatchObject({ phase: 'Active', lastTriggered: { generation: 3 } });
     expect(fired()).toEqual([3]);
   });
 
   it('ends at its time, also where nothing waits', async () => {
-    const until = new Date(now + 90 * MINUTE).toISOString();
+    const until = new Date(bed.now + 90 * MINUTE).toISOString();
     await create('deploy', { hold: { until } });
-    await create('idle', { hold: { until }, from: { kind: 'ImageStreamTag', name: 'idle:latest' } });
+    await create('idle', { hold: { until }, from: aTag('idle:latest') });
     await pushes(2);
-    now += 89 * MINUTE;
+    bed.now += 89 * MINUTE;
     await decided();
     expect(fired()).toEqual([]);
     expect((await statusOf('idle')).phase).toBe('Held');
 
-    now += MINUTE;
+    bed.now += MINUTE;
     await decided();
 
     expect(fired()).toEqual([2]);
@@ -229,12 +154,12 @@ describe('a rollback that holds', () => {
   });
 
   it('is begun with by a trigger that would fire when it is made', async () => {
-    tags.make(`${namespace}/web:latest`, { generation: 5 });
+    bed.tags.make(`${bed.namespace}/web:latest`, { generation: 5 });
     const made = await create('deploy', { hold: {}, fireOnCreate: true });
     expect(made.object.status.pending).toMatchObject({ generation: 5, count: 1 });
 
     await act('release');
-    await actedOn();
+    await bed.actedOn();
 
     expect(fired()).toEqual([5]);
     expect(eventsOf()[0]?.missed).toBeUndefined();
@@ -248,7 +173,7 @@ describe('a burst', () => {
     expect(fired()).toEqual([]);
     expect(await blockers()).toEqual(['Coalescing']);
 
-    now += 30_000;
+    bed.now += 30_000;
     await decided();
 
     expect(fired()).toEqual([50]);
@@ -257,15 +182,15 @@ describe('a burst', () => {
   });
 
   it('fires on time by the clock of the machine too', async () => {
-    const real = dispatcher.app.get(Clock);
+    const real = bed.dispatcher.app.get(Clock);
     real.now = () => new Date();
     await create('deploy', { coalesce: '1s' });
     const began = Date.now();
-    await push();
-    await push();
+    await bed.push();
+    await bed.push();
 
     await eventually(() => expect(fired()).toEqual([2]));
-    real.now = () => new Date(now);
+    real.now = () => new Date(bed.now);
 
     expect(Date.now() - began).toBeGreaterThanOrEqual(1_000);
     expect(Date.now() - began).toBeLessThan(3_000);
@@ -278,7 +203,7 @@ describe('a storm', () => {
     await pushes(100);
     expect(fired()).toEqual(Array.from({ length: 20 }, (_, i) => i + 1));
     expect(await statusOf()).toMatchObject({ phase: 'Stopped', pending: { generation: 100, count: 80, blockers: [{ reason: 'Storm' }] } });
-    now += 48 * 60 * MINUTE;
+    bed.now += 48 * 60 * MINUTE;
     await decided();
     expect(fired()).toHaveLength(20);
 
@@ -294,14 +219,14 @@ describe('a minimum age', () => {
   it('skips what is replaced while it is young', async () => {
     await create('deploy', { minimumAge: '2h' });
     await pushes(1);
-    now += 119 * MINUTE;
+    bed.now += 119 * MINUTE;
     await pushes(1);
-    now += 60 * MINUTE;
+    bed.now += 60 * MINUTE;
     await decided();
     expect(fired()).toEqual([]);
-    expect((await statusOf()).pending).toMatchObject({ generation: 2, lookAt: new Date(now + 60 * MINUTE).toISOString() });
+    expect((await statusOf()).pending).toMatchObject({ generation: 2, lookAt: new Date(bed.now + 60 * MINUTE).toISOString() });
 
-    now += 60 * MINUTE;
+    bed.now += 60 * MINUTE;
     await decided();
 
     expect(fired()).toEqual([2]);
@@ -313,12 +238,12 @@ describe('a minimum age', () => {
     await pushes(1);
     const { resourceVersion } = (await get()).metadata;
     for (let hours = 1; hours < 5; hours++) {
-      now += 60 * MINUTE;
+      bed.now += 60 * MINUTE;
       await decided();
     }
 
     expect((await get()).metadata['resourceVersion']).toBe(resourceVersion);
-    now += 60 * MINUTE;
+    bed.now += 60 * MINUTE;
     await decided();
     expect(fired()).toEqual([1]);
   });
@@ -329,7 +254,7 @@ describe('a minimum age', () => {
     expect((await act('release')).object.status).toMatchObject({ ended: [], decision: 'Waiting', pending: { generation: 1 } });
 
     const forced = await act('release', { force: true, comment: 'CVE' }, { user: 'eve' });
-    await actedOn();
+    await bed.actedOn();
 
     expect(forced.object.status.decision).toBe('Fired');
     expect(fired()).toEqual([1]);
@@ -341,22 +266,22 @@ describe('a minimum age', () => {
   it('neither fires early nor is forgotten when the clock is set back, and fires once when it is set forward', async () => {
     await create('deploy', { minimumAge: '2h' });
     await create('burst', { coalesce: '30s' });
-    const before = now;
-    now += 365 * 24 * 60 * MINUTE;
+    const before = bed.now;
+    bed.now += 365 * 24 * 60 * MINUTE;
     await pushes(3);
-    now = before;
+    bed.now = before;
     await decided();
     expect([...fired(), ...fired('burst')]).toEqual([]);
-    expect((await statusOf()).pending).toMatchObject({ since: new Date(now).toISOString() });
+    expect((await statusOf()).pending).toMatchObject({ since: new Date(bed.now).toISOString() });
 
-    now += 31_000;
+    bed.now += 31_000;
     await decided();
     expect(fired('burst')).toEqual([3]);
-    now += 120 * MINUTE;
+    bed.now += 120 * MINUTE;
     await decided();
     expect(fired()).toEqual([3]);
     await pushes(2);
-    now += 30 * 24 * 60 * MINUTE;
+    bed.now += 30 * 24 * 60 * MINUTE;
     await decided();
     await decided();
 
@@ -367,17 +292,17 @@ describe('a minimum age', () => {
 
 describe('windows', () => {
   it('hold the newest until one opens', async () => {
-    now = Date.parse('2027-03-05T17:30:00Z');
+    bed.now = Date.parse('2027-03-05T17:30:00Z');
     await create('deploy', { windows: [{ schedule: '0 9 * * 1-5', timeZone: 'Europe/Berlin', duration: '8h' }] });
     await pushes(2);
     expect((await statusOf()).pending).toMatchObject({ blockers: [{ reason: 'OutsideWindow' }], lookAt: '2027-03-08T08:00:00.000Z' });
-    while (now < Date.parse('2027-03-08T07:59:59Z')) {
-      now = Math.min(now + 7 * 60 * MINUTE, Date.parse('2027-03-08T07:59:59Z'));
+    while (bed.now < Date.parse('2027-03-08T07:59:59Z')) {
+      bed.now = Math.min(bed.now + 7 * 60 * MINUTE, Date.parse('2027-03-08T07:59:59Z'));
       await decided();
     }
     expect(fired()).toEqual([]);
 
-    now += 1_000;
+    bed.now += 1_000;
     await decided();
     await pushes(1);
 
@@ -400,7 +325,7 @@ describe('approval', () => {
     const rehearsed = await act('approve', { verdict: 'Approve', generation: 1 }, { user: 'bob', dryRun: true });
     expect(rehearsed.object.status.decision).toBe('Fired');
     await approve(1, 'bob');
-    await actedOn();
+    await bed.actedOn();
 
     expect(fired()).toEqual([1]);
     expect(eventsOf()[0]?.waited?.approvedBy).toEqual(['ann', 'bob']);
@@ -470,14 +395,14 @@ describe('approval', () => {
     const rejected = await approve(1, 'eve', 'Reject');
     expect(rejected.object.status).toMatchObject({ decision: 'Rejected', reason: 'eve rejected it' });
     await pushes(1);
-    now += 60 * MINUTE;
+    bed.now += 60 * MINUTE;
     await decided();
     expect(await decisions()).toEqual(['2 Expired', '1 Rejected']);
     expect(await approve(2, 'ann')).toMatchObject({ code: 409 });
 
     await pushes(1);
     await approve(3, 'ann');
-    await actedOn();
+    await bed.actedOn();
 
     expect(fired()).toEqual([3]);
     expect(eventsOf()[0]?.missed).toEqual({ first: 1, last: 2 });
@@ -489,7 +414,7 @@ describe('approval', () => {
     await approve(1, 'ann');
 
     await change({ approval: { required: 1 } });
-    await actedOn();
+    await bed.actedOn();
 
     expect(fired()).toEqual([1]);
   });
@@ -499,8 +424,8 @@ describe('a denied image', () => {
   it('is written down and never fires, also when its fact is told again after it is allowed', async () => {
     await create('deploy', { deny: [{ image: `sha256:${'2'.padStart(64, '0')}`, reason: 'CVE-2026-1' }] });
     await pushes(1);
-    const denied = await push();
-    await actedOn();
+    const denied = await bed.push();
+    await bed.actedOn();
     expect((await statusOf()).decisions?.[0]).toMatchObject({
       generation: 2,
       decision: 'Denied',
@@ -508,7 +433,7 @@ describe('a denied image', () => {
     });
 
     await change({ deny: [] });
-    await tags.tell(denied);
+    await bed.tags.tell(denied);
     await pushes(1);
 
     expect(fired()).toEqual([1, 3]);
@@ -527,10 +452,10 @@ describe('a dry run', () => {
     expect((await statusOf()).phase).toBe('DryRun');
     await pushes(1);
     expect((await statusOf()).phase).toBe('Stopped');
-    expect(await store.query('SELECT 1 FROM firing WHERE namespace = $1 AND stream = $2', [namespace, 'web'])).toEqual([]);
+    expect(await bed.store.query('SELECT 1 FROM firing WHERE namespace = $1 AND stream = $2', [bed.namespace, 'web'])).toEqual([]);
 
     await change({ dryRun: false });
-    await actedOn();
+    await bed.actedOn();
 
     // What was rehearsed does not count.
     expect(fired()).toEqual([3]);
@@ -539,13 +464,13 @@ describe('a dry run', () => {
 
 describe('several instances', () => {
   it('decide about what is due once, whichever of them does', async () => {
-    const other = await start();
+    const other = await bed.start();
     try {
       const names = Array.from({ length: 250 }, (_, i) => `t-${i}`);
       for (const name of names) await create(name, { coalesce: '30s' });
       await pushes(2);
-      now += 30_000;
-      const [one, two] = [dispatcher.app.get(DueChanges), other.app.get(DueChanges)];
+      bed.now += 30_000;
+      const [one, two] = [bed.dispatcher.app.get(DueChanges), other.app.get(DueChanges)];
       await Promise.all([one.decideDue(), two.decideDue(), one.decideDue(), two.decideDue()]);
       await decided();
 
@@ -559,18 +484,23 @@ describe('several instances', () => {
     const names = Array.from({ length: 300 }, (_, i) => `k-${i}`);
     for (const name of names) await create(name, { coalesce: '1s' });
     await pushes(3);
-    await dispatcher.stop();
+    await bed.dispatcher.stop();
     // By its own clock everything has been due for long.
-    await store.query("UPDATE trigger SET look_at = now() - interval '1 hour' WHERE namespace = $1 AND look_at IS NOT NULL", [namespace]);
-    await store.query(
+    await bed.store.query("UPDATE trigger SET look_at = now() - interval '1 hour' WHERE namespace = $1 AND look_at IS NOT NULL", [
+      bed.namespace,
+    ]);
+    await bed.store.query(
       `UPDATE trigger SET control = jsonb_set(control, '{pending,first,since}', '"2026-01-01T00:00:00.000Z"') WHERE namespace = $1 AND control ? 'pending'`,
-      [namespace],
+      [bed.namespace],
     );
     const millrace = fileURLToPath(new URL('../../../dist/millrace.js', import.meta.url));
-    const running = { ...nodeEnvironment, ...env(), PATH: process.env['PATH'] ?? '', HTTP_PORT: '0', LOG_LEVEL: 'error' };
+    const running = { ...nodeEnvironment, ...bed.env, PATH: process.env['PATH'] ?? '', HTTP_PORT: '0', LOG_LEVEL: 'error' };
     const firings = async () =>
-      (await store.query("SELECT 1 FROM trigger WHERE namespace = $1 AND name LIKE 'k-%' AND last_triggered IS NOT NULL", [namespace]))
-        .length;
+      (
+        await bed.store.query("SELECT 1 FROM trigger WHERE namespace = $1 AND name LIKE 'k-%' AND last_triggered IS NOT NULL", [
+          bed.namespace,
+        ])
+      ).length;
     for (let kills = 0; kills < 2; kills++) {
       const child = spawn(process.execPath, [...nodeFlags, millrace, 'trigger-dispatcher'], { env: running, stdio: 'ignore' });
       const gone = new Promise((resolve) => child.once('exit', resolve));
@@ -579,11 +509,11 @@ describe('several instances', () => {
       child.kill('SIGKILL');
       await gone;
     }
-    dispatcher = await start();
-    dispatcher.app.get(Clock).now = () => new Date();
+    bed.dispatcher = await bed.start();
+    bed.dispatcher.app.get(Clock).now = () => new Date();
     await eventually(async () => expect(await firings()).toBe(300), 20_000);
-    dispatcher.app.get(Clock).now = () => new Date(now);
-    await actedOn();
+    bed.dispatcher.app.get(Clock).now = () => new Date(bed.now);
+    await bed.actedOn();
 
     await eventually(() => {
       for (const name of names) expect([...new Set(fired(name))]).toEqual([3]);
@@ -594,15 +524,15 @@ describe('several instances', () => {
     await create('deploy', { paused: true });
     await pushes(2);
     // The program before this one knows `held` and no more.
-    await store.query('UPDATE trigger SET control = NULL WHERE namespace = $1 AND name = $2', [namespace, 'deploy']);
+    await bed.store.query('UPDATE trigger SET control = NULL WHERE namespace = $1 AND name = $2', [bed.namespace, 'deploy']);
     expect((await statusOf()).pending).toMatchObject({ generation: 2, count: 1 });
     await change({ paused: false });
-    await actedOn();
+    await bed.actedOn();
     expect(fired()).toEqual([2]);
 
     await change({ paused: true });
     await pushes(1);
-    await store.query('UPDATE trigger SET held = NULL WHERE namespace = $1 AND name = $2', [namespace, 'deploy']);
+    await bed.store.query('UPDATE trigger SET held = NULL WHERE namespace = $1 AND name = $2', [bed.namespace, 'deploy']);
     expect((await statusOf()).pending).toBeUndefined();
   });
 });
@@ -628,9 +558,9 @@ describe('the fields', () => {
   });
 
   it('that are wrong are refused with what, where and what to do', async () => {
-    const refused = await ask({
+    const refused = await bed.ask({
       verb: 'create',
-      object: manifest('deploy', {
+      object: aTrigger('deploy', {
         minimumAge: 'a day',
         windows: [
           { schedule: '0 25 * * *', duration: '8h' },
@@ -650,7 +580,7 @@ describe('the fields', () => {
       'spec.storm.within',
     ]);
     expect(causes[2]?.message).toContain('"Mars/Olympus" is no time zone');
-    expect((await ask({ verb: 'create', object: manifest('deploy', { hold: { until: 'tomorrow' } }) })).object.message).toContain(
+    expect((await bed.ask({ verb: 'create', object: aTrigger('deploy', { hold: { until: 'tomorrow' } }) })).object.message).toContain(
       'spec.hold.until: must be a time such as',
     );
   });

@@ -25,7 +25,7 @@ describe('an endpoint that keeps failing', () => {
   it('is left alone but for probes, with the oldest delivery; its trigger says so', async () => {
     await bed.trigger([bed.hook()]);
     const calls = await openCircuit();
-    await bed.push(4);
+    await bed.pushTimes(4);
     await eventually(async () => expect(await bed.list()).toHaveLength(5));
 
     await bed.hurry();
@@ -42,7 +42,7 @@ describe('an endpoint that keeps failing', () => {
   it('gets everything in order once it is back', async () => {
     await bed.trigger([bed.hook()]);
     await openCircuit();
-    await bed.push(30);
+    await bed.pushTimes(30);
     await eventually(async () => expect(await bed.list()).toHaveLength(31));
     bed.sink.answer = () => ({ status: 204 });
 
@@ -60,7 +60,7 @@ describe('an endpoint that keeps failing', () => {
     const port = Number(new URL(bed.sink.url).port);
     await bed.sink.close();
     await bed.trigger([bed.hook()]);
-    await bed.push(3);
+    await bed.pushTimes(3);
     await eventually(async () => {
       await bed.hurry();
       expect((await bed.webhook()).state).toBe('Failing');
@@ -94,7 +94,7 @@ describe('an endpoint that keeps failing', () => {
   it('does not concern another one of the same host', async () => {
     bed.sink.answer = ({ path }) => ({ status: path === '/bad' ? 503 : 204 });
     await bed.trigger([bed.hook({ name: 'bad', url: `${bed.sink.url}/bad` }), bed.hook({ name: 'good', url: `${bed.sink.url}/good` })]);
-    await bed.push(8);
+    await bed.pushTimes(8);
 
     await eventually(async () => expect(await bed.list('webhook=good,state=delivered')).toHaveLength(8));
   });
@@ -131,7 +131,7 @@ describe('an endpoint that fails for days', () => {
     const told = bed.peer.hear(WebhookDisabled);
     await disabled();
     const calls = bed.sink.received.length;
-    await bed.push(2);
+    await bed.pushTimes(2);
 
     await eventually(async () => expect(await bed.list('state=parked')).toHaveLength(3));
     expect(bed.sink.received.length).toBe(calls);
@@ -150,7 +150,7 @@ describe('an endpoint that fails for days', () => {
   it('is enabled by a change of it, which is told, and gets everything in order', async () => {
     const told = bed.peer.hear(WebhookEnabled);
     await disabled();
-    await bed.push(5);
+    await bed.pushTimes(5);
     await eventually(async () => expect(await bed.list('state=parked')).toHaveLength(6));
     bed.sink.answer = () => ({ status: 204 });
     const calls = bed.sink.received.length;
@@ -166,7 +166,7 @@ describe('an endpoint that fails for days', () => {
   it('is enabled by a replay of what is parked', async () => {
     const told = bed.peer.hear(WebhookEnabled);
     await disabled();
-    await bed.push(2);
+    await bed.pushTimes(2);
     await eventually(async () => expect(await bed.list('state=parked')).toHaveLength(3));
     bed.sink.answer = () => ({ status: 204 });
 
@@ -190,7 +190,7 @@ describe('a webhook that wants order', () => {
     let failures = 0;
     bed.sink.answer = ({ body }) => ({ status: body.includes('"generation":2,') && failures++ < 2 ? 500 : 204 });
     await bed.trigger([bed.hook({ ordered: true })]);
-    await bed.push(6);
+    await bed.pushTimes(6);
 
     await eventually(async () => {
       await bed.hurry();
@@ -204,7 +204,7 @@ describe('a webhook that wants order', () => {
     bed.sink.answer = ({ body }) =>
       body.includes('"generation":1,') ? { status: 503, headers: { 'retry-after': '3600' } } : { status: 204 };
     await bed.trigger([bed.hook({ ordered: true })]);
-    await bed.push(2);
+    await bed.pushTimes(2);
     await eventually(async () => expect(await bed.list('state=retrying')).toHaveLength(1));
     const [first] = await bed.list('state=retrying');
 
@@ -231,7 +231,7 @@ describe('a webhook that wants order', () => {
       await bed.store.query('UPDATE delivery SET claimed_by = 4243 WHERE namespace = $1', [bed.namespace]);
       bed.sink.answer = () => ({ status: 204, delayMs: 5 });
       const calls = bed.sink.received.length;
-      await bed.push(20);
+      await bed.pushTimes(20);
       await eventually(async () => expect(await bed.list()).toHaveLength(21));
       await bed.hurry();
       expect(bed.sink.received.length).toBe(calls);
@@ -252,7 +252,7 @@ describe('a webhook that wants order', () => {
 describe('the pace of a webhook', () => {
   it('is not exceeded', async () => {
     await bed.trigger([bed.hook({ rate: { calls: 5, per: '1s' } })]);
-    await bed.push(14);
+    await bed.pushTimes(14);
     await eventually(async () => expect(await bed.list('state=delivered')).toHaveLength(14));
 
     const [first = 0] = bed.sink.received.map(({ at }) => at);
@@ -273,7 +273,7 @@ describe('the pace of a webhook', () => {
       return { status: 204, delayMs: 20 };
     };
     await bed.trigger([bed.hook({ parallel: 2 })]);
-    await bed.push(12);
+    await bed.pushTimes(12);
     await eventually(async () => expect(await bed.list('state=delivered')).toHaveLength(12));
 
     expect(most).toBe(2);
@@ -300,7 +300,7 @@ describe('a long queue', () => {
     bed.sink.answer = () => ({ status: 204, delayMs: 20 });
     const other = await bed.aSink();
     await bed.trigger([bed.hook({ name: 'flooded', url: `${bed.sink.url}/flooded` })], 'flooded', 'flood');
-    await bed.push(1, 'flood');
+    await bed.push('flood:latest');
     await eventually(async () => expect(await bed.list('state=delivered')).toHaveLength(1));
     await bed.store.query(
       `WITH more AS (
@@ -358,7 +358,7 @@ describe('deliveries that are in hand', () => {
   it('do not go out to a receiver that has begun to fail', async () => {
     bed.sink.answer = () => ({ status: 500, delayMs: 200 });
     await bed.trigger([bed.hook()]);
-    await bed.push(24);
+    await bed.pushTimes(24);
 
     await eventually(async () => expect((await bed.list()).filter(({ status }) => status.attempts > 0).length).toBeGreaterThanOrEqual(8));
     await eventually(async () => expect(await held()).toBeLessThanOrEqual(1));
@@ -422,7 +422,7 @@ describe('a delivery that is made while its webhook is looked at', () => {
     const second = await bed.start();
     try {
       // Each push makes one delivery wait, just when the others are claimed and done.
-      await Promise.all(Array.from({ length: 10 }, () => bed.push(30)));
+      await Promise.all(Array.from({ length: 10 }, () => bed.pushTimes(30)));
       await eventually(() => expect(new Set(bed.sink.received.map(({ headers }) => headers['webhook-id'])).size).toBe(300), 15_000);
       await eventually(async () => expect(await bed.list('state=delivered')).toHaveLength(300));
 

@@ -1,57 +1,13 @@
-import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { DeployTriggered } from '@millrace/contracts/events';
-import { TriggerObjects, type ObjectAnswer, type ObjectQuestion } from '@millrace/contracts/requests';
-import { Clock } from '@millrace/platform/clock';
-import { Store } from '@millrace/platform/store';
+import { describe, expect, it } from 'vitest';
+import { DispatcherBed } from '@millrace/testing/dispatcher-bed';
 import { eventually } from '@millrace/testing/eventually';
-import { aDatabase, aNatsServer } from '@millrace/testing/servers';
-import { aPeer, aService, type StartedService } from '@millrace/testing/service';
-import { TagMoves } from '@millrace/testing/tag-moves';
+import { aTag, aTrigger } from '@millrace/testing/image-trigger';
 import { DueChanges } from './due-changes.ts';
 import { service } from './main.ts';
 import { database } from './tables.ts';
 
-const user = { name: 'ada', groups: ['system:masters'] };
 const imageOf = (n: number): string => `sha256:${String(n).padStart(64, '0')}`;
-
-let nats: Awaited<ReturnType<typeof aNatsServer>>;
-let server: Awaited<ReturnType<typeof aDatabase>>;
-let peer: Awaited<ReturnType<typeof aPeer>>;
-let dispatcher: StartedService;
-let store: Store;
-let tags: TagMoves;
-let deploys: ReturnType<typeof heardDeploys>;
-let namespace: string;
-let count = 0;
-let now: number;
-
-const heardDeploys = () => peer.hear(DeployTriggered);
-
-beforeAll(async () => {
-  now = Date.now();
-  [nats, server] = await Promise.all([aNatsServer(), aDatabase()]);
-  const env = { DATABASE_URL: server.url, NATS_URL: nats.url, SECRETS_KEY: randomBytes(32).toString('base64') };
-  dispatcher = await aService(service as never, env);
-  dispatcher.app.get(Clock).now = () => new Date(now);
-  peer = await aPeer(nats.url);
-  tags = new TagMoves(peer);
-  tags.serve();
-  deploys = heardDeploys();
-  store = new Store({ ...database, url: server.url, poolSize: 2 });
-  await store.open();
-});
-
-afterAll(async () => {
-  await dispatcher.stop();
-  await Promise.all([peer.close(), store.close()]);
-  await Promise.all([nats.stop(), server.drop()]);
-});
-
-beforeEach(() => {
-  namespace = `ns-${++count}`;
-});
 
 interface Follower {
   kind: string;
@@ -78,40 +34,21 @@ interface Answered {
   };
 }
 
-async function ask(question: Record<string, unknown>): Promise<Answered> {
-  const addressed = { resource: 'imagetriggers', namespace, ...question };
-  const asked = question['verb'] === 'get' ? addressed : { dryRun: false, user, ...addressed };
-  const answer: ObjectAnswer = await peer.ask(TriggerObjects, asked as ObjectQuestion);
-  return (answer.kind === 'refused' ? { code: answer.status.code, object: answer.status } : answer) as unknown as Answered;
-}
-async function create(resource: string, object: object): Promise<void> {
-  const made = await ask({ verb: 'create', resource, object });
-  expect(made.code, JSON.stringify(made.object)).toBe(201);
-}
-const trigger = (name: string, spec: object = {}) =>
-  create('imagetriggers', { metadata: { name }, spec: { kind: 'Deploy', from: { kind: 'ImageStreamTag', name: 'web:latest' }, ...spec } });
+const bed = new DispatcherBed<Answered>(service as never, database, { keepsTime: true });
+const trigger = (name: string, spec: object = {}) => bed.create(aTrigger(name, spec));
 const explain = (spec: object = {}) =>
-  ask({ verb: 'create', resource: 'explanations', object: { spec: { from: { name: 'web:latest' }, ...spec } } });
+  bed.ask({ verb: 'create', resource: 'explanations', object: { spec: { from: { name: 'web:latest' }, ...spec } } });
 async function decisionsOf(spec: object = {}): Promise<Record<string, string>> {
   const { followers } = (await explain(spec)).object.status;
   return Object.fromEntries(followers.map(({ name, decision }) => [name, decision]));
 }
-const statusOf = async (name: string) => (await ask({ verb: 'get', name })).object.status;
-const fired = (name: string) =>
-  deploys.filter(({ data }) => data.trigger.namespace === namespace && data.trigger.name === name).map(({ data }) => data.generation);
-const push = (over: object = {}) => tags.push(`${namespace}/web:latest`, over);
-async function actedOn(): Promise<void> {
-  const name = `fence-${randomBytes(4).toString('hex')}`;
-  await trigger(name, { from: { kind: 'ImageStreamTag', name: `${name}:latest` } });
-  await tags.push(`${namespace}/${name}:latest`);
-  await eventually(() => expect(fired(name)).toEqual([1]));
-}
+const statusOf = async (name: string) => (await bed.ask({ verb: 'get', name })).object.status;
 async function decided(): Promise<void> {
   await eventually(async () => {
-    await dispatcher.app.get(DueChanges).decideDue();
-    expect(await store.query('SELECT 1 FROM trigger WHERE look_at <= $1', [new Date(now)])).toEqual([]);
+    await bed.dispatcher.app.get(DueChanges).decideDue();
+    expect(await bed.store.query('SELECT 1 FROM trigger WHERE look_at <= $1', [new Date(bed.now)])).toEqual([]);
   });
-  await actedOn();
+  await bed.actedOn();
 }
 
 const deployment = (name: string, image: string, fieldPath = 'spec.template.spec.containers[0].image', more: object = {}) => ({
@@ -120,7 +57,7 @@ const deployment = (name: string, image: string, fieldPath = 'spec.template.spec
   metadata: {
     name,
     annotations: {
-      'image.openshift.io/triggers': JSON.stringify([{ from: { kind: 'ImageStreamTag', name: 'web:latest' }, fieldPath, ...more }]),
+      'image.openshift.io/triggers': JSON.stringify([{ from: aTag('web:latest'), fieldPath, ...more }]),
     },
   },
   spec: { template: { spec: { containers: [{ name: 'web', image }] } } },
@@ -128,16 +65,17 @@ const deployment = (name: string, image: string, fieldPath = 'spec.template.spec
 
 describe('an explanation', () => {
   it('of where a tag stands says what has become of it for each follower, and why', async () => {
-    await push();
-    await actedOn();
+    const { namespace } = bed;
+    await bed.push();
+    await bed.actedOn();
     await trigger('late');
     await trigger('held', { hold: { reason: 'rolled back' } });
     await trigger('plain');
-    await create('deployments', deployment('web', 'old'));
-    await create('deployments', deployment('broken', 'old', 'spec.template.spec.containers[7].image'));
-    await create('deployments', deployment('paused', 'old', undefined, { paused: true }));
-    await push();
-    await actedOn();
+    await bed.create(deployment('web', 'old'), 'deployments');
+    await bed.create(deployment('broken', 'old', 'spec.template.spec.containers[7].image'), 'deployments');
+    await bed.create(deployment('paused', 'old', undefined, { paused: true }), 'deployments');
+    await bed.push();
+    await bed.actedOn();
     await trigger('later');
 
     const { object } = await explain();
@@ -178,23 +116,23 @@ describe('an explanation', () => {
   });
 
   it('of another image says what would happen', async () => {
-    await push();
-    await actedOn();
+    await bed.push();
+    await bed.actedOn();
     await trigger('plain');
     await trigger('denies', { deny: [{ image: imageOf(7) }] });
-    await create('deployments', deployment('web', 'old'));
-    const before = await store.query<{ value: string }>('SELECT value FROM revision');
+    await bed.create(deployment('web', 'old'), 'deployments');
+    const before = await bed.store.query<{ value: string }>('SELECT value FROM revision');
 
     expect(await decisionsOf({ image: imageOf(7) })).toEqual({ plain: 'WouldFire', denies: 'Denied', web: 'WouldUpdate' });
     expect(await decisionsOf({ image: imageOf(1) })).toMatchObject({ plain: 'CameBefore', web: 'UpToDate' });
-    expect(await store.query('SELECT value FROM revision')).toEqual(before);
+    expect(await bed.store.query('SELECT value FROM revision')).toEqual(before);
   });
 
   it('tells the first followers and goes on where they are more; the counts are of all', async () => {
     for (const name of ['c', 'a', 'd', 'b']) await trigger(name, name === 'd' ? { paused: true } : {});
-    for (const name of ['y', 'x']) await create('deployments', deployment(name, 'old'));
-    await push();
-    await actedOn();
+    for (const name of ['y', 'x']) await bed.create(deployment(name, 'old'), 'deployments');
+    await bed.push();
+    await bed.actedOn();
 
     const names: string[] = [];
     let next: string | undefined;
@@ -213,7 +151,7 @@ describe('an explanation', () => {
   it('of a tag that has never moved says so, with an image what would happen', async () => {
     await trigger('plain');
 
-    expect((await explain()).object.status).toEqual({ reason: `${namespace}/web:latest has never moved` });
+    expect((await explain()).object.status).toEqual({ reason: `${bed.namespace}/web:latest has never moved` });
     expect(await decisionsOf({ image: imageOf(1) })).toEqual({ plain: 'WouldFire' });
   });
 
@@ -222,18 +160,18 @@ describe('an explanation', () => {
     expect(await explain({ image: 'web:2' })).toMatchObject({ code: 422 });
     expect(await explain({ image: imageOf(1), continue: 'x' })).toMatchObject({ code: 400 });
     expect(await explain({ limit: 'all' })).toMatchObject({ code: 400 });
-    expect(await ask({ verb: 'get', resource: 'explanations', name: 'x' })).toMatchObject({ code: 405 });
+    expect(await bed.ask({ verb: 'get', resource: 'explanations', name: 'x' })).toMatchObject({ code: 405 });
   });
 
   it('of a tag with thousands of followers is answered in a moment', { timeout: 60_000 }, async () => {
-    await push();
-    await actedOn();
+    await bed.push();
+    await bed.actedOn();
     await trigger('one', { minimumAge: '1h' });
-    await store.query(
+    await bed.store.query(
       `INSERT INTO trigger (uid, namespace, name, created, generation, resource_version, spec, from_namespace, from_stream, from_tag, baseline)
        SELECT gen_random_uuid(), namespace, 't-' || n, created, 1, 0, spec, from_namespace, from_stream, from_tag, baseline
          FROM trigger, generate_series(1, 20000) n WHERE namespace = $1 AND name = 'one'`,
-      [namespace],
+      [bed.namespace],
     );
     const began = performance.now();
     const { status } = (await explain({ image: imageOf(9), limit: 3 })).object;
@@ -269,30 +207,32 @@ describe('an explanation', () => {
     });
     await fc.assert(
       fc.asyncProperty(story, async ({ controls, waits, image }) => {
-        namespace = `ns-${++count}`;
-        now += 24 * 60 * 60_000;
+        bed.anotherNamespace();
+        bed.now += 24 * 60 * 60_000;
         for (const [i, { hold, ...given }] of controls.entries()) {
           const held =
-            hold && ('inMinutes' in hold ? { hold: { until: new Date(now + hold.inMinutes * 60_000).toISOString() } } : { hold });
+            hold && ('inMinutes' in hold ? { hold: { until: new Date(bed.now + hold.inMinutes * 60_000).toISOString() } } : { hold });
           await trigger(`t-${i}`, { ...given, ...held });
         }
         for (const minutes of waits) {
-          await push();
-          await actedOn();
-          now += minutes * 60_000;
+          await bed.push();
+          await bed.actedOn();
+          bed.now += minutes * 60_000;
         }
         await decided();
         const foretold = (await explain({ image: imageOf(image) })).object.status.followers;
-        const { generation } = await push({ current: { image: imageOf(image), dockerImageReference: `r@${imageOf(image)}`, created: '' } });
-        await actedOn();
+        const { generation } = await bed.push('web:latest', {
+          current: { image: imageOf(image), dockerImageReference: `r@${imageOf(image)}`, created: '' },
+        });
+        await bed.actedOn();
 
         for (const one of foretold) await holds(one, one.decision, generation);
         const waiting = foretold.flatMap(({ then, ...one }) => (then ? [{ ...one, then }] : []));
         for (const one of waiting.toSorted((a, b) => Date.parse(a.then.at) - Date.parse(b.then.at))) {
-          now = Math.max(now, Date.parse(one.then.at) - 1);
+          bed.now = Math.max(bed.now, Date.parse(one.then.at) - 1);
           await decided();
-          if (now === Date.parse(one.then.at) - 1) await holds(one, 'Waiting', generation);
-          now = Math.max(now, Date.parse(one.then.at));
+          if (bed.now === Date.parse(one.then.at) - 1) await holds(one, 'Waiting', generation);
+          bed.now = Math.max(bed.now, Date.parse(one.then.at));
           await decided();
           await holds(one, one.then.decision, generation);
         }
@@ -307,7 +247,7 @@ async function holds(one: Follower, decision: string, generation: number): Promi
   const { decisions, pending } = await statusOf(one.name);
   const known = decisions?.find((made) => made.generation === generation)?.decision;
   const fires = decision === 'WouldFire';
-  expect(fired(one.name).includes(generation), JSON.stringify({ one, decision, decisions })).toBe(fires);
+  expect(bed.fired(one.name).includes(generation), JSON.stringify({ one, decision, decisions })).toBe(fires);
   const noted = fires ? ['Fired', undefined] : decision === 'DryRun' ? ['WouldFire'] : [decision];
   expect(noted, JSON.stringify({ one, decision, decisions })).toContain(known);
   expect(pending?.generation === generation).toBe(decision === 'Waiting');

@@ -10,7 +10,7 @@ const bed = new DeliveriesBed(service as never, database);
 /** Deliveries of the namespace are given up, as after days of refusals. */
 async function dead(times: number): Promise<void> {
   bed.sink.answer = () => ({ status: 422 });
-  await bed.push(times);
+  await bed.pushTimes(times);
   await eventually(async () => expect(await bed.list('state=retrying')).toHaveLength(times));
   await bed.store.query('UPDATE delivery SET spent_ms = $2 WHERE namespace = $1', [bed.namespace, 72 * 3_600_000]);
   await eventually(async () => {
@@ -145,7 +145,7 @@ describe('deliveries are listed', () => {
     await bed.trigger([bed.hook({ name: 'a' }), bed.hook({ name: 'b' })]);
     await bed.trigger([bed.hook()], 'other', 'other');
     await bed.push();
-    await bed.push(1, 'other');
+    await bed.push('other:latest');
     await eventually(async () => expect(await bed.list('state=delivered')).toHaveLength(3));
 
     expect(await bed.list(undefined, `spec.trigger.name=deploy,spec.host=${host}`)).toHaveLength(2);
@@ -188,8 +188,8 @@ describe('a replay of many', () => {
   it('takes what had been delivered when it is asked to, by trigger, webhook, name, label and time', async () => {
     await bed.trigger([bed.hook({ name: 'a' }), bed.hook({ name: 'b', url: `${bed.sink.url}/b` })]);
     await bed.trigger([bed.hook()], 'other', 'other');
-    await bed.push(3);
-    await bed.push(2, 'other');
+    await bed.pushTimes(3);
+    await bed.pushTimes(2, 'other:latest');
     await eventually(async () => expect(await bed.list('state=delivered')).toHaveLength(8));
     const matched = async (spec: Record<string, unknown>) =>
       ((await bed.replay({ states: ['delivered'], ...spec }, true)).object['status'] as { matched: number }).matched;
@@ -236,7 +236,7 @@ describe('a replay of many', () => {
 
   it('keeps the order of a webhook that wants it: what comes meanwhile waits', async () => {
     await bed.trigger([bed.hook({ ordered: true })]);
-    await bed.push(3);
+    await bed.pushTimes(3);
     await eventually(async () => expect(await bed.list('state=delivered')).toHaveLength(3));
     let calls = 0;
     bed.sink.answer = ({ body }) => ({ status: body.includes('"generation":2,') && calls++ === 0 ? 500 : 204 });
