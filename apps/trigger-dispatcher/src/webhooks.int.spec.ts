@@ -1,62 +1,30 @@
-import { createPublicKey, randomBytes, verify } from 'node:crypto';
+import { createPublicKey, verify } from 'node:crypto';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { Webhook } from 'standardwebhooks';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import {
-  PULL_SECRETS_BELL,
-  sealedValueOf,
-  SecretValues,
-  TriggerObjects,
-  type ObjectAnswer,
-  type ObjectQuestion,
-} from '@millrace/contracts/requests';
+import { afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { PULL_SECRETS_BELL, sealedValueOf, SecretValues } from '@millrace/contracts/requests';
 import { Sealing } from '@millrace/platform/sealing';
-import { Store } from '@millrace/platform/store';
 import { certificate } from '@millrace/testing/certificates';
+import { DispatcherBed } from '@millrace/testing/dispatcher-bed';
 import { eventually } from '@millrace/testing/eventually';
-import { aDatabase, aNatsServer } from '@millrace/testing/servers';
-import { aPeer, aService, type StartedService } from '@millrace/testing/service';
-import { TagMoves } from '@millrace/testing/tag-moves';
-import { aWebhookSink, type Received, type WebhookSink } from '@millrace/testing/webhook-sink';
+import { aTrigger } from '@millrace/testing/image-trigger';
+import type { Received } from '@millrace/testing/webhook-sink';
 import { service } from './main.ts';
 import { database } from './tables.ts';
 
-const user = { name: 'ada', groups: ['system:masters'] };
-const key = randomBytes(32);
-const sealing = new Sealing({ SECRETS_KEY: [key] });
 const whsec = (fill: number) => `whsec_${Buffer.alloc(32, fill).toString('base64')}`;
 
-let nats: Awaited<ReturnType<typeof aNatsServer>>;
-let server: Awaited<ReturnType<typeof aDatabase>>;
-let peer: Awaited<ReturnType<typeof aPeer>>;
-let dispatcher: StartedService;
-let store: Store;
-let tags: TagMoves;
-let sink: WebhookSink;
-let namespace: string;
-let count = 0;
+const bed = new DispatcherBed<Answered>(service as never, database);
+const sealing = new Sealing({ SECRETS_KEY: [Buffer.from(bed.key, 'base64')] });
 /** `namespace/name/key`: what stands there. */
 const secrets = new Map<string, string>();
 let asked: string[];
-let tagStoreIsAway = false;
-const closing: (() => unknown)[] = [];
+let tagStoreIsAway: boolean;
 
-beforeAll(async () => {
-  [nats, server] = await Promise.all([aNatsServer(), aDatabase()]);
-  dispatcher = await aService(service as never, {
-    DATABASE_URL: server.url,
-    NATS_URL: nats.url,
-    SECRETS_KEY: key.toString('base64'),
-    WEBHOOK_ALLOW_ADDRESSES: 'loopback',
-  });
-  peer = await aPeer(nats.url);
-  store = new Store({ ...database, url: server.url, poolSize: 2 });
-  await store.open();
-  tags = new TagMoves(peer);
-  tags.serve();
+beforeAll(() => {
   // Stands where tag-store does; what that answers is its own spec's.
-  peer.answer(SecretValues, async (question) => {
+  bed.peer.answer(SecretValues, async (question) => {
     if (tagStoreIsAway) throw new Error('away');
     const values = question.keys.map((one) => {
       const id = sealedValueOf(question.namespace, one);
@@ -70,22 +38,12 @@ beforeAll(async () => {
     return { values };
   });
 });
-afterAll(async () => {
-  await dispatcher.stop();
-  await Promise.all([peer.close(), store.close()]);
-  await Promise.all([nats.stop(), server.drop()]);
-});
-beforeEach(async () => {
-  namespace = `ns-${++count}`;
-  sink = await aWebhookSink();
+beforeEach(() => {
   asked = [];
   tagStoreIsAway = false;
 });
-afterEach(async () => {
-  await ask({ verb: 'deletecollection' });
-  await sink.close();
-  for (const close of closing.splice(0)) await close();
-});
+// Nothing is left that would be called when its receiver is no more.
+afterEach(async () => void (await bed.ask({ verb: 'deletecollection' })));
 
 type Hook = Record<string, unknown>;
 interface Answered {
@@ -104,45 +62,38 @@ interface Answered {
   warnings?: string[];
 }
 
-async function ask(question: Record<string, unknown>): Promise<Answered> {
-  const addressed = { resource: 'imagetriggers', namespace, ...question };
-  const put = ['get', 'list', 'changes'].includes(question['verb'] as string) ? addressed : { dryRun: false, user, ...addressed };
-  const answer: ObjectAnswer = await peer.ask(TriggerObjects, put as ObjectQuestion);
-  return (answer.kind === 'refused' ? { code: answer.status.code, object: answer.status } : answer) as unknown as Answered;
-}
-const create = (webhook: Hook, metadata: object = {}, kind = 'Deploy') => {
-  const from = { kind: 'ImageStreamTag', name: 'web:latest' };
-  return ask({
-    verb: 'create',
-    object: { metadata: { name: 'web', ...metadata }, spec: { kind, from, webhooks: [{ name: 'hook', ...webhook }] } },
-  });
-};
+const create = (webhook: Hook, metadata: object = {}) =>
+  bed.ask({ verb: 'create', object: aTrigger('web', { webhooks: [{ name: 'hook', ...webhook }] }, metadata) });
 const made = async (webhook: Hook, metadata: object = {}): Promise<Answered> => {
   const answer = await create(webhook, metadata);
   expect(answer.code, answer.object.message).toBe(201);
   return answer;
 };
-const get = async () => (await ask({ verb: 'get', name: 'web' })).object;
+const get = async () => (await bed.ask({ verb: 'get', name: 'web' })).object;
 const change = async (over: Hook): Promise<Answered> => {
   const now = await get();
-  return ask({ verb: 'update', name: 'web', object: { ...now, spec: { ...now.spec, webhooks: [{ ...now.spec.webhooks[0], ...over }] } } });
+  return bed.ask({
+    verb: 'update',
+    name: 'web',
+    object: { ...now, spec: { ...now.spec, webhooks: [{ ...now.spec.webhooks[0], ...over }] } },
+  });
 };
-const push = () => tags.push(`${namespace}/web:latest`, { labels: { note: 'a "b"' } });
+const push = () => bed.push('web:latest', { labels: { note: 'a "b"' } });
 const delivery = async () => {
-  const { items } = await ask({ resource: 'deliveries', verb: 'list' });
+  const { items } = await bed.ask({ resource: 'deliveries', verb: 'list' });
   expect(items.length).toBeGreaterThan(0);
   return items[0] as (typeof items)[0];
 };
 const received = async (n = 1): Promise<Received> => {
-  await eventually(() => expect(sink.received.length).toBeGreaterThanOrEqual(n));
-  return sink.received[n - 1] as Received;
+  await eventually(() => expect(bed.sink.received.length).toBeGreaterThanOrEqual(n));
+  return bed.sink.received[n - 1] as Received;
 };
 const ref = (name: string, of = 'token') => ({ secretKeyRef: { name, key: of } });
 const put = (name: string, value: string | undefined, of = 'token') => {
-  const id = `${namespace}/${name}/${of}`;
+  const id = `${bed.namespace}/${name}/${of}`;
   if (value === undefined) secrets.delete(id);
   else secrets.set(id, value);
-  peer.bus.nudge(PULL_SECRETS_BELL);
+  bed.peer.bus.nudge(PULL_SECRETS_BELL);
 };
 /** Which keys verify a call, as any library of Standard Webhooks does. */
 const verifiedBy = ({ headers, body }: Received, keys: string[]): string[] =>
@@ -157,10 +108,10 @@ const verifiedBy = ({ headers, body }: Received, keys: string[]): string[] =>
 
 describe('a preset', () => {
   it('sends what its receiver takes, with a token that is read nowhere', async () => {
-    sink.answer = () => ({ status: 201 });
+    bed.sink.answer = () => ({ status: 201 });
     const answer = await made({
       preset: 'gitlab-pipeline',
-      parameters: { server: sink.url, project: 'team/web', token: 'glptt-hunter2hunter2' },
+      parameters: { server: bed.sink.url, project: 'team/web', token: 'glptt-hunter2hunter2' },
     });
     const move = await push();
     const { path, headers, body } = await received();
@@ -170,16 +121,17 @@ describe('a preset', () => {
     expect(JSON.parse(body)).toMatchObject({ token: 'glptt-hunter2hunter2', ref: 'main', variables: { MILLRACE_IMAGE: move.pullSpec } });
     await eventually(async () => expect((await delivery()).status.state).toBe('delivered'));
     expect(answer.object.spec.webhooks[0]).toMatchObject({ parameters: { project: 'team/web', token: '***' } });
-    const rows = await store.query(
+    const rows = await bed.store.query(
       'SELECT row_to_json(w) AS w FROM webhook w UNION ALL SELECT row_to_json(t) FROM trigger t UNION ALL SELECT row_to_json(d) FROM delivery d',
     );
-    for (const shown of [rows, await get(), await delivery(), dispatcher.logged]) expect(JSON.stringify(shown)).not.toContain('hunter2');
-    expect((await delivery()).spec.url).toBe(`${sink.url}/api/v4/projects/team%2Fweb/trigger/pipeline`);
+    for (const shown of [rows, await get(), await delivery(), bed.dispatcher.logged])
+      expect(JSON.stringify(shown)).not.toContain('hunter2');
+    expect((await delivery()).spec.url).toBe(`${bed.sink.url}/api/v4/projects/team%2Fweb/trigger/pipeline`);
   });
 
   it('keeps what is sent back masked, and takes what is sent anew', async () => {
-    const parameters = { server: sink.url, project: '1', token: 'first-token' };
-    sink.answer = () => ({ status: 201 });
+    const parameters = { server: bed.sink.url, project: '1', token: 'first-token' };
+    bed.sink.answer = () => ({ status: 201 });
     await made({ preset: 'gitlab-pipeline', parameters });
 
     await change({ parameters: { ...parameters, token: '***', ref: 'release' } });
@@ -196,8 +148,8 @@ describe('a preset', () => {
   });
 
   it('whose answer is another than that of success is tried again, and says so', async () => {
-    sink.answer = () => ({ status: 200, body: '<html>Log in</html>' });
-    await made({ preset: 'gitlab-pipeline', parameters: { server: sink.url, project: '1', token: 't' } });
+    bed.sink.answer = () => ({ status: 200, body: '<html>Log in</html>' });
+    await made({ preset: 'gitlab-pipeline', parameters: { server: bed.sink.url, project: '1', token: 't' } });
     await push();
 
     await eventually(async () =>
@@ -209,7 +161,7 @@ describe('a preset', () => {
   });
 
   it('with a parameter that it does not have, or without one that it needs, is refused', async () => {
-    const { code, object } = await create({ preset: 'gitlab-pipeline', parameters: { server: sink.url, tokn: 'x' } });
+    const { code, object } = await create({ preset: 'gitlab-pipeline', parameters: { server: bed.sink.url, tokn: 'x' } });
 
     expect(code).toBe(422);
     expect(object.message).toContain('parameters[tokn]: Forbidden: preset gitlab-pipeline has no such parameter');
@@ -218,8 +170,8 @@ describe('a preset', () => {
   });
 
   it('is looked up as an object', async () => {
-    const { object } = await ask({ resource: 'webhookpresets', namespace: undefined, verb: 'get', name: 'slack' });
-    const { items } = await ask({ resource: 'webhookpresets', namespace: undefined, verb: 'list' });
+    const { object } = await bed.ask({ resource: 'webhookpresets', namespace: undefined, verb: 'get', name: 'slack' });
+    const { items } = await bed.ask({ resource: 'webhookpresets', namespace: undefined, verb: 'list' });
 
     expect(object).toMatchObject({
       kind: 'WebhookPreset',
@@ -227,8 +179,8 @@ describe('a preset', () => {
       spec: { receiver: 'Slack', parameters: { path: { required: true, secret: true } } },
     });
     expect(items.map(({ metadata }) => metadata.name)).toContain('kargo');
-    expect(await ask({ resource: 'webhookpresets', namespace: undefined, verb: 'get', name: 'none' })).toMatchObject({ code: 404 });
-    expect(await ask({ resource: 'webhookpresets', namespace: undefined, verb: 'delete', name: 'slack' })).toMatchObject({ code: 405 });
+    expect(await bed.ask({ resource: 'webhookpresets', namespace: undefined, verb: 'get', name: 'none' })).toMatchObject({ code: 404 });
+    expect(await bed.ask({ resource: 'webhookpresets', namespace: undefined, verb: 'delete', name: 'slack' })).toMatchObject({ code: 405 });
   });
 });
 
@@ -236,7 +188,7 @@ describe('a template', () => {
   it('makes URL, headers and body, and is signed as it is sent', async () => {
     await made({
       ...{
-        url: `${sink.url}/{{ stream }}/{{ tag }}?note={{ labels.note }}`,
+        url: `${bed.sink.url}/{{ stream }}/{{ tag }}?note={{ labels.note }}`,
         method: 'PUT',
         body: '{"image": "{{ image }}", "note": "{{ labels.note }}"}',
       },
@@ -263,7 +215,7 @@ describe('a template', () => {
     ['that is not JSON', '{"a": {{ image }}}', 'not JSON'],
     ['that names what is not there', '{"a": "{{ evnt.id }}"}', 'there is no evnt'],
   ])('%s is refused when it is written', async (_what, body, message) => {
-    const { code, object } = await create({ url: sink.url, body });
+    const { code, object } = await create({ url: bed.sink.url, body });
 
     expect(code).toBe(422);
     expect(object.message).toContain('spec.webhooks[0].body: Invalid value: "***": ');
@@ -272,29 +224,25 @@ describe('a template', () => {
 
   it('that an event breaks is a failed attempt that names its line, and delays nobody', async () => {
     const loops = '{% if labels.note %}\n{% for i in (1..4000) %}{% for j in (1..4000) %}x{% endfor %}{% endfor %}{% endif %}';
-    await made({ url: `${sink.url}/harm`, body: loops, contentType: 'text/plain' });
-    const from = { kind: 'ImageStreamTag', name: 'web:latest' };
-    await ask({
-      verb: 'create',
-      object: { metadata: { name: 'other' }, spec: { kind: 'Deploy', from, webhooks: [{ name: 'hook', url: sink.url }] } },
-    });
+    await made({ url: `${bed.sink.url}/harm`, body: loops, contentType: 'text/plain' });
+    await bed.create(aTrigger('other', { webhooks: [{ name: 'hook', url: bed.sink.url }] }));
     const pushed = Date.now();
     await push();
     const other = await received();
 
     expect(other.at - pushed).toBeLessThan(500);
     await eventually(async () => {
-      const { items } = await ask({ resource: 'deliveries', verb: 'list', labelSelector: 'trigger=web' });
+      const { items } = await bed.ask({ resource: 'deliveries', verb: 'list', labelSelector: 'trigger=web' });
       expect(items[0]?.status).toMatchObject({
         state: 'retrying',
         lastAttempt: { error: expect.stringMatching(/^body: line 2, column \d+: it /) },
       });
     });
-    expect(sink.received.map(({ path }) => path)).toEqual(['/']);
+    expect(bed.sink.received.map(({ path }) => path)).toEqual(['/']);
   });
 
   it('cannot make another host of a URL', async () => {
-    for (const url of [`http://{{ tag }}.example.com/`, `${sink.url}{{ labels.port }}/`, '{{ data.pullSpec }}/x']) {
+    for (const url of [`http://{{ tag }}.example.com/`, `${bed.sink.url}{{ labels.port }}/`, '{{ data.pullSpec }}/x']) {
       const { code, object } = await create({ url });
 
       expect(code).toBe(422);
@@ -303,10 +251,9 @@ describe('a template', () => {
   });
 
   it('does not lead inward by a redirect', async () => {
-    const inward = await aWebhookSink();
-    closing.push(inward.close);
-    sink.answer = () => ({ status: 302, headers: { location: `${inward.url}/admin` } });
-    await made({ url: sink.url, body: '{}' });
+    const inward = await bed.aSink();
+    bed.sink.answer = () => ({ status: 302, headers: { location: `${inward.url}/admin` } });
+    await made({ url: bed.sink.url, body: '{}' });
     await push();
 
     await eventually(async () => expect((await delivery()).status.lastAttempt?.error).toBe('answered 302: redirects are not followed'));
@@ -318,7 +265,7 @@ describe('a secret by reference', () => {
   it('is read when it is needed, in its namespace alone, and changes with the secret', async () => {
     put('ci', 'first-token-of-ci');
     await made({
-      url: sink.url,
+      url: bed.sink.url,
       headers: { authorization: 'Bearer {{ parameters.token }}' },
       parametersFrom: { token: ref('ci') },
       headersFrom: { 'x-whole': ref('ci') },
@@ -327,25 +274,33 @@ describe('a secret by reference', () => {
     expect((await received()).headers).toMatchObject({ authorization: 'Bearer first-token-of-ci', 'x-whole': 'first-token-of-ci' });
 
     put('ci', 'second-token-of-ci\n');
-    await peer.bus.check();
+    await bed.peer.bus.check();
     await push();
 
     expect((await received(2)).headers).toMatchObject({ authorization: 'Bearer second-token-of-ci', 'x-whole': 'second-token-of-ci' });
-    expect(new Set(asked)).toEqual(new Set([`${namespace}/ci/token`]));
-    const shown = [await get(), await delivery(), dispatcher.logged, await store.query('SELECT row_to_json(w) AS w FROM webhook w')];
+    expect(new Set(asked)).toEqual(new Set([`${bed.namespace}/ci/token`]));
+    const shown = [
+      await get(),
+      await delivery(),
+      bed.dispatcher.logged,
+      await bed.store.query('SELECT row_to_json(w) AS w FROM webhook w'),
+    ];
     for (const one of shown) expect(JSON.stringify(one)).not.toContain('token-of-ci');
   });
 
   it('that is not there is told when it is written, fails the call with a reason, and is forgotten when it comes', async () => {
-    const answer = await made({ url: sink.url, headersFrom: { authorization: ref('late') } });
-    expect(answer.warnings).toEqual([`spec.webhooks[0].headersFrom.authorization: there is no secret late in namespace ${namespace}`]);
+    const answer = await made({ url: bed.sink.url, headersFrom: { authorization: ref('late') } });
+    expect(answer.warnings).toEqual([`spec.webhooks[0].headersFrom.authorization: there is no secret late in namespace ${bed.namespace}`]);
     expect(answer.object.status.webhooks[0]).toEqual({
-      ...{ name: 'hook', state: 'Active', problem: `headersFrom.authorization: there is no secret late in namespace ${namespace}` },
+      ...{ name: 'hook', state: 'Active', problem: `headersFrom.authorization: there is no secret late in namespace ${bed.namespace}` },
     });
     await push();
     await eventually(async () =>
       expect((await delivery()).status).toMatchObject({
-        ...{ state: 'retrying', lastAttempt: { error: `headersFrom.authorization: there is no secret late in namespace ${namespace}` } },
+        ...{
+          state: 'retrying',
+          lastAttempt: { error: `headersFrom.authorization: there is no secret late in namespace ${bed.namespace}` },
+        },
       }),
     );
 
@@ -359,18 +314,18 @@ describe('a secret by reference', () => {
 
   it('that goes is told by the call that misses it', async () => {
     put('soon', 'abc');
-    expect((await made({ url: sink.url, headersFrom: { authorization: ref('soon') } })).warnings).toBeUndefined();
+    expect((await made({ url: bed.sink.url, headersFrom: { authorization: ref('soon') } })).warnings).toBeUndefined();
     put('soon', undefined);
-    await peer.bus.check();
+    await bed.peer.bus.check();
     await push();
 
     await eventually(async () => expect((await get()).status.webhooks[0]?.problem).toContain('there is no secret soon'));
-    expect(sink.received).toEqual([]);
+    expect(bed.sink.received).toEqual([]);
   });
 
   it('that does not hold what it should is told too', async () => {
     put('short', 'whsec_c2hvcnQ=');
-    const answer = await made({ url: sink.url, secretFrom: ref('short') });
+    const answer = await made({ url: bed.sink.url, secretFrom: ref('short') });
 
     expect(answer.warnings?.[0]).toContain('secretFrom: what stands in the secret must be whsec_');
     expect(JSON.stringify(answer)).not.toContain('c2hvcnQ');
@@ -380,18 +335,18 @@ describe('a secret by reference', () => {
 
   it('is used for a while as it was last read when tag-store is away, and then waited for', async () => {
     put('kept', 'kept-value');
-    await made({ url: sink.url, headersFrom: { authorization: ref('kept') } });
+    await made({ url: bed.sink.url, headersFrom: { authorization: ref('kept') } });
     tagStoreIsAway = true;
     put('kept', 'kept-value');
-    await peer.bus.check();
+    await bed.peer.bus.check();
     await push();
     expect((await received()).headers['authorization']).toBe('kept-value');
 
-    await made({ url: sink.url, headersFrom: { authorization: ref('unknown') } }, { name: 'other' });
+    await made({ url: bed.sink.url, headersFrom: { authorization: ref('unknown') } }, { name: 'other' });
     await push();
     await eventually(async () => {
-      const { items } = await ask({ resource: 'deliveries', verb: 'list', labelSelector: 'trigger=other' });
-      expect(items[0]?.status.lastAttempt?.error).toContain(`secrets of namespace ${namespace} cannot be asked for`);
+      const { items } = await bed.ask({ resource: 'deliveries', verb: 'list', labelSelector: 'trigger=other' });
+      expect(items[0]?.status.lastAttempt?.error).toContain(`secrets of namespace ${bed.namespace} cannot be asked for`);
     });
   });
 });
@@ -400,7 +355,7 @@ describe('keys that sign', () => {
   const both = [whsec(1), whsec(2)];
 
   it('are two while receivers change over, in three steps', async () => {
-    await made({ url: sink.url, secret: whsec(1) });
+    await made({ url: bed.sink.url, secret: whsec(1) });
     await push();
     expect(verifiedBy(await received(), both)).toEqual([whsec(1)]);
 
@@ -417,7 +372,7 @@ describe('keys that sign', () => {
   });
 
   it('read and written back stay as they are', async () => {
-    await made({ url: sink.url, secret: whsec(1) });
+    await made({ url: bed.sink.url, secret: whsec(1) });
     await change({ secret: whsec(2), previousSecret: '***' });
 
     expect((await change({ timeoutSeconds: 20 })).code).toBe(200);
@@ -429,21 +384,21 @@ describe('keys that sign', () => {
 
   it('stand in secrets, the one before beside the present one', async () => {
     put('keys', whsec(1), 'current');
-    await made({ url: sink.url, secretFrom: ref('keys', 'current'), previousSecretFrom: ref('keys', 'previous') });
+    await made({ url: bed.sink.url, secretFrom: ref('keys', 'current'), previousSecretFrom: ref('keys', 'previous') });
     await push();
     expect(verifiedBy(await received(), both)).toEqual([whsec(1)]);
     expect((await get()).status.webhooks[0]).toEqual({ name: 'hook', state: 'Active' });
 
     put('keys', whsec(1), 'previous');
     put('keys', whsec(2), 'current');
-    await peer.bus.check();
+    await bed.peer.bus.check();
     await push();
 
     expect(verifiedBy(await received(2), both)).toEqual(both);
   });
 
   it('of Ed25519 are made by the server, and the status says what verifies them', async () => {
-    const { object } = await made({ url: sink.url, signing: 'Ed25519' });
+    const { object } = await made({ url: bed.sink.url, signing: 'Ed25519' });
     const [publicKey = ''] = object.status.webhooks[0]?.publicKeys ?? [];
     await push();
     const { headers, body } = await received();
@@ -461,7 +416,7 @@ describe('keys that sign', () => {
   });
 
   it('change from HMAC to Ed25519 with both for a while', async () => {
-    await made({ url: sink.url, secret: whsec(1) });
+    await made({ url: bed.sink.url, secret: whsec(1) });
     await change({ signing: 'Ed25519', previousSecret: '***' });
     await push();
     const call = await received();
@@ -471,7 +426,7 @@ describe('keys that sign', () => {
   });
 
   it('that are masked where none is replaced and none is kept are refused', async () => {
-    await made({ url: sink.url, secret: whsec(1) });
+    await made({ url: bed.sink.url, secret: whsec(1) });
 
     expect((await change({ previousSecret: '***' })).object.message).toContain(
       'previousSecret: Invalid value: "***": is masked, and none is kept',
@@ -480,7 +435,7 @@ describe('keys that sign', () => {
 
   it('and all other credentials are in no copy that kubectl apply keeps', async () => {
     const webhook = {
-      ...{ url: sink.url, secret: whsec(1), previousSecret: whsec(2), headers: { Authorization: 'Bearer hunter2' } },
+      ...{ url: bed.sink.url, secret: whsec(1), previousSecret: whsec(2), headers: { Authorization: 'Bearer hunter2' } },
       ...{ body: '{}', parameters: { apiToken: 'pin' } },
     };
     const applied = `${JSON.stringify({ spec: { webhooks: [webhook] }, pins: 'pinned' })}\n`;
@@ -525,7 +480,7 @@ describe('a workload in a cluster', () => {
       });
     });
     await new Promise<void>((resolve) => listening.listen(0, '127.0.0.1', resolve));
-    closing.push(() => {
+    onTestFinished(() => {
       listening.closeAllConnections();
       listening.close();
     });
@@ -549,7 +504,7 @@ describe('a workload in a cluster', () => {
       ...{ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'web', namespace: 'shop' } },
       spec: { template: { spec: { containers: [{ name: 'web', image: move.pullSpec }] } } },
     });
-    const shown = JSON.stringify([await delivery(), await get(), dispatcher.lines('delivery.attempted')]);
+    const shown = JSON.stringify([await delivery(), await get(), bed.dispatcher.lines('delivery.attempted')]);
     for (const secret of ['token-of-the-cluster', 'DATABASE_PASSWORD']) expect(shown).not.toContain(secret);
     expect((await delivery()).spec.url).toBe(`${cluster.server}${path}`);
   });
@@ -607,9 +562,9 @@ describe('a workload in a cluster', () => {
 });
 
 it('a webhook from before templates works on, and is not written anew', async () => {
-  await made({ url: `${sink.url}/in?x=1`, secret: whsec(1), headers: { 'x-old': '{{ tag }}' } });
+  await made({ url: `${bed.sink.url}/in?x=1`, secret: whsec(1), headers: { 'x-old': '{{ tag }}' } });
   const sealed = sealing.seal({ secret: whsec(1), headers: { 'x-old': '{{ tag }}' } }, `${(await get()).metadata['uid' as never]}/hook`);
-  await store.query('UPDATE webhook SET sealed = $1, url = $2', [sealed, `${sink.url}/in?x=1`]);
+  await bed.store.query('UPDATE webhook SET sealed = $1, url = $2', [sealed, `${bed.sink.url}/in?x=1`]);
   await push();
   const call = await received();
 

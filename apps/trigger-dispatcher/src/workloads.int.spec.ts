@@ -1,69 +1,26 @@
-import { randomBytes } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { BuildTriggered, DeployTriggered } from '@millrace/contracts/events';
-import { TriggerObjects, type ObjectAnswer, type ObjectQuestion } from '@millrace/contracts/requests';
-import { Store } from '@millrace/platform/store';
+import { describe, expect, it } from 'vitest';
+import { DispatcherBed } from '@millrace/testing/dispatcher-bed';
 import { eventually } from '@millrace/testing/eventually';
-import { aDatabase, aNatsServer } from '@millrace/testing/servers';
-import { aPeer, aService, type StartedService } from '@millrace/testing/service';
-import { TagMoves } from '@millrace/testing/tag-moves';
+import { aTag } from '@millrace/testing/image-trigger';
 import { FollowedTags } from './followed-tags.ts';
 import { service } from './main.ts';
 import { Retention } from './retention.ts';
-
-const user = { name: 'ada', groups: ['system:masters'] };
-
-let nats: Awaited<ReturnType<typeof aNatsServer>>;
-let server: Awaited<ReturnType<typeof aDatabase>>;
-let peer: Awaited<ReturnType<typeof aPeer>>;
-let dispatcher: StartedService;
-let tags: TagMoves;
-let deploys: ReturnType<typeof heard<typeof DeployTriggered>>;
-let builds: ReturnType<typeof heard<typeof BuildTriggered>>;
-let namespace: string;
-let count = 0;
-
-const heard = <C extends typeof DeployTriggered | typeof BuildTriggered>(contract: C) => peer.hear(contract);
-
-beforeAll(async () => {
-  [nats, server] = await Promise.all([aNatsServer(), aDatabase()]);
-  const SECRETS_KEY = randomBytes(32).toString('base64');
-  dispatcher = await aService(service as never, { DATABASE_URL: server.url, NATS_URL: nats.url, SECRETS_KEY });
-  peer = await aPeer(nats.url);
-  tags = new TagMoves(peer);
-  tags.serve();
-  deploys = heard(DeployTriggered);
-  builds = heard(BuildTriggered);
-});
-
-afterAll(async () => {
-  await dispatcher.stop();
-  await peer.close();
-  await Promise.all([nats.stop(), server.drop()]);
-});
-
-beforeEach(() => {
-  namespace = `ns-${++count}`;
-});
+import { database } from './tables.ts';
 
 /* eslint-disable @typescript-eslint/no-explicit-any -- answers are JSON, looked into at known places */
 interface Answered {
   code: number;
   object: any;
+  items: any[];
+  continue?: string;
+  remainingItemCount?: number;
   warnings?: string[];
 }
-const ask = (question: object): Promise<ObjectAnswer> => peer.ask(TriggerObjects, { namespace, ...question } as ObjectQuestion);
-const answered = async (question: object): Promise<Answered> => {
-  const answer = await ask(question);
-  if (answer.kind === 'refused') return { code: answer.status.code ?? 0, object: answer.status };
-  if (answer.kind !== 'object') throw new Error(`answered ${answer.kind}`);
-  return answer as Answered;
-};
-const create = (resource: string, object: object, more: object = {}) =>
-  answered({ verb: 'create', resource, object, dryRun: false, user, ...more });
-const get = async (resource: string, name = 'web') => (await answered({ verb: 'get', resource, name })).object;
+const bed = new DispatcherBed<Answered>(service as never, database);
+const create = (resource: string, object: object, more: object = {}) => bed.ask({ verb: 'create', resource, object, ...more });
+const get = async (resource: string, name = 'web') => (await bed.ask({ verb: 'get', resource, name })).object;
 const update = (resource: string, object: any, more: object = {}) =>
-  answered({ verb: 'update', resource, name: object.metadata.name, object, dryRun: false, user, ...more });
+  bed.ask({ verb: 'update', resource, name: object.metadata.name, object, ...more });
 const changed = async (resource: string, change: (object: any) => void, more: object = {}) => {
   const object = await get(resource);
   change(object);
@@ -71,7 +28,7 @@ const changed = async (resource: string, change: (object: any) => void, more: ob
 };
 
 const trigger = (over: object = {}) => ({
-  from: { kind: 'ImageStreamTag', name: 'app:latest' },
+  from: aTag('app:latest'),
   fieldPath: 'spec.template.spec.containers[?(@.name=="web")].image',
   ...over,
 });
@@ -87,12 +44,10 @@ const deployment = (triggers: unknown = [trigger()], name = 'web', image = 'plac
   },
 });
 const imageIn = (object: any): string => object.spec.template.spec.containers[0].image;
-const ofHere = <T extends { trigger: { namespace: string } }>(events: { data: T }[]): T[] =>
-  events.map(({ data }) => data).filter((data) => data.trigger.namespace === namespace);
 
 describe('a workload with the annotation', () => {
   it('is kept as it was sent, with the image that its tag means, and that is announced', async () => {
-    const move = await tags.push(`${namespace}/app:latest`);
+    const move = await bed.push('app:latest');
 
     const { code, object } = await create('deployments', deployment());
 
@@ -101,7 +56,7 @@ describe('a workload with the annotation', () => {
       apiVersion: 'apps/v1',
       kind: 'Deployment',
       metadata: {
-        namespace,
+        namespace: bed.namespace,
         generation: 1,
         uid: expect.any(String),
         resourceVersion: expect.stringMatching(/^\d+$/),
@@ -116,9 +71,9 @@ describe('a workload with the annotation', () => {
       },
     });
     expect(await get('deployments')).toEqual(object);
-    await eventually(() => expect(ofHere(deploys)).toHaveLength(1));
-    expect(ofHere(deploys)[0]).toMatchObject({
-      trigger: { namespace, name: 'deployments.apps/web', uid: object.metadata.uid },
+    await eventually(() => expect(bed.eventsOf()).toHaveLength(1));
+    expect(bed.eventsOf()[0]).toMatchObject({
+      trigger: { namespace: bed.namespace, name: 'deployments.apps/web', uid: object.metadata.uid },
       stream: 'app',
       tag: 'latest',
       generation: 1,
@@ -134,24 +89,30 @@ describe('a workload with the annotation', () => {
   });
 
   it('follows every move of its tag, in a new generation each, and a watch tells it', async () => {
-    await tags.push(`${namespace}/app:latest`);
+    await bed.push('app:latest');
     const { object } = await create('deployments', deployment());
 
-    const second = await tags.push(`${namespace}/app:latest`);
+    const second = await bed.push('app:latest');
     await eventually(async () => expect(imageIn(await get('deployments'))).toBe(second.pullSpec));
 
     const now = await get('deployments');
     expect(now.metadata.generation).toBe(2);
     expect(Number(now.metadata.resourceVersion)).toBeGreaterThan(Number(object.metadata.resourceVersion));
-    const changes = await ask({ verb: 'changes', resource: 'deployments', since: object.metadata.resourceVersion, waitMs: 0, limit: 10 });
+    const changes = await bed.ask({
+      verb: 'changes',
+      resource: 'deployments',
+      since: object.metadata.resourceVersion,
+      waitMs: 0,
+      limit: 10,
+    });
     expect(changes).toMatchObject({ kind: 'changes', changes: [{ type: 'MODIFIED', object: now }] });
-    await eventually(() => expect(ofHere(deploys).map(({ object }) => object?.generation)).toEqual([1, 2]));
+    await eventually(() => expect(bed.eventsOf().map(({ object }) => object?.generation)).toEqual([1, 2]));
   });
 
   it('waits for a tag that is not there yet', async () => {
     await create('deployments', deployment());
 
-    const move = await tags.push(`${namespace}/app:latest`);
+    const move = await bed.push('app:latest');
 
     await eventually(async () => expect(imageIn(await get('deployments'))).toBe(move.pullSpec));
   });
@@ -161,7 +122,7 @@ describe('a workload with the annotation', () => {
     ['daemonsets', 'spec.template.spec.', (spec: object) => ({ template: { spec } })],
     ['cronjobs', 'spec.jobTemplate.spec.template.spec.', (spec: object) => ({ jobTemplate: { spec: { template: { spec } } } })],
   ])('may be one of %s', async (resource, base, specOf) => {
-    const move = await tags.push(`${namespace}/app:latest`);
+    const move = await bed.push('app:latest');
 
     const triggers = annotated([trigger({ fieldPath: `${base}containers[0].image` })]);
     const { object } = await create(resource, {
@@ -173,11 +134,11 @@ describe('a workload with the annotation', () => {
   });
 
   it('follows tags of other namespaces, and each of several', async () => {
-    const [own, other] = [await tags.push(`${namespace}/app:latest`), await tags.push(`${namespace}-lib/shared:v1`)];
+    const [own, other] = [await bed.push('app:latest'), await bed.tags.push(`${bed.namespace}-lib/shared:v1`)];
     const both = deployment([
       trigger(),
       trigger({
-        from: { kind: 'ImageStreamTag', name: 'shared:v1', namespace: `${namespace}-lib` },
+        from: { ...aTag('shared:v1'), namespace: `${bed.namespace}-lib` },
         fieldPath: 'spec.template.spec.initContainers[0].image',
       }),
     ]);
@@ -186,7 +147,7 @@ describe('a workload with the annotation', () => {
       spec: { template: { spec: { ...both.spec.template.spec, initContainers: [{ name: 'i', image: 'x' }] } } },
     });
 
-    const moved = await tags.push(`${namespace}-lib/shared:v1`);
+    const moved = await bed.tags.push(`${bed.namespace}-lib/shared:v1`);
 
     await eventually(async () => {
       const { containers, initContainers } = (await get('deployments')).spec.template.spec;
@@ -196,7 +157,7 @@ describe('a workload with the annotation', () => {
   });
 
   it('is put back when somebody edits the image, unless its trigger is paused; afterwards it gets what it missed', async () => {
-    const first = await tags.push(`${namespace}/app:latest`);
+    const first = await bed.push('app:latest');
     await create('deployments', deployment());
 
     const edited = await changed('deployments', (object) => (object.spec.template.spec.containers[0].image = 'by-hand'));
@@ -204,9 +165,9 @@ describe('a workload with the annotation', () => {
 
     await changed('deployments', (object) => (object.metadata.annotations = annotated([trigger({ paused: true })])));
     const byHand = await changed('deployments', (object) => (object.spec.template.spec.containers[0].image = 'by-hand'));
-    const second = await tags.push(`${namespace}/app:latest`);
-    await tags.push(`${namespace}/other:latest`);
-    await create('deployments', deployment([trigger({ from: { kind: 'ImageStreamTag', name: 'other:latest' } })], 'later'));
+    const second = await bed.push('app:latest');
+    await bed.push('other:latest');
+    await create('deployments', deployment([trigger({ from: aTag('other:latest') })], 'later'));
     expect(imageIn(byHand.object)).toBe('by-hand');
     expect(imageIn(await get('deployments'))).toBe('by-hand');
 
@@ -215,38 +176,38 @@ describe('a workload with the annotation', () => {
   });
 
   it('that is applied again with its placeholder stays as it is, and nothing is announced', async () => {
-    await tags.push(`${namespace}/app:latest`);
+    await bed.push('app:latest');
     const { object } = await create('deployments', deployment());
 
     const again = await update('deployments', deployment());
 
     expect(again.object).toEqual(object);
-    await tags.push(`${namespace}/app:latest`);
-    await eventually(() => expect(ofHere(deploys)).toHaveLength(2));
+    await bed.push('app:latest');
+    await eventually(() => expect(bed.eventsOf()).toHaveLength(2));
   });
 
   it('gets another text for the same image, and not an older one that comes late', async () => {
-    const first = await tags.push(`${namespace}/app:latest`);
+    const first = await bed.push('app:latest');
     await create('deployments', deployment());
 
-    await tags.pullBy(`${namespace}/app:latest`, 'internal/app@1');
+    await bed.tags.pullBy(`${bed.namespace}/app:latest`, 'internal/app@1');
     await eventually(async () => expect(imageIn(await get('deployments'))).toBe('internal/app@1'));
-    const second = await tags.push(`${namespace}/app:latest`);
+    const second = await bed.push('app:latest');
     await eventually(async () => expect(imageIn(await get('deployments'))).toBe(second.pullSpec));
 
-    await tags.tell(first);
-    const third = await tags.push(`${namespace}/app:latest`);
+    await bed.tags.tell(first);
+    const third = await bed.push('app:latest');
     await eventually(async () => expect(imageIn(await get('deployments'))).toBe(third.pullSpec));
     expect((await get('deployments')).metadata.generation).toBe(4);
   });
 
   it('stays as it is when a repeat of a move comes', async () => {
-    const move = await tags.push(`${namespace}/app:latest`);
+    const move = await bed.push('app:latest');
     await create('deployments', deployment());
-    const { object } = await create('deployments', deployment([trigger({ from: { kind: 'ImageStreamTag', name: 'other:v1' } })], 'other'));
+    const { object } = await create('deployments', deployment([trigger({ from: aTag('other:v1') })], 'other'));
 
-    await tags.tell(move);
-    await tags.push(`${namespace}/other:v1`);
+    await bed.tags.tell(move);
+    await bed.push('other:v1');
 
     await eventually(async () => expect((await get('deployments', 'other')).metadata.generation).toBe(2));
     expect(object.metadata.generation).toBe(1);
@@ -254,18 +215,18 @@ describe('a workload with the annotation', () => {
   });
 
   it('follows no more when the annotation is gone, or it is deleted', async () => {
-    const first = await tags.push(`${namespace}/app:latest`);
+    const first = await bed.push('app:latest');
     await create('deployments', deployment());
     await create('deployments', deployment([trigger()], 'gone'));
     await create('deployments', deployment([trigger()], 'still'));
     await changed('deployments', (object) => (object.metadata.annotations = annotated('null')));
-    expect((await answered({ verb: 'delete', resource: 'deployments', name: 'gone', dryRun: false, user })).code).toBe(200);
+    expect((await bed.ask({ verb: 'delete', resource: 'deployments', name: 'gone' })).code).toBe(200);
 
-    const second = await tags.push(`${namespace}/app:latest`);
+    const second = await bed.push('app:latest');
 
     await eventually(async () => expect(imageIn(await get('deployments', 'still'))).toBe(second.pullSpec));
     expect(imageIn(await get('deployments'))).toBe(first.pullSpec);
-    expect((await answered({ verb: 'get', resource: 'deployments', name: 'gone' })).code).toBe(404);
+    expect((await bed.ask({ verb: 'get', resource: 'deployments', name: 'gone' })).code).toBe(404);
   });
 });
 
@@ -281,7 +242,7 @@ describe('an annotation that can do nothing', () => {
     ['with a path that leads nowhere', [trigger({ fieldPath: 'spec.nope' })], 'field path is not below spec.template.spec.: spec.nope'],
     ['with another kind', [trigger({ from: { kind: 'Foo', name: 'app:latest' } })], 'kind "Foo" is not followed'],
   ])('%s is stored, and a warning and an annotation say why', async (_title, triggers, problem) => {
-    await tags.push(`${namespace}/other:v1`);
+    await bed.push('other:v1');
 
     const { code, object, warnings } = await create('deployments', deployment(triggers));
 
@@ -295,7 +256,7 @@ describe('an annotation that can do nothing', () => {
     await create('deployments', deployment([trigger({ fieldPath: 'spec.template.spec.containers[5].image' })]));
     await create('deployments', deployment([trigger()], 'fine'));
 
-    const move = await tags.push(`${namespace}/app:latest`);
+    const move = await bed.push('app:latest');
     await eventually(async () => expect(imageIn(await get('deployments', 'fine'))).toBe(move.pullSpec));
 
     const righted = await changed('deployments', (object) => Object.assign(object.metadata.annotations, annotated([trigger()])));
@@ -307,9 +268,9 @@ describe('an annotation that can do nothing', () => {
 
 describe('images that are named by a stream', () => {
   it('are resolved where the stream is local, and stay where it is not', async () => {
-    const move = await tags.push(`${namespace}/app:v1`);
-    await tags.push(`${namespace}/foreign:v1`);
-    tags.local.add(`${namespace}/app`);
+    const move = await bed.push('app:v1');
+    await bed.push('foreign:v1');
+    bed.tags.local.add(`${bed.namespace}/app`);
 
     const { object } = await create('pods', {
       metadata: { name: 'p' },
@@ -325,12 +286,12 @@ describe('images that are named by a stream', () => {
     expect(object.spec.containers).toMatchObject([
       { image: move.pullSpec, imagePullPolicy: 'IfNotPresent' },
       { image: 'foreign:v1' },
-      { image: `registry.example.com/${namespace}/app:later` },
+      { image: `registry.example.com/${bed.namespace}/app:later` },
     ]);
   });
 
   it('are left to the annotation where the object asks for every stream', async () => {
-    const move = await tags.push(`${namespace}/foreign:v1`);
+    const move = await bed.push('foreign:v1');
     await create('replicasets', {
       metadata: { name: 'web' },
       spec: { template: { spec: { containers: [{ name: 'a', image: 'foreign:v1' }] } } },
@@ -362,15 +323,15 @@ describe('a DeploymentConfig', () => {
   });
   const imageChange = (name: string, container: string, over: object = {}) => ({
     type: 'ImageChange',
-    imageChangeParams: { automatic: true, containerNames: [container], from: { kind: 'ImageStreamTag', name }, ...over },
+    imageChangeParams: { automatic: true, containerNames: [container], from: aTag(name), ...over },
   });
 
   it('changes nothing until every trigger has an image, and then all of it', async () => {
-    const app = await tags.push(`${namespace}/app:v1`);
+    const app = await bed.push('app:v1');
     const { object } = await create('deploymentconfigs', config([imageChange('app:v1', 'web'), imageChange('log:v1', 'log')]));
     expect(imageIn(object)).toBe('x');
 
-    const log = await tags.push(`${namespace}/log:v1`);
+    const log = await bed.push('log:v1');
 
     await eventually(async () => {
       const { spec } = await get('deploymentconfigs');
@@ -379,7 +340,8 @@ describe('a DeploymentConfig', () => {
     });
     await eventually(() =>
       expect(
-        ofHere(deploys)
+        bed
+          .eventsOf()
           .map(({ tag, stream }) => `${stream}:${tag}`)
           .sort(),
       ).toEqual(['app:v1', 'log:v1']),
@@ -387,7 +349,7 @@ describe('a DeploymentConfig', () => {
   });
 
   it('that is not automatic stays as it is', async () => {
-    await tags.push(`${namespace}/app:v1`);
+    await bed.push('app:v1');
 
     const { object } = await create('deploymentconfigs', config([imageChange('app:v1', 'web', { automatic: false })]));
 
@@ -400,30 +362,30 @@ describe('a BuildConfig', () => {
     metadata: { name: 'web' },
     spec: {
       triggers,
-      strategy: { sourceStrategy: { from: { kind: 'ImageStreamTag', name: 'base:v1' } } },
-      output: { to: { kind: 'ImageStreamTag', name: 'web:v1' } },
+      strategy: { sourceStrategy: { from: aTag('base:v1') } },
+      output: { to: aTag('web:v1') },
     },
   });
   const names = async () => {
-    const answer = await ask({ verb: 'list', resource: 'builds' });
-    return answer.kind === 'list' ? answer.items.map((build: any) => build.metadata.name as string) : [];
+    const { items } = await bed.ask({ verb: 'list', resource: 'builds' });
+    return items.map((build): string => build.metadata.name);
   };
 
   it('is built for each image of its tag, once, with all causes, and each build is announced', async () => {
-    await tags.push(`${namespace}/base:v1`);
+    await bed.push('base:v1');
     const first = await create(
       'buildconfigs',
       config([
         { type: 'ImageChange', imageChange: {} },
-        { type: 'ImageChange', imageChange: { from: { kind: 'ImageStreamTag', name: 'tools:v1' } } },
+        { type: 'ImageChange', imageChange: { from: aTag('tools:v1') } },
       ]),
     );
     expect(first.object.status).toMatchObject({ lastVersion: 1 });
 
-    const tools = await tags.push(`${namespace}/tools:v1`);
+    const tools = await bed.push('tools:v1');
     await eventually(async () => expect((await get('buildconfigs')).status.lastVersion).toBe(2));
-    await tags.tell(tools);
-    const base = await tags.push(`${namespace}/base:v1`);
+    await bed.tags.tell(tools);
+    const base = await bed.push('base:v1');
     await eventually(async () => expect((await get('buildconfigs')).status.lastVersion).toBe(3));
 
     expect(await names()).toEqual(['web-1', 'web-2', 'web-3']);
@@ -431,30 +393,30 @@ describe('a BuildConfig', () => {
       strategy: { sourceStrategy: { from: { kind: 'DockerImage', name: base.pullSpec } } },
       triggeredBy: [{ message: 'Image change', imageChangeBuild: { imageID: base.pullSpec } }],
     });
-    await eventually(() => expect(ofHere(builds).map(({ object }) => object?.build?.name)).toEqual(['web-1', 'web-2', 'web-3']));
-    expect(ofHere(builds)[2]).toMatchObject({ stream: 'base', trigger: { name: 'buildconfigs.build.openshift.io/web' } });
+    await eventually(() => expect(bed.builds.map(({ object }) => object?.build?.name)).toEqual(['web-1', 'web-2', 'web-3']));
+    expect(bed.builds[2]).toMatchObject({ stream: 'base', trigger: { name: 'buildconfigs.build.openshift.io/web' } });
     expect((await get('buildconfigs')).metadata.generation).toBe(1);
   });
 
   it('is built on request, refuses a second build for an image, and takes its builds along when it goes', async () => {
-    const base = await tags.push(`${namespace}/base:v1`);
+    const base = await bed.push('base:v1');
     await create('buildconfigs', config([{ type: 'ImageChange', imageChange: { paused: true } }]));
     const instantiate = (object: object) => create('buildconfigs', object, { name: 'web', subresource: 'instantiate' });
-    const request = { from: { kind: 'ImageStreamTag', name: 'base:v1' }, triggeredByImage: { kind: 'DockerImage', name: base.pullSpec } };
+    const request = { from: aTag('base:v1'), triggeredByImage: { kind: 'DockerImage', name: base.pullSpec } };
 
     expect(await instantiate(request)).toMatchObject({
       code: 201,
-      object: { kind: 'Build', metadata: { name: 'web-1', namespace }, status: { phase: 'New' } },
+      object: { kind: 'Build', metadata: { name: 'web-1', namespace: bed.namespace }, status: { phase: 'New' } },
     });
     expect(await instantiate(request)).toMatchObject({
       code: 409,
       object: {
-        message: expect.stringContaining(`build config ${namespace}/web has already instantiated a build for imageid ${base.pullSpec}`),
+        message: expect.stringContaining(`build config ${bed.namespace}/web has already instantiated a build for imageid ${base.pullSpec}`),
       },
     });
     expect(await instantiate({})).toMatchObject({ code: 201, object: { metadata: { name: 'web-2' } } });
 
-    await answered({ verb: 'delete', resource: 'buildconfigs', name: 'web', dryRun: false, user });
+    await bed.ask({ verb: 'delete', resource: 'buildconfigs', name: 'web' });
     expect(await names()).toEqual([]);
   });
 
@@ -490,14 +452,14 @@ describe('writing', () => {
   });
 
   it('as a rehearsal leaves nothing, and tells nothing', async () => {
-    await tags.push(`${namespace}/app:latest`);
+    await bed.push('app:latest');
 
     const { code, object } = await create('deployments', deployment(), { dryRun: true });
 
     expect(code).toBe(201);
     expect(imageIn(object)).toContain('registry.example.com');
-    expect((await answered({ verb: 'get', resource: 'deployments', name: 'web' })).code).toBe(404);
-    expect(ofHere(deploys)).toEqual([]);
+    expect((await bed.ask({ verb: 'get', resource: 'deployments', name: 'web' })).code).toBe(404);
+    expect(bed.eventsOf()).toEqual([]);
   });
 
   it('refuses a name that is none, and one that is taken', async () => {
@@ -530,9 +492,8 @@ describe('writing', () => {
     for (const name of ['a', 'b', 'c']) await create('deployments', deployment([], name));
     await create('pods', { metadata: { name: 'a' }, spec: {} });
     const list = async (more: object) => {
-      const answer = await ask({ verb: 'list', resource: 'deployments', ...more });
-      if (answer.kind !== 'list') throw new Error(`answered ${answer.kind}`);
-      return { names: answer.items.map((one: any) => one.metadata.name as string), next: answer.continue, left: answer.remainingItemCount };
+      const { items, ...page } = await bed.ask({ verb: 'list', resource: 'deployments', ...more });
+      return { names: items.map((one): string => one.metadata.name), next: page.continue, left: page.remainingItemCount };
     };
 
     expect((await list({})).names).toEqual(['a', 'b', 'c']);
@@ -543,33 +504,32 @@ describe('writing', () => {
   });
 
   it('of what follows tags waits for tag-store, and of everything else does not', async () => {
-    const { answer } = tags;
-    tags.answer = () => {
+    const { answer } = bed.tags;
+    bed.tags.answer = () => {
       throw new Error('away');
     };
     try {
       expect(await create('deployments', deployment())).toMatchObject({ code: 503 });
       expect((await create('deployments', deployment([], 'web', 'ext.io/a/b:1'))).code).toBe(201);
     } finally {
-      tags.answer = answer;
+      bed.tags.answer = answer;
     }
   });
 });
 
 describe('a tag that no workload follows any more', () => {
   it('is forgotten after a while, and remembered as long as one does or begins to', async () => {
-    const store = dispatcher.app.get(Store);
-    const following = (tag: string) => trigger({ from: { kind: 'ImageStreamTag', name: tag } });
+    const following = (tag: string) => trigger({ from: aTag(tag) });
     await create('deployments', deployment([following('app:gone')], 'gone'));
     await create('deployments', deployment([following('app:left')], 'left'));
     await create('deployments', deployment([following('app:again')], 'again'));
-    for (const name of ['gone', 'again']) await answered({ verb: 'delete', resource: 'deployments', name, dryRun: false, user });
-    await store.query("UPDATE followed_tag SET noted = now() - interval '3 hours' WHERE namespace = $1", [namespace]);
-    await dispatcher.app.get(FollowedTags).ask([{ namespace, stream: 'app', tag: 'again' }], []);
+    for (const name of ['gone', 'again']) await bed.ask({ verb: 'delete', resource: 'deployments', name });
+    await bed.store.query("UPDATE followed_tag SET noted = now() - interval '3 hours' WHERE namespace = $1", [bed.namespace]);
+    await bed.dispatcher.app.get(FollowedTags).ask([{ namespace: bed.namespace, stream: 'app', tag: 'again' }], []);
 
-    await dispatcher.app.get(Retention).clean(new AbortController().signal);
+    await bed.dispatcher.app.get(Retention).clean(new AbortController().signal);
 
-    const known = await store.query<{ tag: string }>('SELECT tag FROM followed_tag WHERE namespace = $1 ORDER BY tag', [namespace]);
+    const known = await bed.store.query<{ tag: string }>('SELECT tag FROM followed_tag WHERE namespace = $1 ORDER BY tag', [bed.namespace]);
     expect(known.map(({ tag }) => tag)).toEqual(['again', 'left']);
   });
 });

@@ -44,21 +44,24 @@ export class DeliveriesBed extends DispatcherBed<Answered> {
     await this.create(aTrigger(name, { from: aTag(`${stream}:latest`), webhooks }));
   }
 
-  async change(webhooks: Record<string, unknown>[], name = 'deploy'): Promise<Answered> {
+  async change(webhooks: Record<string, unknown>[], name = 'deploy'): Promise<void> {
     const { object } = await this.ask({ resource: 'imagetriggers', verb: 'get', name });
     const spec = { ...(object['spec'] as object), webhooks };
     const changed = await this.ask({ resource: 'imagetriggers', verb: 'update', name, object: { ...object, spec } });
     expect(changed.code, JSON.stringify(changed.object)).toBe(200);
-    return changed;
   }
 
   hook(over: Record<string, unknown> = {}): Record<string, unknown> {
     return { name: 'hook', url: this.sink.url, ...over };
   }
 
-  async webhook(name = 'deploy'): Promise<WebhookStatus> {
+  async webhooks(name = 'deploy'): Promise<[WebhookStatus, ...WebhookStatus[]]> {
     const { object } = await this.ask({ resource: 'imagetriggers', verb: 'get', name });
-    return (object['status'] as { webhooks: [WebhookStatus] }).webhooks[0];
+    return (object['status'] as { webhooks: [WebhookStatus] }).webhooks;
+  }
+
+  async webhook(name = 'deploy'): Promise<WebhookStatus> {
+    return (await this.webhooks(name))[0];
   }
 
   async list(labelSelector?: string, fieldSelector?: string): Promise<DeliveryObject[]> {
