@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, expectTypeOf, it } from 'vitest';
 import type { TagMoved } from '@millrace/contracts/events';
-import { anEventBed, type EventBed, idOf, moveOf } from '@millrace/testing/event-bed';
+import { anEventBed, type EventBed, idOf, moveOf, upTo } from '@millrace/testing/event-bed';
 import { eventually } from '@millrace/testing/eventually';
 import { type Client, ClientError, connect, type ConsumedEvent, type InvalidMessage, type Subscription } from './client.ts';
 
@@ -13,20 +13,11 @@ beforeAll(async () => {
   bed = await anEventBed();
   client = await aClient();
 });
-afterAll(async () => {
-  await Promise.all(clients.map((one) => one.close({ withinMs: 100 })));
-  await bed.close();
-});
+afterAll(() => bed.close());
 // Each spec has a stream of its own.
 beforeEach(() => (stream = `s${streams++}`));
 
-const clients: Client[] = [];
-async function aClient(): Promise<Client> {
-  const client = await connect({ servers: bed.nats.url });
-  clients.push(client);
-  return client;
-}
-const upTo = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
+const aClient = async () => bed.keep(await connect({ servers: bed.nats.url }));
 const name = () => `of-${stream}`;
 const tell = (...generations: number[]) => bed.tell(generations, 'latest', stream);
 const subscribe = (of: Client = client, options: object = {}) => of.subscribe({ name: name(), events: ['tag.moved'], stream, ...options });

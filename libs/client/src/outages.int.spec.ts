@@ -1,24 +1,14 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { anEventBed, type EventBed, idOf } from '@millrace/testing/event-bed';
+import { anEventBed, type EventBed, idOf, upTo } from '@millrace/testing/event-bed';
 import { eventually } from '@millrace/testing/eventually';
-import { type Client, connect } from './client.ts';
+import { connect } from './client.ts';
 
 let bed: EventBed;
 
 beforeEach(async () => (bed = await anEventBed()));
-afterEach(async () => {
-  await Promise.all(clients.splice(0).map((one) => one.close({ withinMs: 100 })));
-  await bed.close();
-});
+afterEach(() => bed.close());
 
-const clients: Client[] = [];
-async function aClient(): Promise<Client> {
-  const client = await connect({ servers: bed.nats.url });
-  clients.push(client);
-  return client;
-}
-
-const upTo = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
+const aClient = async () => bed.keep(await connect({ servers: bed.nats.url }));
 
 it('a server that goes and comes back under a subscription costs no event', async () => {
   const client = await aClient();

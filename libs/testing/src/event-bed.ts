@@ -13,7 +13,13 @@ export interface EventBed {
   publish: (subject: string, body: string, headers?: Record<string, string>) => Promise<void>;
   /** Makes the streams anew, as a service does when it finds a server without. */
   restore: () => Promise<void>;
+  /** A client that is closed with the bed, whatever it has in hand. */
+  keep: <C extends Client>(client: C) => C;
   close: () => Promise<void>;
+}
+
+interface Client {
+  close: (options: { withinMs: number }) => Promise<void>;
 }
 
 const example = TagMoved.data.parse(
@@ -22,10 +28,13 @@ const example = TagMoved.data.parse(
 
 export const moveOf = (generation: number, tag = 'latest', stream = 'web'): TagMoved => ({ ...example, stream, tag, generation });
 export const idOf = (generation: number, tag = 'latest', stream = 'web'): string => `${stream}.${tag}.${generation}`;
+/** Generations from 1 on. */
+export const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1);
 
 export async function anEventBed(): Promise<EventBed> {
   const nats = await aNatsServer();
   const peer = await aPeer(nats.url);
+  const kept: Client[] = [];
   return {
     nats,
     tell: async (generations, tag, stream) => {
@@ -38,7 +47,12 @@ export async function anEventBed(): Promise<EventBed> {
       await peer.bus.js.publish(subject, body, { headers: made });
     },
     restore: async () => void (await peer.bus.streamInfo('MILLRACE_EVENTS')),
+    keep: (client) => {
+      kept.push(client);
+      return client;
+    },
     close: async () => {
+      await Promise.all(kept.map((one) => one.close({ withinMs: 100 })));
       await peer.close();
       await nats.stop();
     },
