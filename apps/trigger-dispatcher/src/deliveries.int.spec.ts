@@ -5,6 +5,7 @@ import { ALIVE_LOCKS } from '@millrace/platform/lease';
 import { DeliveriesBed, type Answered, type DeliveryObject } from '@millrace/testing/deliveries-bed';
 import { eventually } from '@millrace/testing/eventually';
 import { aTag, aTrigger } from '@millrace/testing/image-trigger';
+import type { Received } from '@millrace/testing/webhook-sink';
 import { Deliveries } from './deliveries.ts';
 import { service } from './main.ts';
 import { Retention } from './retention.ts';
@@ -20,6 +21,22 @@ const only = async (labelSelector?: string): Promise<DeliveryObject> => {
 };
 const stateOf = async (labelSelector?: string) => (await only(labelSelector)).status.state;
 const hook = (over: Record<string, unknown> = {}) => bed.hook({ secret: SECRET, ...over });
+/** A delivery that has failed and will be made again. */
+async function refused(): Promise<void> {
+  bed.sink.answer = () => ({ status: 500 });
+  await bed.trigger([hook()]);
+  await bed.push();
+  await eventually(async () => expect(await stateOf()).toBe('retrying'));
+}
+/** A delivery that is over, and one that has failed and will be made again. */
+async function deliveredAndRefused(): Promise<void> {
+  await bed.trigger([hook()]);
+  await bed.push();
+  await eventually(async () => expect(await stateOf()).toBe('delivered'));
+  bed.sink.answer = () => ({ status: 500 });
+  await bed.push();
+  await eventually(async () => expect(await bed.list('state=retrying')).toHaveLength(1));
+}
 
 describe('a webhook', () => {
   it('gets the event as a signed CloudEvent with the id that it has on NATS', async () => {
@@ -29,7 +46,7 @@ describe('a webhook', () => {
     await bed.tags.tell(move, traceparent);
     await eventually(() => expect(bed.sink.received).toHaveLength(1));
 
-    const [{ headers, body, path }] = bed.sink.received as [(typeof bed.sink.received)[0]];
+    const [{ headers, body, path }] = bed.sink.received as [Received];
     const event = new Webhook(SECRET).verify(body, headers as Record<string, string>) as Record<string, never>;
     expect(path).toBe('/in?key=1');
     expect(headers).toMatchObject({
@@ -59,10 +76,7 @@ describe('a webhook', () => {
     await bed.push();
     await eventually(() => expect(bed.sink.received).toHaveLength(2));
 
-    const [a, b] = bed.sink.received.toSorted((x, y) => x.path.localeCompare(y.path)) as [
-      (typeof bed.sink.received)[0],
-      (typeof bed.sink.received)[0],
-    ];
+    const [a, b] = bed.sink.received.toSorted((x, y) => x.path.localeCompare(y.path)) as [Received, Received];
     expect(a.headers['webhook-id']).toBe(b.headers['webhook-id']);
     new Webhook(SECRET).verify(a.body, a.headers as Record<string, string>);
     new Webhook(other).verify(b.body, b.headers as Record<string, string>);
@@ -101,7 +115,7 @@ describe('a call that fails', () => {
     );
     await eventually(() => expect(bed.sink.received).toHaveLength(2));
 
-    const [first, second] = bed.sink.received as [(typeof bed.sink.received)[0], (typeof bed.sink.received)[0]];
+    const [first, second] = bed.sink.received as [Received, Received];
     expect(second.at - first.at).toBeGreaterThanOrEqual(850);
     expect(second.at - first.at).toBeLessThan(2_000);
     expect(second.headers['webhook-id']).toBe(first.headers['webhook-id']);
@@ -116,7 +130,7 @@ describe('a call that fails', () => {
     await bed.push();
     await eventually(() => expect(bed.sink.received).toHaveLength(2));
 
-    const [first, second] = bed.sink.received as [(typeof bed.sink.received)[0], (typeof bed.sink.received)[0]];
+    const [first, second] = bed.sink.received as [Received, Received];
     expect(second.at - first.at).toBeGreaterThanOrEqual(1_950);
     expect(second.at - first.at).toBeLessThan(3_500);
   });
@@ -161,10 +175,7 @@ describe('a call that fails', () => {
   });
 
   it('for as long as a delivery has is dead, and comes to life by a replay', async () => {
-    bed.sink.answer = () => ({ status: 500 });
-    await bed.trigger([hook()]);
-    await bed.push();
-    await eventually(async () => expect(await stateOf()).toBe('retrying'));
+    await refused();
     await bed.store.query('UPDATE delivery SET spent_ms = $2 WHERE namespace = $1', [bed.namespace, 72 * 3_600_000]);
     await eventually(async () => expect(await stateOf()).toBe('dead'));
     const calls = bed.sink.received.length;
@@ -410,10 +421,7 @@ describe('deliveries as objects', () => {
   });
 
   it('that wait are canceled by a delete and are no longer made; those that are over are forgotten', async () => {
-    bed.sink.answer = () => ({ status: 500, headers: {} });
-    await bed.trigger([hook()]);
-    await bed.push();
-    await eventually(async () => expect(await stateOf()).toBe('retrying'));
+    await refused();
     const { metadata } = await only();
 
     expect(await bed.ask({ verb: 'delete', name: metadata.name, dryRun: true })).toMatchObject({ code: 200 });
@@ -429,12 +437,7 @@ describe('deliveries as objects', () => {
   });
 
   it('that wait go with their trigger; those that are over stay, and cannot be replayed', async () => {
-    await bed.trigger([hook()]);
-    await bed.push();
-    await eventually(async () => expect(await stateOf()).toBe('delivered'));
-    bed.sink.answer = () => ({ status: 500 });
-    await bed.push();
-    await eventually(async () => expect(await bed.list('state=retrying')).toHaveLength(1));
+    await deliveredAndRefused();
 
     await bed.ask({ resource: 'imagetriggers', verb: 'delete', name: 'deploy' });
 
@@ -444,10 +447,7 @@ describe('deliveries as objects', () => {
   });
 
   it('of a webhook that is taken off its trigger are canceled', async () => {
-    bed.sink.answer = () => ({ status: 500 });
-    await bed.trigger([hook()]);
-    await bed.push();
-    await eventually(async () => expect(await stateOf()).toBe('retrying'));
+    await refused();
 
     await bed.change([]);
 
@@ -455,11 +455,8 @@ describe('deliveries as objects', () => {
   });
 
   it('of a webhook that moves elsewhere follow it', async () => {
-    bed.sink.answer = () => ({ status: 500 });
     const elsewhere = await bed.aSink();
-    await bed.trigger([hook()]);
-    await bed.push();
-    await eventually(async () => expect(await stateOf()).toBe('retrying'));
+    await refused();
     await bed.change([hook({ url: elsewhere.url })]);
 
     await eventually(() => expect(elsewhere.received).toHaveLength(1));
@@ -471,12 +468,7 @@ describe('deliveries as objects', () => {
   });
 
   it('that are over are forgotten after their time, with what fired; those that wait are not', async () => {
-    await bed.trigger([hook()]);
-    await bed.push();
-    await eventually(async () => expect(await stateOf()).toBe('delivered'));
-    bed.sink.answer = () => ({ status: 500 });
-    await bed.push();
-    await eventually(async () => expect(await bed.list('state=retrying')).toHaveLength(1));
+    await deliveredAndRefused();
     await bed.store.query("UPDATE delivery SET finished_at = finished_at - interval '8 days' WHERE namespace = $1", [bed.namespace]);
     await bed.store.query("UPDATE firing SET created = created - interval '8 days' WHERE namespace = $1", [bed.namespace]);
 
@@ -506,10 +498,7 @@ describe('what an operator sees', () => {
   });
 
   it('are metrics of firings, attempts and what waits', async () => {
-    bed.sink.answer = () => ({ status: 500 });
-    await bed.trigger([hook()]);
-    await bed.push();
-    await eventually(async () => expect(await stateOf()).toBe('retrying'));
+    await refused();
 
     const metrics = await (await fetch(`http://127.0.0.1:${bed.dispatcher.port}/metrics`)).text();
 

@@ -8,7 +8,7 @@ type Kubectl = (args: string, input?: Input) => Promise<string>;
 
 export const digest = (letter: string): string => `sha256:${letter.repeat(64)}`;
 
-/** The product as it is started, a client of its API, and a receiver of webhooks. To be made at the top of a spec. */
+/** The built product, a client of its API, and a receiver of webhooks. To be made at the top of a spec. */
 export class ProductBed {
   product!: Product;
   api!: ApiClient;
