@@ -18,7 +18,7 @@ type Told = { data: Fired; header: (name: string) => string }[];
 
 export interface DispatcherOptions {
   env?: Record<string, string>;
-  /** The dispatchers go by the bed's `now`, which stands still until the spec moves it. */
+  /** The dispatchers go by the `now` of the bed, which stands still until the spec moves it. */
   keepsTime?: boolean;
 }
 
@@ -37,6 +37,7 @@ export class DispatcherBed<Answered extends { code: number; object: object }> {
   deploys!: Told;
   private allBuilds!: Told;
   namespace = '';
+  /** Milliseconds. */
   now = Date.now();
   readonly key = randomBytes(32).toString('base64');
   protected readonly closing: (() => unknown)[] = [];

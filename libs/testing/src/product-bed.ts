@@ -6,6 +6,7 @@ import { aWebhookSink, type WebhookSink } from './webhook-sink.ts';
 
 type Kubectl = (args: string, input?: Input) => Promise<string>;
 
+/** Of the image that a letter stands for. */
 export const digest = (letter: string): string => `sha256:${letter.repeat(64)}`;
 
 /** The built product, a client of its API, and a receiver of webhooks. To be made at the top of a spec. */
