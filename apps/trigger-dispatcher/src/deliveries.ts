@@ -13,7 +13,7 @@ import { claim, type Share } from './claims.ts';
 import type { DispatcherConfig } from './config.ts';
 import { Endpoints, type EndpointKey } from './endpoints.ts';
 import { Outcomes, type Claimed } from './outcomes.ts';
-import { Ready } from './ready.ts';
+import { type Ahead, Ready, roomBeside } from './ready.ts';
 import { PROMPT_MS, Slots, type Slot } from './slots.ts';
 import { WebhookRequests } from './webhook-requests.ts';
 import { Webhooks, type Called, withoutQuery } from './webhook.ts';
@@ -25,7 +25,8 @@ const LOCKED_MS = 10;
 /** Retries that are due soon wake this instance on time; the others are found by the next look. */
 const ALARM_MS = 60_000;
 /** What is claimed as it is made, beyond the calls that may begin at once: as much as goes out promptly where receivers are well. */
-const AHEAD = { all: 1_024, perHost: 64 };
+const AHEAD: Ahead = { all: 1_024, perHost: 64 };
+const NOT_AHEAD: Ahead = { all: 0, perHost: 0 };
 
 /** Calls webhooks when they are due. Instances share the work by claiming rows; a claim counts as long as its instance lives. */
 @Injectable()
@@ -40,6 +41,8 @@ export class Deliveries implements Worker {
   private freedAt = 0;
   /** Whether more may be due than was taken, and what there was no room for when it was looked for last. */
   private more = false;
+  /** The same, as the last look has left it. */
+  private left = false;
   private full: Pick<Share, 'hosts' | 'failing'> = { hosts: {}, failing: 1 };
   private readonly attempted: Counter<'outcome'>;
   private readonly took: Histogram;
@@ -95,9 +98,9 @@ export class Deliveries implements Worker {
     await this.webhooks.close();
   }
 
-  /** What may be claimed right away for new deliveries: they then need no look of their own. */
+  /** What may be claimed right away for new deliveries: they then need no look of their own. While others have been left to a look, they are not to be overtaken. */
   async share(): Promise<Share> {
-    return this.shareOf(AHEAD);
+    return this.shareOf(this.left ? NOT_AHEAD : AHEAD);
   }
 
   /** To be called after the commit that made deliveries, or made some due again; some of them may be claimed for this instance already. */
@@ -109,12 +112,10 @@ export class Deliveries implements Worker {
     if (deliveries - claimed.length > this.slots.free) this.bus.nudge(NUDGE);
   }
 
-  private async shareOf(ahead: typeof AHEAD): Promise<Share> {
-    const perHost = this.config.WEBHOOK_PARALLEL_PER_HOST + ahead.perHost;
-    const { hosts, failing } = this.slots.limits(performance.now(), ahead.perHost);
-    for (const [host, waiting] of this.ready.counts()) hosts[host] = Math.max(0, (hosts[host] ?? perHost) - waiting);
-    const free = this.stopping.signal.aborted ? 0 : Math.max(0, this.slots.free + ahead.all - this.ready.size);
-    return { instance: await this.lease.instance(), free, perHost, hosts, failing };
+  private async shareOf(ahead: Ahead): Promise<Share> {
+    const instance = await this.lease.instance();
+    const room = roomBeside(this.ready, this.slots, ahead, performance.now());
+    return { instance, ...room, ...(this.stopping.signal.aborted ? { free: 0 } : {}) };
   }
 
   private run(): Promise<void> {
@@ -131,11 +132,11 @@ export class Deliveries implements Worker {
   }
 
   private async claim(): Promise<boolean> {
-    const share = await this.shareOf({ all: 0, perHost: 0 });
+    const share = await this.shareOf(NOT_AHEAD);
     // Until it is known: a call that ends meanwhile rings.
     [this.more, this.full] = [true, share];
     const { claimed, more } = await claim(this.store, share);
-    this.more = more;
+    this.more = this.left = more;
     this.begin(claimed);
     return claimed.length > 0;
   }

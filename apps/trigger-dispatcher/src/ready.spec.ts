@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Claimed } from './outcomes.ts';
-import { Ready } from './ready.ts';
+import { Ready, roomBeside } from './ready.ts';
+import { Slots } from './slots.ts';
 
 const always = () => true;
 
@@ -42,6 +43,23 @@ describe('deliveries in hand', () => {
 
     expect(ready.take(({ name }, since) => name === 'a1' || since >= 3).map(({ name }) => name)).toEqual(['a1', 'b2']);
     expect(drained(ready)).toEqual(['a2', 'b1']);
+  });
+
+  it('take no slot from others, but what is left of their host', () => {
+    const slots = new Slots(8, 4);
+    for (const host of ['a', 'a', 'a', 'b']) slots.take(host, false, 0);
+    const ready = holding('a1', 'a2', 'a3', 'a4', 'a5', 'b1');
+
+    expect(roomBeside(ready, slots, { all: 0, perHost: 0 }, 0)).toMatchObject({ free: 4, perHost: 4, hosts: { a: 0, b: 2 } });
+  });
+
+  it('count against what may be in hand', () => {
+    const slots = new Slots(8, 4);
+    for (const host of ['a', 'a', 'b']) slots.take(host, false, 0);
+    const ready = holding('a1', 'a2', 'c1');
+
+    expect(roomBeside(ready, slots, { all: 10, perHost: 6 }, 0)).toMatchObject({ free: 5 + 7, perHost: 10, hosts: { a: 6, b: 9, c: 9 } });
+    expect(roomBeside(ready, slots, { all: 2, perHost: 6 }, 0)).toMatchObject({ free: 5 });
   });
 
   it('come out once each, whatever is asked', () => {

@@ -1,8 +1,16 @@
+import type { Share } from './claims.ts';
 import type { Claimed } from './outcomes.ts';
+import type { Slots } from './slots.ts';
 
 interface Waiting {
   delivery: Claimed;
   since: number;
+}
+
+/** Deliveries that may be in hand beyond the calls that may be made. */
+export interface Ahead {
+  all: number;
+  perHost: number;
 }
 
 /**
@@ -58,4 +66,12 @@ export class Ready {
     this.all -= taken.length;
     return taken;
   }
+}
+
+/** What may be claimed beside those that are in hand. These take no slot from others: most wait for their host, which is full. */
+export function roomBeside(ready: Ready, slots: Slots, ahead: Ahead, now: number): Omit<Share, 'instance'> {
+  const perHost = slots.perHost + ahead.perHost;
+  const { hosts, failing } = slots.limits(now, ahead.perHost);
+  for (const [host, waiting] of ready.counts()) hosts[host] = Math.max(0, (hosts[host] ?? perHost) - waiting);
+  return { free: slots.free + Math.max(0, ahead.all - ready.size), perHost, hosts, failing };
 }

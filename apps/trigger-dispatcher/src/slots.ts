@@ -19,7 +19,7 @@ export class Slots {
 
   constructor(
     private readonly total: number,
-    private readonly perHost: number,
+    readonly perHost: number,
   ) {}
 
   get free(): number {
