@@ -23,7 +23,7 @@ export const config = {
   WEBHOOK_PARALLEL: integer(1, 10_000).default(512).describe('Webhook calls that one process has in flight at most.'),
   WEBHOOK_PARALLEL_PER_HOST: integer(1, 1_000).default(8).describe('Of these, calls to one host.'),
   FAN_OUT_PART: integer(1, 10_000)
-    .default(100)
+    .default(50)
     .describe(
       'Triggers, or workloads, that one transaction brings a move of a tag to; one that more follow goes out in parts, beside the others.',
     ),
