@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { pino } from 'pino';
 import { z } from 'zod';
 import { defineRequest } from '@millrace/contracts/define';
@@ -369,6 +369,28 @@ describe('facts that end alike', () => {
       reason: expect.stringContaining('max_payload') as string,
     });
     expect(JSON.parse(buried?.body ?? '')).toMatchObject({ generation: 2, streamUid: 'u' });
+  });
+
+  it('of which one is too large are told when NATS takes them again, where it refused the others and that one could not be kept', async () => {
+    const [sender, receiver] = [await aProgram('tag_store'), await aProgram('receiver')];
+    const { store, bus } = sender;
+    aConsumer(receiver);
+    const pad = 'x'.repeat(bus.nats.info?.max_payload ?? 0);
+    const said = vi.spyOn(log, 'warn');
+    await store.query('ALTER TABLE dead_fact RENAME TO gone_fact');
+    await bus.jsm.streams.update('MILLRACE_EVENTS', { max_msg_size: 1 });
+    aRelay(sender);
+    await store.transaction(async (tx) => {
+      for (const generation of upTo(3)) alike(tx, generation, generation === 2 ? { pad } : {});
+    });
+    await eventually(() => expect(said).toHaveBeenCalledWith(expect.anything(), 'relay.waiting'));
+    said.mockRestore();
+
+    await bus.jsm.streams.update('MILLRACE_EVENTS', { max_msg_size: -1 });
+    await store.query('ALTER TABLE gone_fact RENAME TO dead_fact');
+
+    await eventually(async () => expect(await effects(receiver)).toEqual([1, 3]), 20_000);
+    await eventually(async () => expect(await new DeadFacts(store).list('0', 10)).toMatchObject([{ eventId: 'u.2' }]));
   });
 });
 
