@@ -10,8 +10,18 @@ import { database } from './tables.ts';
 const PART = 4;
 const MANY = 14;
 
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- answers are JSON, looked into at known places
-const bed = new DispatcherBed<{ code: number; object: any }>(service as never, database, { env: { FAN_OUT_PART: String(PART) } });
+interface Answered {
+  code: number;
+  /** A trigger or a workload, or why there is none. */
+  object: {
+    message?: string;
+    metadata: { uid: string };
+    spec: { template?: { spec: { containers: { image: string }[] } } };
+    status: object;
+  };
+}
+
+const bed = new DispatcherBed<Answered>(service as never, database, { env: { FAN_OUT_PART: String(PART) } });
 const create = (name: string, spec: object = {}) => bed.create(aTrigger(name, spec));
 const get = async (name: string) => (await bed.ask({ verb: 'get', name })).object;
 async function change(name: string, spec: object): Promise<void> {
@@ -317,7 +327,7 @@ describe('a move that many workloads follow', () => {
     spec: { template: { spec: { containers: [{ name: 'web', image: 'placeholder' }] } } },
   });
   const imageOf = async (name: string): Promise<string> =>
-    (await bed.ask({ verb: 'get', resource: 'deployments', name })).object.spec.template.spec.containers[0].image;
+    (await bed.ask({ verb: 'get', resource: 'deployments', name })).object.spec.template?.spec.containers[0]?.image ?? '';
   async function manyDeployments(): Promise<string[]> {
     for (let n = 0; n < MANY; n++) await bed.create(deployment(`web-${n}`), 'deployments');
     const rows = await bed.store.query<{ name: string }>('SELECT name FROM workload WHERE namespace = $1 ORDER BY uid', [bed.namespace]);
