@@ -39,10 +39,10 @@ export class Deliveries implements Worker {
   private readonly inFlight = new Set<Promise<void>>();
   private running: Promise<void> = Promise.resolve();
   private freedAt = 0;
+  /** Room that a call makes while a look is under way is not in it. */
+  private looking = false;
   /** Whether more may be due than was taken, and what there was no room for when it was looked for last. */
   private more = false;
-  /** The same, as the last look has left it. */
-  private left = false;
   private full: Pick<Share, 'hosts' | 'failing'> = { hosts: {}, failing: 1 };
   private readonly attempted: Counter<'outcome'>;
   private readonly took: Histogram;
@@ -100,7 +100,7 @@ export class Deliveries implements Worker {
 
   /** What may be claimed right away for new deliveries: they then need no look of their own. While others have been left to a look, they are not to be overtaken. */
   async share(): Promise<Share> {
-    return this.shareOf(this.left ? NOT_AHEAD : AHEAD);
+    return this.shareOf(this.more ? NOT_AHEAD : AHEAD);
   }
 
   /** To be called after the commit that made deliveries, or made some due again; some of them may be claimed for this instance already. */
@@ -133,10 +133,9 @@ export class Deliveries implements Worker {
 
   private async claim(): Promise<boolean> {
     const share = await this.shareOf(NOT_AHEAD);
-    // Until it is known: a call that ends meanwhile rings.
-    [this.more, this.full] = [true, share];
-    const { claimed, more } = await claim(this.store, share);
-    this.more = this.left = more;
+    [this.looking, this.full] = [true, share];
+    const { claimed, more } = await claim(this.store, share).finally(() => (this.looking = false));
+    this.more = more;
     this.begin(claimed);
     return claimed.length > 0;
   }
@@ -198,7 +197,7 @@ export class Deliveries implements Worker {
     // Others may go on while the outcome is written down.
     this.slots.release(slot);
     this.goOn(wasFull ? undefined : slot.host);
-    if (this.more || this.full.hosts[slot.host] === 0 || this.full.failing === 0) this.bell.ring();
+    if (this.looking || this.more || this.full.hosts[slot.host] === 0 || this.full.failing === 0) this.bell.ring();
     try {
       await (called ? this.finish(delivery, called) : this.giveBack([delivery]));
     } finally {
